@@ -1,0 +1,165 @@
+//! Every configuration key: name, type, default and meaning, in one table.
+
+use serde_json::Value;
+
+/// The type of a key.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// A whole number within bounds (both included).
+    Int(i64, i64),
+    /// A finite number within bounds (both included).
+    Float(f64, f64),
+    /// `true`/`false`, `1`/`0`, `yes`/`no`, `on`/`off`.
+    Bool,
+    /// Any text.
+    Text,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+}
+
+impl Kind {
+    /// Parses a value, or says what would have been right.
+    pub fn parse(self, text: &str) -> Result<Value, String> {
+        match self {
+            Kind::Int(low, high) => {
+                let n: i64 = text.parse().map_err(|_| "expected a whole number".to_string())?;
+                if n < low || n > high {
+                    return Err(match high {
+                        i64::MAX => format!("expected at least {low}"),
+                        _ => format!("expected {low} to {high}"),
+                    });
+                }
+                Ok(n.into())
+            }
+            Kind::Float(low, high) => {
+                let n: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
+                if !(n >= low && n <= high) {
+                    return Err(format!("expected {low} to {high}"));
+                }
+                Ok(n.into())
+            }
+            Kind::Bool => match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Ok(true.into()),
+                "false" | "0" | "no" | "off" => Ok(false.into()),
+                _ => Err("expected true or false".into()),
+            },
+            Kind::Text => Ok(text.into()),
+            Kind::Choice(words) if words.contains(&text) => Ok(text.into()),
+            Kind::Choice(words) => Err(format!("expected one of {}", words.join(", "))),
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name in `.env` files.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Its default, as one would write it.
+    pub default: &'static str,
+    /// Whether it describes this machine (threads, folders) and so stays out of every digest.
+    pub machine: bool,
+    /// What it means, in one line.
+    pub doc: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, machine: false, doc }
+}
+
+const fn host(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, machine: true, doc }
+}
+
+const COUNT: Kind = Kind::Int(0, i64::MAX);
+const POSITIVE: Kind = Kind::Int(1, i64::MAX);
+const SHARE: Kind = Kind::Float(0.0, 1.0);
+
+/// Every key the program knows, grouped as `proto config` prints them.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    // Input
+    key("TRACES", Kind::Text, "", "raw traces: files, folders or globs, comma-separated; empty means data/raw_traces, or the shipped sample where that is empty"),
+    key("TRACE_DAYS", COUNT, "0", "only sessions that began within this many days before the newest one; 0 takes all"),
+    key("COUNTEREXAMPLES", Kind::Text, "data/counterexamples", "folder of hand-written examples against past mistakes"),
+    key("REPLAY_FILES", Kind::Text, "", "general examples mixed in against forgetting, comma-separated files"),
+    key("TRAIN_FILES", Kind::Text, "", "train on these files instead of the run's own split (with VAL_FILES)"),
+    key("VAL_FILES", Kind::Text, "", "validate on these files instead of the run's own split (with TRAIN_FILES)"),
+    key("SEED", COUNT, "17", "the seed of everything random"),
+    // Redaction
+    key("REDACT_CLASSES", Kind::Text, "secrets,pii", "what is redacted: secrets, pii, or both"),
+    key("REDACT_ALLOW", Kind::Text, "", "literal values that are never redacted, comma-separated"),
+    key("REDACT_MAX_SHARE", SHARE, "0.5", "drop a row when more than this share of its text was redacted"),
+    key("REDACT_MIN_CANARY_RECALL", SHARE, "1.0", "share of planted secrets that must be found for redaction_ok"),
+    key("REDACT_MAX_RESIDUE", COUNT, "0", "rows in which the second scan may find something before redaction_ok is false"),
+    // Quality
+    key("TRAIN_OUTCOMES", Kind::Text, "good,unknown", "outcomes whose answers are trained: good, unknown, bad"),
+    key("MIN_ANSWER_CHARS", COUNT, "1", "an answer with less text than this and no tool call is empty"),
+    key("MAX_REPETITION", SHARE, "0.5", "drop a row when more than this share of an answer repeats itself"),
+    // Deduplication and split
+    key("DEDUP_SIMILARITY", SHARE, "0.6", "rows whose shingles overlap at least this much (Jaccard) are near-duplicates"),
+    key("DEDUP_CONTAINMENT", SHARE, "0.8", "a row contained in another to this share is a resumed copy"),
+    key("SPLIT_BY", Kind::Choice(&["session", "repository"]), "session", "what may not be split between train and validation"),
+    key("VAL_FRACTION", SHARE, "0.15", "share of components held out for the verdict"),
+    key("TUNE_FRACTION", SHARE, "0.05", "share of components held out for early stopping and sweeps"),
+    key("MAX_LEAK", SHARE, "0.0", "largest share of validation rows that may resemble a training row"),
+    key("LEDGER", Kind::Text, "", "ledger of held-out components and earlier verdicts; empty keeps none"),
+    // Mixing
+    key("SYNTHETIC_RATIO", SHARE, "0.1", "share of training tokens from synthetic examples"),
+    key("ADVERSARIAL_RATIO", SHARE, "0.05", "share of training tokens from adversarial examples"),
+    key("COUNTEREXAMPLE_RATIO", SHARE, "0.1", "share of training tokens from counterexamples, where there are any"),
+    key("REPLAY_RATIO", SHARE, "0.2", "share of training tokens from REPLAY_FILES, where set"),
+    key("SHORTFALL", Kind::Choice(&["downsample", "repeat", "refuse"]), "downsample", "when a pool is too small for its ratio: take what there is, repeat it, or stop"),
+    // Dataset gates
+    key("MIN_TRAIN_EXAMPLES", COUNT, "50", "fewest real training rows for min_example_ok"),
+    key("MIN_VAL_EXAMPLES", COUNT, "10", "fewest real validation rows for min_example_ok"),
+    // Model
+    key("QLORA_ENV", Kind::Text, "configs/qlora_embedded.env", "the training profile"),
+    key("BASE_MODEL", Kind::Text, "models/embedded", "a Hugging Face folder or a GGUF file"),
+    key("CHAT_TEMPLATE", Kind::Text, "", "a chat template file instead of the model's own; `hermes` is shipped"),
+    key("QUANTIZATION", Kind::Choice(&["nf4", "native", "f32"]), "nf4", "how frozen linears are kept: NF4, the file's own blocks, or unquantised"),
+    host("DEVICE", Kind::Choice(&["auto", "cpu", "cuda"]), "auto", "where to train and generate"),
+    host("THREADS", COUNT, "0", "threads; 0 takes all"),
+    // Adapter
+    key("ADAPTER", Kind::Text, "", "start from, or with --skip-train evaluate, this PEFT adapter"),
+    key("LORA_R", Kind::Int(1, 1024), "16", "rank of the adapter"),
+    key("LORA_ALPHA", Kind::Float(0.0, 4096.0), "16", "the adapter's output is scaled by alpha / r"),
+    key("LORA_DROPOUT", Kind::Float(0.0, 0.95), "0.0", "dropout on the adapter's input"),
+    key("LORA_TARGET_MODULES", Kind::Text, "all-linear", "which linears get an adapter: all-linear or a comma-separated list"),
+    // Training
+    key("MAX_SEQ_LENGTH", Kind::Int(8, 1 << 20), "2048", "longest example, in tokens"),
+    key("LEARNING_RATE", Kind::Float(0.0, 1.0), "2e-4", "peak learning rate"),
+    key("LR_SCHEDULER_TYPE", Kind::Choice(&["constant", "linear", "cosine"]), "cosine", "how the learning rate falls"),
+    key("WARMUP_RATIO", SHARE, "0.03", "share of the steps over which the learning rate rises"),
+    key("WEIGHT_DECAY", SHARE, "0.0", "AdamW's decoupled weight decay"),
+    key("MAX_GRAD_NORM", Kind::Float(0.0, 1e9), "1.0", "gradients are clipped to this norm; 0 turns clipping off"),
+    key("PER_DEVICE_TRAIN_BATCH_SIZE", POSITIVE, "1", "examples in one micro-batch"),
+    key("GRADIENT_ACCUMULATION_STEPS", POSITIVE, "16", "micro-batches in one step"),
+    key("NUM_TRAIN_EPOCHS", Kind::Float(0.0, 1000.0), "3", "passes over the training rows"),
+    key("MAX_STEPS", COUNT, "0", "stop after this many steps; 0 trains NUM_TRAIN_EPOCHS"),
+    key("TIME_BUDGET_MINUTES", Kind::Float(0.0, 1e6), "0", "stop after this much time; recorded as a step count; 0 sets no limit"),
+    key("EARLY_STOPPING_PATIENCE", COUNT, "0", "stop after this many evaluations on tune without a better loss; 0 never"),
+    key("EVAL_STEPS", COUNT, "0", "evaluate the loss on tune every so many steps; 0 only at the end"),
+    // Host-side throughput
+    host("DATASET_MAP_NUM_PROC", COUNT, "0", "threads that tokenise; 0 takes all"),
+    host("DATALOADER_NUM_WORKERS", COUNT, "1", "threads that prepare batches ahead; 0 prepares them in the training thread"),
+    host("DATALOADER_PREFETCH_FACTOR", POSITIVE, "2", "batches each worker prepares ahead"),
+    host("DATALOADER_PERSISTENT_WORKERS", Kind::Bool, "true", "keep the workers between epochs"),
+    host("DATALOADER_PIN_MEMORY", Kind::Bool, "false", "page-locked staging buffers; CUDA only"),
+    // Evaluation
+    key("EVAL_FILES", Kind::Text, "", "fixed suites evaluated beside validation, comma-separated files"),
+    key("EVAL_MAX_ITEMS", COUNT, "0", "evaluate at most this many validation items; 0 takes all"),
+    key("EVAL_MAX_NEW_TOKENS", POSITIVE, "256", "longest answer generated, in tokens"),
+    key("EVAL_BATCH_SIZE", POSITIVE, "16", "answers generated at once"),
+    // Gate
+    key("GATE_MIN_DELTA_EXACT_MATCH", Kind::Float(-1.0, 1.0), "0.02", "smallest gain in exact match, as a fraction"),
+    key("GATE_MIN_DELTA_KEYWORD_RECALL", Kind::Float(-1.0, 1.0), "0.0", "smallest gain in keyword recall, as a fraction"),
+    key("GATE_MIN_PAIRS", COUNT, "50", "fewest paired items for a verdict other than inconclusive"),
+    key("GATE_MIN_SESSIONS", COUNT, "20", "fewest sessions behind those items"),
+    key("GATE_MAX_SUITE_DROP", SHARE, "0.05", "largest loss of exact match on a fixed suite"),
+    key("GATE_SCRIPT", Kind::Text, "", "a team's gate policy (Rhai); empty is the shipped one"),
+    // Output
+    host("RUNS_DIR", Kind::Text, "artifacts/protocol-runs", "the folder runs are written under; --out sets it"),
+];

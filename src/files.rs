@@ -1,0 +1,73 @@
+//! Files that are never half-written, and their digests.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+/// Writes a file through a temporary neighbour, flushes it to disk and renames it into place, so
+/// that `path` holds either its old content or all of the new. Mode 0600 on Unix.
+pub fn write_atomically(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
+) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let attempt = || -> Result<()> {
+        fs::create_dir_all(&folder)?;
+        let temp = tempfile::Builder::new().prefix(".partial-").tempfile_in(&folder)?;
+        let mut writer = BufWriter::with_capacity(1 << 20, temp.as_file());
+        fill(&mut writer)?;
+        writer.flush()?;
+        drop(writer);
+        temp.as_file().sync_all()?;
+        temp.persist(path)?;
+        if let Ok(dir) = File::open(&folder) {
+            // A rename survives a crash only once its folder is on disk; some file systems
+            // cannot sync a folder, and then there is nothing more to do.
+            let _ = dir.sync_all();
+        }
+        Ok(())
+    };
+    attempt().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// [`write_atomically`] for content already in memory.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically(path, |out| Ok(out.write_all(bytes)?))
+}
+
+/// Writes a value as indented JSON with a final newline.
+pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    write_bytes(path, &bytes)
+}
+
+/// The SHA-256 of some bytes, in hex.
+pub fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// The SHA-256 of a file's content, in hex.
+pub fn digest_file(path: &Path) -> Result<String> {
+    let name = || format!("cannot read {}", path.display());
+    let mut file = File::open(path).with_context(name)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer).with_context(name)?;
+        if n == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..n]);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

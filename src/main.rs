@@ -1,0 +1,3 @@
+//! The binary: parse, call, print the error, exit code.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! One integration-test binary: every file in this folder is a module named here.
+
+mod rooms;
