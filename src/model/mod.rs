@@ -1,1 +1,3 @@
-//! (to come)
+//! The frozen base model: files, quantised linears, one decoder, generation.
+
+pub mod ops;

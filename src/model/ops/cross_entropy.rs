@@ -1,0 +1,185 @@
+//! The output head and its loss in one operation: `Σ_i −log softmax(W h_i)[target_i]`.
+//!
+//! Logits exist for a chunk of rows at a time. The forward already knows everything the backward
+//! needs (`dh_i = Wᵀ (p_i − e_target)`), so it computes the gradients while the chunk is at hand
+//! and the backward only scales them.
+
+use std::sync::Mutex;
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::matmul::{View, matmul};
+use super::{beside, values};
+
+/// Logits held at a time.
+const LOGITS: usize = 1 << 22;
+
+/// The summed cross-entropy (nats) of rows `hidden` ([n, width]) under the head `weight`
+/// ([vocabulary, width]); differentiable in both.
+pub fn cross_entropy(hidden: &Tensor, weight: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    if hidden.device().is_cpu() {
+        let op = CrossEntropy {
+            targets: targets.to_vec(),
+            wanted: (hidden.track_op(), weight.track_op()),
+            gradients: Mutex::default(),
+        };
+        hidden.contiguous()?.apply_op2(weight, op)
+    } else {
+        reference(hidden, weight, targets)
+    }
+}
+
+/// The same from candle's differentiable operations.
+pub fn reference(hidden: &Tensor, weight: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    let logits = hidden.matmul(&weight.t()?)?;
+    let targets = Tensor::from_slice(targets, (targets.len(), 1), hidden.device())?;
+    let top = logits.max_keepdim(1)?.detach();
+    let sums = logits.broadcast_sub(&top)?.exp()?.sum_keepdim(1)?.log()?;
+    ((sums + top)? - logits.gather(&targets, 1)?)?.sum_all()
+}
+
+/// The negative log-likelihood of each row's target and, in place, `softmax(row) − e_target`.
+fn row_loss(row: &mut [f32], target: usize) -> f64 {
+    let top = row.iter().fold(f32::MIN, |m, v| m.max(*v));
+    let at = row[target];
+    let mut sum = 0f64;
+    for v in row.iter_mut() {
+        *v = (*v - top).exp();
+        sum += *v as f64;
+    }
+    let scale = (1.0 / sum) as f32;
+    row.iter_mut().for_each(|v| *v *= scale);
+    row[target] -= 1.0;
+    libm::log(sum) + (top - at) as f64
+}
+
+/// The negative log-likelihood (nats) of each row's target, without gradients.
+pub fn losses(hidden: &[f32], weight: &[f32], width: usize, targets: &[u32]) -> Vec<f64> {
+    let mut losses = Vec::with_capacity(targets.len());
+    chunks(hidden, weight, width, targets, |_, _, _, part| losses.extend_from_slice(part));
+    losses
+}
+
+/// Calls `f` with (first row, rows, `p − e_target`, losses) for consecutive chunks of rows.
+fn chunks(
+    hidden: &[f32],
+    weight: &[f32],
+    width: usize,
+    targets: &[u32],
+    mut f: impl FnMut(usize, usize, &[f32], &[f64]),
+) {
+    let vocabulary = weight.len() / width;
+    let height = (LOGITS / vocabulary).max(1);
+    for (chunk, targets) in targets.chunks(height).enumerate() {
+        let (first, rows) = (chunk * height, targets.len());
+        let mut logits = vec![0f32; rows * vocabulary];
+        let h = View::rows(&hidden[first * width..], width);
+        let shape = (rows, width, vocabulary);
+        matmul(&mut logits, vocabulary, shape, h, View::rows(weight, width).t(), false);
+        let losses: Vec<f64> = logits
+            .par_chunks_mut(vocabulary)
+            .zip(targets)
+            .map(|(row, target)| row_loss(row, *target as usize))
+            .collect();
+        f(first, rows, &logits, &losses);
+    }
+}
+
+type Gradients = (Option<Vec<f32>>, Option<Vec<f32>>);
+
+struct CrossEntropy {
+    targets: Vec<u32>,
+    wanted: (bool, bool),
+    gradients: Mutex<Gradients>,
+}
+
+impl CustomOp2 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross-entropy"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (vocabulary, width) = l2.shape().dims2()?;
+        let (hidden, weight) = (values(s1, l1)?, values(s2, l2)?);
+        if hidden.len() != self.targets.len() * width {
+            candle_core::bail!("{} targets for {:?}", self.targets.len(), l1.dims());
+        }
+        if let Some(bad) = self.targets.iter().find(|t| **t as usize >= vocabulary) {
+            candle_core::bail!("target {bad} lies outside the vocabulary of {vocabulary}");
+        }
+        let mut dh = self.wanted.0.then(|| vec![0f32; hidden.len()]);
+        let mut dw = self.wanted.1.then(|| vec![0f32; weight.len()]);
+        let mut total = 0f64;
+        chunks(hidden, weight, width, &self.targets, |first, rows, residue, losses| {
+            total += losses.iter().sum::<f64>();
+            let residue = View::rows(residue, vocabulary);
+            if let Some(dh) = &mut dh {
+                let (shape, w) = ((rows, vocabulary, width), View::rows(weight, width));
+                matmul(&mut dh[first * width..], width, shape, residue, w, false);
+            }
+            if let Some(dw) = &mut dw {
+                let h = View::rows(&hidden[first * width..], width);
+                matmul(dw, width, (vocabulary, rows, width), residue.t(), h, true);
+            }
+        });
+        if let Ok(mut kept) = self.gradients.lock() {
+            *kept = (dh, dw);
+        }
+        Ok((CpuStorage::F32(vec![total as f32]), ().into()))
+    }
+
+    fn bwd(
+        &self,
+        hidden: &Tensor,
+        weight: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let scale = grad.to_scalar::<f32>()?;
+        let Ok(mut kept) = self.gradients.lock() else {
+            candle_core::bail!("the loss's gradients were lost when another thread panicked");
+        };
+        let give = |values: Option<Vec<f32>>, like: &Tensor| {
+            let scaled = values.map(|mut v| {
+                v.iter_mut().for_each(|g| *g *= scale);
+                v
+            });
+            scaled.map(|v| beside(like, v, like.shape())).transpose()
+        };
+        let (dh, dw) = std::mem::take(&mut *kept);
+        Ok((give(dh, hidden)?, give(dw, weight)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{normal, same_gradients};
+    use super::*;
+    use crate::chance::Chance;
+
+    #[test]
+    fn agrees_with_the_reference_and_finite_differences() {
+        let mut chance = Chance::new(1, "loss");
+        let inputs = [normal(&mut chance, &[5, 8]), normal(&mut chance, &[11, 8])];
+        let targets = [3, 0, 10, 7, 3];
+        same_gradients(
+            &inputs,
+            |t| cross_entropy(&t[0], &t[1], &targets),
+            |t| reference(&t[0], &t[1], &targets),
+        );
+    }
+
+    #[test]
+    fn a_target_outside_the_vocabulary_is_an_error() {
+        let mut chance = Chance::new(1, "loss");
+        let (h, w) = (normal(&mut chance, &[1, 8]), normal(&mut chance, &[11, 8]));
+        assert!(cross_entropy(&h, &w, &[11]).is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! Linear layers `y = x · Wᵀ` over rows `x` ([n, in]) with weights `W` ([out, in]).
+//!
+//! [`linear`] differentiates both; [`frozen_linear`] keeps its weight inside the operation, in
+//! whatever form it is stored, and gives the input gradient only: no gradient of a frozen weight
+//! is ever computed or held.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::matmul::{View, matmul};
+use super::{beside, read, values};
+
+/// A frozen weight matrix that can show its rows as f32.
+pub trait FrozenWeight: Send + Sync {
+    /// Rows: the layer's output width.
+    fn out_features(&self) -> usize;
+    /// Columns: the layer's input width.
+    fn in_features(&self) -> usize;
+    /// Writes the given rows, one after the other.
+    fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]);
+    /// All rows at once where they are kept as f32 anyway.
+    fn dense(&self) -> Option<&[f32]> {
+        None
+    }
+}
+
+/// `x · Wᵀ`, differentiable in both.
+pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        x.contiguous()?.apply_op2(weight, Linear)
+    } else {
+        x.matmul(&weight.t()?)
+    }
+}
+
+/// `x · Wᵀ` with a frozen `W`, differentiable in `x`.
+pub fn frozen_linear(x: &Tensor, weight: &Arc<dyn FrozenWeight>) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1(FrozenLinear(weight.clone()));
+    }
+    let (out, width) = (weight.out_features(), weight.in_features());
+    let mut dense = vec![0f32; out * width];
+    weight.dequantize_rows(0..out, &mut dense);
+    x.matmul(&Tensor::from_vec(dense, (out, width), x.device())?.t()?)
+}
+
+fn rows_of(layout: &Layout, width: usize) -> Result<usize> {
+    match layout.dims() {
+        [n, w] if *w == width => Ok(*n),
+        dims => bail!("a linear layer of width {width} was given {dims:?}"),
+    }
+}
+
+struct Linear;
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (out, width) = l2.shape().dims2()?;
+        let n = rows_of(l1, width)?;
+        let (x, w) = (values(s1, l1)?, values(s2, l2)?);
+        let mut y = vec![0f32; n * out];
+        let (x, w) = (View::rows(x, width), View::rows(w, width).t());
+        matmul(&mut y, out, (n, width, out), x, w, false);
+        Ok((CpuStorage::F32(y), (n, out).into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (out, width) = weight.dims2()?;
+        let n = x.dim(0)?;
+        let dy = grad.contiguous()?;
+        let dx = x.track_op().then(|| {
+            let mut dx = vec![0f32; n * width];
+            read(&dy, |dy| {
+                read(weight, |w| {
+                    let (dy, w) = (View::rows(dy, out), View::rows(w, width));
+                    matmul(&mut dx, width, (n, out, width), dy, w, false);
+                })
+            })??;
+            beside(x, dx, (n, width))
+        });
+        let dw = weight.track_op().then(|| {
+            let mut dw = vec![0f32; out * width];
+            read(&dy, |dy| {
+                read(x, |x| {
+                    let (dy, x) = (View::rows(dy, out).t(), View::rows(x, width));
+                    matmul(&mut dw, width, (out, n, width), dy, x, false);
+                })
+            })??;
+            beside(weight, dw, (out, width))
+        });
+        Ok((dx.transpose()?, dw.transpose()?))
+    }
+}
+
+/// Rows of the weight that are dequantised at a time.
+const TILE: usize = 256;
+
+struct FrozenLinear(Arc<dyn FrozenWeight>);
+
+impl FrozenLinear {
+    /// Calls `f` with consecutive tiles of the weight: first row, rows, values.
+    fn tiles(&self, mut f: impl FnMut(usize, usize, &[f32])) {
+        let (out, width) = (self.0.out_features(), self.0.in_features());
+        if let Some(dense) = self.0.dense() {
+            return f(0, out, dense);
+        }
+        let mut tile = vec![0f32; TILE.min(out) * width];
+        for first in (0..out).step_by(TILE) {
+            let rows = TILE.min(out - first);
+            tile[..rows * width].par_chunks_mut(16 * width).enumerate().for_each(|(i, part)| {
+                let from = first + i * 16;
+                self.0.dequantize_rows(from..from + part.len() / width, part);
+            });
+            f(first, rows, &tile[..rows * width]);
+        }
+    }
+}
+
+impl CustomOp1 for FrozenLinear {
+    fn name(&self) -> &'static str {
+        "frozen-linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (out, width) = (self.0.out_features(), self.0.in_features());
+        let n = rows_of(layout, width)?;
+        let x = values(storage, layout)?;
+        let mut y = vec![0f32; n * out];
+        self.tiles(|first, rows, tile| {
+            let (x, w) = (View::rows(x, width), View::rows(tile, width).t());
+            matmul(&mut y[first..], out, (n, width, rows), x, w, false);
+        });
+        Ok((CpuStorage::F32(y), (n, out).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (out, width) = (self.0.out_features(), self.0.in_features());
+        let n = x.dim(0)?;
+        let mut dx = vec![0f32; n * width];
+        read(grad, |dy| {
+            self.tiles(|first, rows, tile| {
+                let dy = View { values: &dy[first..], rows: out, columns: 1 };
+                matmul(&mut dx, width, (n, rows, width), dy, View::rows(tile, width), true);
+            })
+        })?;
+        Ok(Some(beside(x, dx, (n, width))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{normal, same_gradients};
+    use super::*;
+    use crate::chance::Chance;
+
+    struct Plain {
+        rows: Vec<f32>,
+        width: usize,
+        shown: bool,
+    }
+
+    impl FrozenWeight for Plain {
+        fn out_features(&self) -> usize {
+            self.rows.len() / self.width
+        }
+        fn in_features(&self) -> usize {
+            self.width
+        }
+        fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) {
+            out.copy_from_slice(&self.rows[rows.start * self.width..rows.end * self.width]);
+        }
+        fn dense(&self) -> Option<&[f32]> {
+            self.shown.then_some(&self.rows)
+        }
+    }
+
+    #[test]
+    fn linear_agrees_with_candle_and_finite_differences() {
+        let mut chance = Chance::new(1, "linear");
+        let inputs = [normal(&mut chance, &[6, 10]), normal(&mut chance, &[7, 10])];
+        same_gradients(&inputs, |t| linear(&t[0], &t[1]), |t| t[0].matmul(&t[1].t()?));
+    }
+
+    #[test]
+    fn a_frozen_linear_gives_the_input_gradient_tile_by_tile() {
+        let mut chance = Chance::new(2, "linear");
+        let (out, width) = (TILE + 37, 12);
+        let weight = normal(&mut chance, &[out, width]);
+        let rows = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for shown in [true, false] {
+            let frozen: Arc<dyn FrozenWeight> =
+                Arc::new(Plain { rows: rows.clone(), width, shown });
+            let x = normal(&mut chance, &[5, width]);
+            same_gradients(&[x], |t| frozen_linear(&t[0], &frozen), |t| t[0].matmul(&weight.t()?));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The gate of the feed-forward block (Shazeer 2020): `y = silu(g) ⊙ u`, `silu(g) = g·σ(g)`.
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::{beside, read, values};
+
+/// `silu(gate) ⊙ up`, element by element.
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if gate.device().is_cpu() {
+        gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu)
+    } else {
+        reference(gate, up)
+    }
+}
+
+/// The same from candle's differentiable operations.
+pub fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    candle_nn::ops::silu(gate)? * up
+}
+
+const CHUNK: usize = 4096;
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+struct SwiGlu;
+
+impl CustomOp2 for SwiGlu {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (gate, up) = (values(s1, l1)?, values(s2, l2)?);
+        let mut y = vec![0f32; gate.len()];
+        y.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK))).for_each(
+            |(y, (gate, up))| {
+                for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
+                    *y = g * sigmoid(*g) * u;
+                }
+            },
+        );
+        Ok((CpuStorage::F32(y), l1.shape().clone()))
+    }
+
+    /// `dg = dy·u·σ(g)·(1 + g·(1 − σ(g)))`, `du = dy·silu(g)`.
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (dg, du) = read(gate, |g| {
+            read(up, |u| {
+                read(grad, |dy| {
+                    let (mut dg, mut du) = (vec![0f32; g.len()], vec![0f32; g.len()]);
+                    let out = dg.par_chunks_mut(CHUNK).zip(du.par_chunks_mut(CHUNK));
+                    let inputs = g.par_chunks(CHUNK).zip(u.par_chunks(CHUNK));
+                    out.zip(inputs.zip(dy.par_chunks(CHUNK))).for_each(
+                        |((dg, du), ((g, u), dy))| {
+                            for i in 0..g.len() {
+                                let s = sigmoid(g[i]);
+                                dg[i] = dy[i] * u[i] * s * (1.0 + g[i] * (1.0 - s));
+                                du[i] = dy[i] * g[i] * s;
+                            }
+                        },
+                    );
+                    (dg, du)
+                })
+            })
+        })???;
+        Ok((Some(beside(gate, dg, gate.shape())?), Some(beside(up, du, up.shape())?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{normal, same_gradients};
+    use super::*;
+    use crate::chance::Chance;
+
+    #[test]
+    fn agrees_with_the_reference_and_finite_differences() {
+        let mut chance = Chance::new(1, "swiglu");
+        let inputs = [normal(&mut chance, &[4, 9]), normal(&mut chance, &[4, 9])];
+        same_gradients(&inputs, |t| swiglu(&t[0], &t[1]), |t| reference(&t[0], &t[1]));
+    }
+}
