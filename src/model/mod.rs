@@ -1,3 +1,12 @@
 //! The frozen base model: files, quantised linears, one decoder, generation.
 
+pub mod config;
+pub mod decoder;
+pub mod generate;
+pub mod lora;
 pub mod ops;
+pub mod weights;
+
+pub use decoder::{Decoder, Packed};
+pub use generate::Generator;
+pub use lora::Lora;

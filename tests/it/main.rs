@@ -1,3 +1,4 @@
 //! One integration-test binary: every file in this folder is a module named here.
 
 mod rooms;
+mod training;

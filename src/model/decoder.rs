@@ -1,0 +1,376 @@
+//! The one decoder: a pre-norm transformer with rotary grouped-query attention and SwiGLU
+//! (Llama; Touvron et al. 2023). The same forward serves training, log-probabilities and, with a
+//! cache, generation. Sequences are packed one after the other, without padding.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor, Var};
+
+use super::config::ModelConfig;
+use super::lora::Lora;
+use super::ops::attention::{Attention, Past, Rotary, attend, attention};
+use super::ops::cross_entropy::{cross_entropy, losses};
+use super::ops::linear::{FrozenWeight, frozen_linear, linear};
+use super::ops::rms_norm::rms_norm;
+use super::ops::swiglu::swiglu;
+use super::weights::{Quantization, Weights};
+use crate::chance::Chance;
+
+/// Token sequences laid one after the other; no sequence sees another.
+#[derive(Debug, Clone, Default)]
+pub struct Packed {
+    /// The ids of all sequences.
+    pub ids: Vec<u32>,
+    /// Where each sequence lies.
+    pub sequences: Arc<Vec<Range<usize>>>,
+}
+
+impl Packed {
+    /// Packs sequences in order.
+    pub fn new<'a>(rows: impl IntoIterator<Item = &'a [u32]>) -> Self {
+        let (mut ids, mut sequences) = (Vec::new(), Vec::new());
+        for row in rows {
+            sequences.push(ids.len()..ids.len() + row.len());
+            ids.extend_from_slice(row);
+        }
+        Packed { ids, sequences: Arc::new(sequences) }
+    }
+}
+
+enum Weight {
+    Frozen(Arc<dyn FrozenWeight>),
+    Trainable(Var),
+}
+
+struct Linear {
+    name: String,
+    weight: Weight,
+}
+
+impl Linear {
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> candle_core::Result<Tensor> {
+        let y = match &self.weight {
+            Weight::Frozen(weight) => frozen_linear(x, weight)?,
+            Weight::Trainable(weight) => linear(x, weight.as_tensor())?,
+        };
+        match pass.lora.map(|l| l.delta(&self.name, x, pass.chance.as_deref_mut())).transpose()? {
+            Some(Some(delta)) => y + delta,
+            _ => Ok(y),
+        }
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        match &self.weight {
+            Weight::Frozen(w) => (w.out_features(), w.in_features()),
+            Weight::Trainable(w) => (w.dims()[0], w.dims()[1]),
+        }
+    }
+}
+
+/// What one forward pass carries through the layers.
+struct Pass<'a> {
+    lora: Option<&'a Lora>,
+    chance: Option<&'a mut Chance>,
+    shape: Attention,
+}
+
+struct Block {
+    input_norm: Tensor,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    post_norm: Tensor,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl Block {
+    fn linears(&self) -> [&Linear; 7] {
+        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
+    }
+}
+
+/// Keys and values of every layer of one sequence.
+pub struct Cache(Vec<Past>);
+
+/// The model.
+pub struct Decoder {
+    /// Its shape.
+    pub config: ModelConfig,
+    embedding: Tensor,
+    blocks: Vec<Block>,
+    norm: Tensor,
+    head: Option<Tensor>,
+    rotary: Arc<Rotary>,
+    device: Device,
+    variables: Vec<(String, Var)>,
+}
+
+/// The seven linears of a block, by their names in checkpoints.
+pub const LINEARS: [&str; 7] =
+    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+fn linear_shapes(c: &ModelConfig) -> [(&'static str, usize, usize); 7] {
+    let (hidden, inner) = (c.hidden_size, c.intermediate_size);
+    let (q, kv) = (c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
+    [
+        ("self_attn.q_proj", q, hidden),
+        ("self_attn.k_proj", kv, hidden),
+        ("self_attn.v_proj", kv, hidden),
+        ("self_attn.o_proj", hidden, q),
+        ("mlp.gate_proj", inner, hidden),
+        ("mlp.up_proj", inner, hidden),
+        ("mlp.down_proj", hidden, inner),
+    ]
+}
+
+/// Where the decoder's tensors come from.
+trait Source {
+    fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Weight>;
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor>;
+}
+
+/// A frozen base from files.
+struct Files<'a> {
+    weights: &'a Weights,
+    quantization: Quantization,
+    device: &'a Device,
+}
+
+impl Source for Files<'_> {
+    fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Weight> {
+        let weight = self.weights.linear(&format!("{name}.weight"), self.quantization)?;
+        let got = (weight.out_features(), weight.in_features());
+        ensure!(got == shape, "`{name}.weight` is {got:?}; the configuration wants {shape:?}");
+        Ok(Weight::Frozen(Arc::new(weight)))
+    }
+
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let tensor = self.weights.dense(name)?;
+        ensure!(
+            tensor.dims() == shape,
+            "`{name}` is {:?}; the configuration wants {shape:?}",
+            tensor.dims()
+        );
+        Ok(tensor.to_device(self.device)?)
+    }
+}
+
+/// A new model, every tensor trainable: normal numbers of deviation 0.02, the two projections
+/// into the residual stream scaled down by √(2·layers) (Radford et al. 2019), norms at one.
+struct Fresh {
+    chance: Chance,
+    layers: usize,
+    variables: Vec<(String, Var)>,
+    device: Device,
+}
+
+impl Fresh {
+    fn variable(&mut self, name: &str, shape: &[usize], deviation: f64) -> Result<Var> {
+        let n = shape.iter().product();
+        let values: Vec<f32> = match deviation {
+            0.0 => vec![1.0; n],
+            d => (0..n).map(|_| (self.chance.normal() * d) as f32).collect(),
+        };
+        let var = Var::from_tensor(&Tensor::from_vec(values, shape, &self.device)?)?;
+        self.variables.push((name.into(), var.clone()));
+        Ok(var)
+    }
+}
+
+impl Source for Fresh {
+    fn linear(&mut self, name: &str, (out, width): (usize, usize)) -> Result<Weight> {
+        let into_residual = name.ends_with("o_proj") || name.ends_with("down_proj");
+        let scale = if into_residual { libm::sqrt(2.0 * self.layers as f64) } else { 1.0 };
+        let var = self.variable(&format!("{name}.weight"), &[out, width], 0.02 / scale)?;
+        Ok(Weight::Trainable(var))
+    }
+
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let deviation = if shape.len() == 1 { 0.0 } else { 0.02 };
+        Ok(self.variable(name, shape, deviation)?.as_tensor().clone())
+    }
+}
+
+impl Decoder {
+    /// Loads a frozen base.
+    pub fn load(weights: &Weights, quantization: Quantization, device: &Device) -> Result<Self> {
+        let mut files = Files { weights, quantization, device };
+        Self::build(weights.config().clone(), &mut files, device)
+    }
+
+    /// A new model with random weights, all of them trainable.
+    pub fn fresh(config: ModelConfig, seed: u64) -> Result<Self> {
+        let (layers, device) = (config.num_layers, Device::Cpu);
+        let chance = Chance::new(seed, "weights");
+        let mut fresh = Fresh { chance, layers, variables: Vec::new(), device: device.clone() };
+        let mut decoder = Self::build(config, &mut fresh, &device)?;
+        decoder.variables = fresh.variables;
+        Ok(decoder)
+    }
+
+    fn build(config: ModelConfig, source: &mut dyn Source, device: &Device) -> Result<Self> {
+        let c = &config;
+        let hidden = c.hidden_size;
+        let embedding = source.tensor("model.embed_tokens.weight", &[c.vocab_size, hidden])?;
+        let mut blocks = Vec::with_capacity(c.num_layers);
+        for layer in 0..c.num_layers {
+            let prefix = format!("model.layers.{layer}");
+            let mut norm =
+                |name: &str| source.tensor(&format!("{prefix}.{name}.weight"), &[hidden]);
+            let input_norm = norm("input_layernorm")?;
+            let post_norm = norm("post_attention_layernorm")?;
+            let mut linears = linear_shapes(c).into_iter().map(|(name, out, width)| {
+                let name = format!("{prefix}.{name}");
+                let weight = source.linear(&name, (out, width))?;
+                anyhow::Ok(Linear { name, weight })
+            });
+            let mut next = || linears.next().context("a block has seven linears")?;
+            let (q, k, v, o) = (next()?, next()?, next()?, next()?);
+            let (gate, up, down) = (next()?, next()?, next()?);
+            blocks.push(Block { input_norm, q, k, v, o, post_norm, gate, up, down });
+        }
+        let norm = source.tensor("model.norm.weight", &[hidden])?;
+        let head = match c.tie_word_embeddings {
+            true => None,
+            false => Some(source.tensor("lm_head.weight", &[c.vocab_size, hidden])?),
+        };
+        let rotary = Arc::new(Rotary::new(c.head_dim, c.rope_theta, c.max_positions));
+        let device = device.clone();
+        Ok(Decoder { embedding, blocks, norm, head, rotary, device, variables: Vec::new(), config })
+    }
+
+    /// Every weight of a [`Decoder::fresh`] model by its name in checkpoints; none for a frozen
+    /// base.
+    pub fn variables(&self) -> &[(String, Var)] {
+        &self.variables
+    }
+
+    /// Name, output and input width of every linear an adapter can act on.
+    pub fn linears(&self) -> Vec<(String, usize, usize)> {
+        let all = self.blocks.iter().flat_map(Block::linears);
+        all.map(|l| (l.name.clone(), l.shape().0, l.shape().1)).collect()
+    }
+
+    /// How many weights the model has.
+    pub fn parameters(&self) -> usize {
+        let c = &self.config;
+        let block: usize = linear_shapes(c).iter().map(|(_, o, i)| o * i).sum();
+        let tables = if self.head.is_some() { 2 } else { 1 };
+        (block + 2 * c.hidden_size) * c.num_layers
+            + c.hidden_size
+            + tables * c.vocab_size * c.hidden_size
+    }
+
+    /// The device the model computes on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The longest sequence the model can take.
+    pub fn max_positions(&self) -> usize {
+        self.rotary.positions()
+    }
+
+    /// The output head: [vocabulary, hidden].
+    pub fn head(&self) -> &Tensor {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// A cache for a sequence that has not begun.
+    pub fn cache(&self) -> Cache {
+        Cache(vec![Past::default(); self.blocks.len()])
+    }
+
+    /// The last hidden state (normed) of every packed token: [n, hidden], differentiable.
+    /// `chance` decides dropout and is given while training only.
+    pub fn hidden(
+        &self,
+        packed: &Packed,
+        lora: Option<&Lora>,
+        chance: Option<&mut Chance>,
+    ) -> Result<Tensor> {
+        self.run(packed, lora, chance, None)
+    }
+
+    /// Like [`Decoder::hidden`], for tokens that continue what is cached; one cache a sequence.
+    pub fn continued(
+        &self,
+        packed: &Packed,
+        lora: Option<&Lora>,
+        caches: &mut [&mut Cache],
+    ) -> Result<Tensor> {
+        self.run(packed, lora, None, Some(caches))
+    }
+
+    fn run(
+        &self,
+        packed: &Packed,
+        lora: Option<&Lora>,
+        chance: Option<&mut Chance>,
+        mut caches: Option<&mut [&mut Cache]>,
+    ) -> Result<Tensor> {
+        let longest = packed.sequences.iter().map(|s| s.len()).max().unwrap_or(0);
+        ensure!(
+            longest <= self.max_positions(),
+            "a sequence of {longest} tokens exceeds the model's context of {}",
+            self.max_positions()
+        );
+        if let Some(id) = packed.ids.iter().find(|id| **id as usize >= self.config.vocab_size) {
+            anyhow::bail!(
+                "token id {id} lies outside the vocabulary of {}",
+                self.config.vocab_size
+            );
+        }
+        let shape = Attention {
+            heads: self.config.num_heads,
+            kv_heads: self.config.num_kv_heads,
+            dim: self.config.head_dim,
+            rotary: self.rotary.clone(),
+            sequences: packed.sequences.clone(),
+        };
+        let epsilon = self.config.rms_norm_eps;
+        let mut pass = Pass { lora, chance, shape };
+        let ids = Tensor::from_slice(&packed.ids, packed.ids.len(), &self.device)?;
+        let mut x = self.embedding.index_select(&ids, 0)?;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let normed = rms_norm(&x, &block.input_norm, epsilon)?;
+            let q = block.q.forward(&normed, &mut pass)?;
+            let k = block.k.forward(&normed, &mut pass)?;
+            let v = block.v.forward(&normed, &mut pass)?;
+            let mixed = match &mut caches {
+                None => attention(&q, &k, &v, &pass.shape)?,
+                Some(caches) => {
+                    let mut pasts: Vec<_> = caches.iter_mut().map(|c| &mut c.0[layer]).collect();
+                    attend(&q, &k, &v, &pass.shape, &mut pasts)?
+                }
+            };
+            x = (x + block.o.forward(&mixed, &mut pass)?)?;
+            let normed = rms_norm(&x, &block.post_norm, epsilon)?;
+            let gate = block.gate.forward(&normed, &mut pass)?;
+            let up = block.up.forward(&normed, &mut pass)?;
+            x = (x + block.down.forward(&swiglu(&gate, &up)?, &mut pass)?)?;
+        }
+        Ok(rms_norm(&x, &self.norm, epsilon)?)
+    }
+
+    /// The summed cross-entropy (nats) of the targets at the given rows of `hidden`.
+    pub fn loss(&self, hidden: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
+        let rows = Tensor::from_slice(rows, rows.len(), &self.device)?;
+        Ok(cross_entropy(&hidden.index_select(&rows, 0)?, self.head(), targets)?)
+    }
+
+    /// The negative log-likelihood (nats) of each target, without gradients.
+    pub fn losses(&self, hidden: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Vec<f64>> {
+        let rows = Tensor::from_slice(rows, rows.len(), &self.device)?;
+        let chosen = hidden.index_select(&rows, 0)?.flatten_all()?.to_vec1::<f32>()?;
+        super::ops::read(&self.head().to_device(&Device::Cpu)?, |head| {
+            losses(&chosen, head, self.config.hidden_size, targets)
+        })
+        .context("computing log-probabilities")
+    }
+}

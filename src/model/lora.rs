@@ -1,0 +1,86 @@
+//! Low-rank deltas (Hu et al. 2021) on the decoder's linears: `y = W x + s · B A x`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use candle_core::{Tensor, Var};
+
+use super::ops::linear::linear;
+use crate::chance::Chance;
+
+/// The two factors of one linear's delta.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// [r, in].
+    pub a: Var,
+    /// [out, r].
+    pub b: Var,
+}
+
+/// All deltas of an adapter, by the linear's name (`model.layers.0.self_attn.q_proj`).
+#[derive(Debug, Clone)]
+pub struct Lora {
+    /// What the delta is multiplied by: `alpha / r`, or `alpha / √r` for rsLoRA.
+    pub scale: f64,
+    /// The share of inputs the delta does not see while training.
+    pub dropout: f64,
+    /// The factors.
+    pub pairs: BTreeMap<String, Pair>,
+}
+
+impl Lora {
+    /// The delta's share of a linear's output for rows `x` ([n, in]); `None` for a linear
+    /// without one. `chance` is there while training only, and decides the dropout.
+    pub fn delta(
+        &self,
+        name: &str,
+        x: &Tensor,
+        chance: Option<&mut Chance>,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let Some(Pair { a, b }) = self.pairs.get(name) else { return Ok(None) };
+        let dropped = match chance {
+            Some(chance) if self.dropout > 0.0 => {
+                Some((x * dropout_mask(x, self.dropout, chance)?)?)
+            }
+            _ => None,
+        };
+        let inner = linear(dropped.as_ref().unwrap_or(x), a.as_tensor())?;
+        Ok(Some((linear(&inner, b.as_tensor())? * self.scale)?))
+    }
+
+    /// Every factor with its name, in a fixed order.
+    pub fn variables(&self) -> Vec<(String, Var)> {
+        let each = |(name, pair): (&String, &Pair)| {
+            [(format!("{name}.lora_A"), pair.a.clone()), (format!("{name}.lora_B"), pair.b.clone())]
+        };
+        self.pairs.iter().flat_map(each).collect()
+    }
+
+    /// How many numbers the factors hold.
+    pub fn parameters(&self) -> usize {
+        self.variables().iter().map(|(_, v)| v.elem_count()).sum()
+    }
+
+    /// Checks that every delta has a linear of the right shape to act on; an adapter under names
+    /// that nothing reads would otherwise be silently without effect.
+    pub fn fits(&self, linears: &[(String, usize, usize)]) -> Result<()> {
+        for (name, pair) in &self.pairs {
+            let Some((_, out, width)) = linears.iter().find(|l| &l.0 == name) else {
+                anyhow::bail!("the adapter has factors for `{name}`, which the base does not have");
+            };
+            let (a, b) = (pair.a.dims(), pair.b.dims());
+            ensure!(
+                a.len() == 2 && b.len() == 2 && a[1] == *width && b[0] == *out && a[0] == b[1],
+                "the adapter's factors for `{name}` are {a:?} and {b:?}; the base wants [r, {width}] and [{out}, r]"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn dropout_mask(x: &Tensor, share: f64, chance: &mut Chance) -> candle_core::Result<Tensor> {
+    let kept = (1.0 / (1.0 - share)) as f32;
+    let mask: Vec<f32> =
+        (0..x.elem_count()).map(|_| if chance.unit() < share { 0.0 } else { kept }).collect();
+    Tensor::from_vec(mask, x.shape(), x.device())
+}

@@ -1,0 +1,239 @@
+//! Micro-batches: which rows, in which order, packed and ready before the trainer asks.
+
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::chance::Chance;
+use crate::model::Packed;
+use crate::tokens::Encoded;
+
+use super::settings::Settings;
+
+/// Some rows packed together, with the places whose next token the loss covers.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Indices of the rows.
+    pub rows: Vec<usize>,
+    /// Their tokens.
+    pub packed: Packed,
+    /// Packed positions whose output predicts a trained token.
+    pub places: Vec<u32>,
+    /// That token, for each place.
+    pub targets: Vec<u32>,
+}
+
+impl Batch {
+    /// Packs the given rows.
+    pub fn new(rows: &[Encoded], chosen: &[usize]) -> Self {
+        let packed = Packed::new(chosen.iter().map(|i| rows[*i].ids.as_slice()));
+        let (mut places, mut targets) = (Vec::new(), Vec::new());
+        for (sequence, index) in packed.sequences.iter().zip(chosen) {
+            let row = &rows[*index];
+            for at in 1..row.ids.len() {
+                if row.trained[at] {
+                    places.push((sequence.start + at - 1) as u32);
+                    targets.push(row.ids[at]);
+                }
+            }
+        }
+        Batch { rows: chosen.to_vec(), packed, places, targets }
+    }
+}
+
+/// The rows of every step: steps, micro-batches, row indices.
+type Steps = Vec<Vec<Vec<usize>>>;
+
+/// Serves the micro-batches of a training run in a fixed order, prepared by worker threads.
+pub struct Loader<'a> {
+    rows: &'a [Encoded],
+    steps: Steps,
+    per_epoch: usize,
+    workers: usize,
+    prefetch: usize,
+    persistent: bool,
+}
+
+/// Steps in one pass over `rows` rows.
+pub(super) fn steps_per_epoch(rows: usize, settings: &Settings) -> usize {
+    rows.div_ceil(settings.batch_size * settings.accumulation)
+}
+
+impl<'a> Loader<'a> {
+    /// Lays out `total` steps over `rows`, shuffled anew in each pass.
+    pub fn new(rows: &'a [Encoded], total: usize, settings: &Settings) -> Self {
+        let per_epoch = steps_per_epoch(rows.len(), settings);
+        let mut steps = Steps::new();
+        for epoch in 0.. {
+            if steps.len() >= total || rows.is_empty() {
+                break;
+            }
+            let mut order: Vec<usize> = (0..rows.len()).collect();
+            Chance::new(settings.seed, &format!("epoch {epoch}")).shuffle(&mut order);
+            let step =
+                |rows: &[usize]| rows.chunks(settings.batch_size).map(<[_]>::to_vec).collect();
+            steps.extend(order.chunks(settings.batch_size * settings.accumulation).map(step));
+        }
+        steps.truncate(total);
+        Loader {
+            rows,
+            steps,
+            per_epoch,
+            workers: settings.workers,
+            prefetch: settings.prefetch,
+            persistent: settings.persistent_workers,
+        }
+    }
+
+    /// Hands over the micro-batches of each step, in order, until `consume` says no or errs.
+    /// Returns how long it waited for data.
+    pub fn serve(
+        &self,
+        mut consume: impl FnMut(usize, Vec<Batch>) -> Result<bool>,
+    ) -> Result<Duration> {
+        let mut waited = Duration::ZERO;
+        let span = if self.persistent { self.steps.len() } else { self.per_epoch };
+        for (nth, part) in self.steps.chunks(span.max(1)).enumerate() {
+            if !self.serve_part(part, nth * span, &mut waited, &mut consume)? {
+                break;
+            }
+        }
+        Ok(waited)
+    }
+
+    fn serve_part(
+        &self,
+        steps: &[Vec<Vec<usize>>],
+        first: usize,
+        waited: &mut Duration,
+        consume: &mut impl FnMut(usize, Vec<Batch>) -> Result<bool>,
+    ) -> Result<bool> {
+        if self.workers == 0 {
+            for (i, step) in steps.iter().enumerate() {
+                let begun = Instant::now();
+                let batches = step.iter().map(|chosen| Batch::new(self.rows, chosen)).collect();
+                *waited += begun.elapsed();
+                if !consume(first + i, batches)? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        std::thread::scope(|scope| {
+            // Worker w prepares steps w, w + workers, …; taking from the workers in turn keeps
+            // the order whatever their speed.
+            let queues: Vec<_> = (0..self.workers.min(steps.len()))
+                .map(|worker| {
+                    let (send, receive) = sync_channel(self.prefetch);
+                    scope.spawn(move || {
+                        for step in steps.iter().skip(worker).step_by(self.workers) {
+                            let prepared: Vec<Batch> =
+                                step.iter().map(|rows| Batch::new(self.rows, rows)).collect();
+                            if send.send(prepared).is_err() {
+                                return;
+                            }
+                        }
+                    });
+                    receive
+                })
+                .collect();
+            for i in 0..steps.len() {
+                let begun = Instant::now();
+                let batches = queues[i % self.workers].recv()?;
+                *waited += begun.elapsed();
+                if !consume(first + i, batches)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::Layers;
+
+    pub fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let mut layers = Layers::new();
+        for (key, value) in pairs {
+            layers.command_line(&format!("{key}={value}")).unwrap();
+        }
+        Settings::new(&layers.resolve(&[]).unwrap())
+    }
+
+    fn rows(n: usize) -> Vec<Encoded> {
+        let row = |i: usize| Encoded {
+            ids: vec![i as u32, 1, 2],
+            trained: vec![true, false, true],
+            turns: Vec::new(),
+        };
+        (0..n).map(row).collect()
+    }
+
+    fn served(n: usize, total: usize, pairs: &[(&str, &str)]) -> Vec<Vec<Vec<usize>>> {
+        let rows = rows(n);
+        let loader = Loader::new(&rows, total, &settings(pairs));
+        let mut seen = Vec::new();
+        loader
+            .serve(|step, batches| {
+                assert_eq!(step, seen.len());
+                seen.push(batches.into_iter().map(|b| b.rows).collect());
+                Ok(true)
+            })
+            .unwrap();
+        seen
+    }
+
+    const SHAPE: [(&str, &str); 2] =
+        [("PER_DEVICE_TRAIN_BATCH_SIZE", "2"), ("GRADIENT_ACCUMULATION_STEPS", "2")];
+
+    #[test]
+    fn every_pass_sees_every_row_once() {
+        let steps = served(10, 6, &SHAPE);
+        assert_eq!(steps.len(), 6);
+        for epoch in steps.chunks(3) {
+            let mut all: Vec<usize> = epoch.iter().flatten().flatten().copied().collect();
+            all.sort();
+            assert_eq!(all, (0..10).collect::<Vec<_>>());
+        }
+        assert_ne!(steps[..3], steps[3..], "the second pass has an order of its own");
+    }
+
+    #[test]
+    fn the_order_does_not_depend_on_the_workers() {
+        let alone = served(11, 9, &[SHAPE.as_slice(), &[("DATALOADER_NUM_WORKERS", "0")]].concat());
+        for (workers, persistent) in [("1", "true"), ("3", "true"), ("3", "false"), ("40", "false")]
+        {
+            let more = [
+                ("DATALOADER_NUM_WORKERS", workers),
+                ("DATALOADER_PERSISTENT_WORKERS", persistent),
+            ];
+            assert_eq!(served(11, 9, &[SHAPE.as_slice(), &more].concat()), alone);
+        }
+    }
+
+    #[test]
+    fn stopping_early_ends_the_workers() {
+        let rows = rows(50);
+        let loader = Loader::new(&rows, 1000, &settings(&SHAPE));
+        let mut taken = 0;
+        loader
+            .serve(|_, _| {
+                taken += 1;
+                Ok(taken < 3)
+            })
+            .unwrap();
+        assert_eq!(taken, 3);
+    }
+
+    #[test]
+    fn a_batch_points_from_each_trained_token_to_its_predecessor() {
+        let batch = Batch::new(&rows(3), &[2, 0]);
+        assert_eq!(batch.packed.ids, [2, 1, 2, 0, 1, 2]);
+        assert_eq!(batch.places, [1, 4]);
+        assert_eq!(batch.targets, [2, 2]);
+    }
+}

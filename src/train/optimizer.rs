@@ -1,0 +1,154 @@
+//! AdamW (Loshchilov and Hutter 2019) with f32 states, and clipping by the global norm.
+
+use anyhow::{Result, bail};
+use candle_core::{Tensor, Var};
+use rayon::prelude::*;
+
+const BETA_1: f64 = 0.9;
+const BETA_2: f64 = 0.999;
+const EPSILON: f32 = 1e-8;
+const CHUNK: usize = 16_384;
+
+struct State {
+    name: String,
+    var: Var,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+/// The optimiser with its states and the gradient gathered so far.
+pub struct AdamW {
+    states: Vec<State>,
+    step: i32,
+    weight_decay: f64,
+}
+
+impl AdamW {
+    /// States at zero for every variable.
+    pub fn new(variables: Vec<(String, Var)>, weight_decay: f64) -> Self {
+        let states = variables.into_iter().map(|(name, var)| {
+            let zeros = || vec![0f32; var.elem_count()];
+            State { name, first: zeros(), second: zeros(), gradient: zeros(), var }
+        });
+        AdamW { states: states.collect(), step: 0, weight_decay }
+    }
+
+    /// Adds a micro-batch's gradients. A variable without one is an error: it would silently
+    /// never be trained.
+    pub fn gather(&mut self, gradients: &candle_core::backprop::GradStore) -> Result<()> {
+        for state in &mut self.states {
+            let Some(gradient) = gradients.get(state.var.as_tensor()) else {
+                bail!("`{}` got no gradient; the graph is cut before it", state.name);
+            };
+            let values = gradient.flatten_all()?.to_vec1::<f32>()?;
+            state
+                .gradient
+                .par_chunks_mut(CHUNK)
+                .zip(values.par_chunks(CHUNK))
+                .for_each(|(sum, new)| sum.iter_mut().zip(new).for_each(|(s, n)| *s += n));
+        }
+        Ok(())
+    }
+
+    /// The norm of everything gathered.
+    pub fn norm(&self) -> f64 {
+        let square = |s: &State| -> f64 {
+            let parts: Vec<f64> = s
+                .gradient
+                .par_chunks(CHUNK)
+                .map(|part| part.iter().map(|g| *g as f64 * *g as f64).sum())
+                .collect();
+            parts.iter().sum()
+        };
+        self.states.iter().map(square).sum::<f64>().sqrt()
+    }
+
+    /// Takes one step with the gathered gradient, clipped to `max_norm` (0: not), and forgets it.
+    /// Matrices decay, norms and other vectors do not. Returns the norm before clipping.
+    pub fn step(&mut self, learning_rate: f64, max_norm: f64) -> Result<f64> {
+        let norm = self.norm();
+        if !norm.is_finite() {
+            bail!("the gradient is not finite");
+        }
+        let clip = if max_norm > 0.0 && norm > max_norm { max_norm / (norm + 1e-6) } else { 1.0 };
+        self.step += 1;
+        let correct_1 = 1.0 - libm::pow(BETA_1, self.step as f64);
+        let correct_2 = 1.0 - libm::pow(BETA_2, self.step as f64);
+        let rate = (learning_rate / correct_1) as f32;
+        let root = (1.0 / libm::sqrt(correct_2)) as f32;
+        let (b1, b2) = (BETA_1 as f32, BETA_2 as f32);
+        for State { var, first, second, gradient, .. } in &mut self.states {
+            let decays = var.dims().len() > 1;
+            let keep = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 } as f32;
+            let mut values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
+            let states = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
+            let both = gradient.par_chunks_mut(CHUNK).zip(values.par_chunks_mut(CHUNK));
+            states.zip(both).for_each(|((first, second), (gradient, values))| {
+                for i in 0..values.len() {
+                    let g = gradient[i] * clip as f32;
+                    first[i] = b1 * first[i] + (1.0 - b1) * g;
+                    second[i] = b2 * second[i] + (1.0 - b2) * g * g;
+                    let update = rate * first[i] / (second[i].sqrt() * root + EPSILON);
+                    values[i] = values[i] * keep - update;
+                    gradient[i] = 0.0;
+                }
+            });
+            var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
+        }
+        Ok(norm)
+    }
+
+    /// Forgets what was gathered.
+    pub fn forget(&mut self) {
+        self.states.iter_mut().for_each(|s| s.gradient.fill(0.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// Three steps on f(w) = w²/2 against the update written out in f64.
+    #[test]
+    fn follows_the_published_update() {
+        let var = Var::from_slice(&[1.0f32, -2.0], (1, 2), &Device::Cpu).unwrap();
+        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.1);
+        let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0; 2], [0.0; 2]);
+        for t in 1..=3 {
+            let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
+            adam.gather(&loss.backward().unwrap()).unwrap();
+            adam.step(0.01, 0.0).unwrap();
+            for i in 0..2 {
+                let g = w[i];
+                m[i] = 0.9 * m[i] + 0.1 * g;
+                v[i] = 0.999 * v[i] + 0.001 * g * g;
+                let (mh, vh) = (m[i] / (1.0 - 0.9f64.powi(t)), v[i] / (1.0 - 0.999f64.powi(t)));
+                w[i] -= 0.01 * 0.1 * w[i] + 0.01 * mh / (vh.sqrt() + 1e-8);
+            }
+        }
+        let got = var.as_tensor().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!((got[0] as f64 - w[0]).abs() < 1e-6 && (got[1] as f64 - w[1]).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_variable_outside_the_graph_is_an_error() {
+        let var = Var::from_slice(&[1.0f32], 1, &Device::Cpu).unwrap();
+        let other = Var::from_slice(&[1.0f32], 1, &Device::Cpu).unwrap();
+        let mut adam = AdamW::new(vec![("lost".into(), var)], 0.0);
+        let grads = other.as_tensor().sum_all().unwrap().backward().unwrap();
+        assert!(adam.gather(&grads).unwrap_err().to_string().contains("lost"));
+    }
+
+    #[test]
+    fn clipping_bounds_the_first_step_by_the_norm() {
+        let var = Var::from_slice(&[3.0f32, 4.0], 2, &Device::Cpu).unwrap();
+        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.0);
+        let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
+        adam.gather(&loss.backward().unwrap()).unwrap();
+        assert!((adam.step(0.0, 1.0).unwrap() - 5.0).abs() < 1e-6);
+        assert!((adam.states[0].first[0] - 0.1 * 0.6).abs() < 1e-6);
+        assert_eq!(adam.norm(), 0.0);
+    }
+}
