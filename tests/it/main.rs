@@ -2,3 +2,4 @@
 
 mod rooms;
 mod training;
+mod traces;
