@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+pub mod gguf;
+
 /// Writes a file through a temporary neighbour, flushes it to disk and renames it into place, so
 /// that `path` holds either its old content or all of the new. Mode 0600 on Unix.
 pub fn write_atomically(

@@ -1,0 +1,199 @@
+//! Weights in a GGUF: names, rotary row order, blocks.
+//!
+//! GGUF keeps the query and key rows of Llama interleaved for its own rotary. Within a head of
+//! width `d`, row `2i + j` there is row `j·d/2 + i` in Hugging Face's order (`j` is 0 or 1), the
+//! order everything here uses. Rows are whole numbers of blocks, so the bytes are moved as they
+//! are.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use anyhow::{Result, ensure};
+use candle_core::Device;
+use candle_core::quantized::k_quants::{
+    BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K,
+    BlockQ8_0,
+};
+use candle_core::quantized::{GgmlDType, GgmlType, QStorage, QTensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::config::ModelConfig;
+use crate::files::gguf::{Gguf, Storage, TensorInfo};
+
+/// The GGUF name of a tensor with this Hugging Face name.
+pub fn gguf_name(name: &str) -> Option<String> {
+    match name {
+        "model.embed_tokens.weight" => return Some("token_embd.weight".into()),
+        "model.norm.weight" => return Some("output_norm.weight".into()),
+        "lm_head.weight" => return Some("output.weight".into()),
+        _ => {}
+    }
+    let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (part, kind) = rest.rsplit_once('.')?;
+    let part = match part {
+        "input_layernorm" => "attn_norm",
+        "post_attention_layernorm" => "ffn_norm",
+        "self_attn.q_proj" => "attn_q",
+        "self_attn.k_proj" => "attn_k",
+        "self_attn.v_proj" => "attn_v",
+        "self_attn.o_proj" => "attn_output",
+        "mlp.gate_proj" => "ffn_gate",
+        "mlp.up_proj" => "ffn_up",
+        "mlp.down_proj" => "ffn_down",
+        _ => return None,
+    };
+    Some(format!("blk.{layer}.{part}.{kind}"))
+}
+
+/// Where GGUF keeps the row that is `row` in Hugging Face's order.
+pub fn interleaved_row(row: usize, head_dim: usize) -> usize {
+    let (head, within) = (row / head_dim, row % head_dim);
+    let half = head_dim / 2;
+    head * head_dim + 2 * (within % half) + within / half
+}
+
+/// Whether GGUF keeps this tensor's rows interleaved.
+fn is_interleaved(name: &str) -> bool {
+    name.ends_with(".self_attn.q_proj.weight") || name.ends_with(".self_attn.k_proj.weight")
+}
+
+/// A tensor in its own blocks, rows in Hugging Face's order; `name` is the Hugging Face name.
+pub fn blocks(gguf: &Gguf, info: &TensorInfo, name: &str, config: &ModelConfig) -> Result<QTensor> {
+    let bytes = gguf.bytes(info);
+    let bytes = if is_interleaved(name) {
+        let rows = info.shape[0];
+        ensure!(rows.is_multiple_of(config.head_dim), "{name}: {rows} rows are not whole heads");
+        let width = bytes.len() / rows;
+        let mut ordered = Vec::with_capacity(bytes.len());
+        for row in 0..rows {
+            let from = interleaved_row(row, config.head_dim) * width;
+            ordered.extend_from_slice(&bytes[from..from + width]);
+        }
+        Cow::Owned(ordered)
+    } else {
+        Cow::Borrowed(bytes)
+    };
+    let storage = QStorage::from_data(bytes, &Device::Cpu, dtype(info.storage))?;
+    Ok(QTensor::new(storage, info.shape.as_slice())?)
+}
+
+fn dtype(storage: Storage) -> GgmlDType {
+    match storage {
+        Storage::F32 => GgmlDType::F32,
+        Storage::F16 => GgmlDType::F16,
+        Storage::BF16 => GgmlDType::BF16,
+        Storage::Q4_0 => GgmlDType::Q4_0,
+        Storage::Q4_1 => GgmlDType::Q4_1,
+        Storage::Q5_0 => GgmlDType::Q5_0,
+        Storage::Q5_1 => GgmlDType::Q5_1,
+        Storage::Q8_0 => GgmlDType::Q8_0,
+        Storage::Q2K => GgmlDType::Q2K,
+        Storage::Q3K => GgmlDType::Q3K,
+        Storage::Q4K => GgmlDType::Q4K,
+        Storage::Q5K => GgmlDType::Q5K,
+        Storage::Q6K => GgmlDType::Q6K,
+    }
+}
+
+/// Writes the weights of some rows of a matrix on the CPU into `out`.
+pub fn dequantize_rows(tensor: &QTensor, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+    let (all, cols) = tensor.shape().dims2()?;
+    ensure!(rows.start <= rows.end && rows.end <= all, "rows {rows:?} of {all}");
+    ensure!(out.len() == rows.len() * cols, "room for {} of rows {rows:?}", out.len());
+    let data = tensor.data()?;
+    let width = data.len() / all;
+    let bytes = &data[rows.start * width..rows.end * width];
+    let unpack = match tensor.dtype() {
+        GgmlDType::F32 => unpack::<f32>,
+        GgmlDType::F16 => unpack::<f16>,
+        GgmlDType::BF16 => unpack::<bf16>,
+        GgmlDType::Q4_0 => unpack::<BlockQ4_0>,
+        GgmlDType::Q4_1 => unpack::<BlockQ4_1>,
+        GgmlDType::Q5_0 => unpack::<BlockQ5_0>,
+        GgmlDType::Q5_1 => unpack::<BlockQ5_1>,
+        GgmlDType::Q8_0 => unpack::<BlockQ8_0>,
+        GgmlDType::Q2K => unpack::<BlockQ2K>,
+        GgmlDType::Q3K => unpack::<BlockQ3K>,
+        GgmlDType::Q4K => unpack::<BlockQ4K>,
+        GgmlDType::Q5K => unpack::<BlockQ5K>,
+        GgmlDType::Q6K => unpack::<BlockQ6K>,
+        other => anyhow::bail!("blocks of {other:?} are not read"),
+    };
+    // Some 16,000 weights a piece: worth handing to another thread, small enough to share out.
+    let piece = (16_384 / cols.max(1)).max(1);
+    out.par_chunks_mut(piece * cols)
+        .zip(bytes.par_chunks(piece * width))
+        .try_for_each(|(out, bytes)| unpack(bytes, out))
+}
+
+fn unpack<T: GgmlType>(bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    // SAFETY: block types are plain C structs of half floats and bytes, for which every bit
+    // pattern is valid; `align_to` gives only what is aligned.
+    let (before, blocks, after) = unsafe { bytes.align_to::<T>() };
+    ensure!(before.is_empty() && after.is_empty(), "blocks that are not aligned in memory");
+    ensure!(blocks.len() * T::BLCK_SIZE == out.len(), "blocks that do not fill their rows");
+    T::to_float(blocks, out);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::Chance;
+    use candle_core::Tensor;
+
+    #[test]
+    fn names_map_both_sides() {
+        let cases = [
+            ("model.embed_tokens.weight", "token_embd.weight"),
+            ("lm_head.weight", "output.weight"),
+            ("model.layers.12.self_attn.o_proj.weight", "blk.12.attn_output.weight"),
+            ("model.layers.0.mlp.down_proj.weight", "blk.0.ffn_down.weight"),
+            ("model.layers.3.post_attention_layernorm.weight", "blk.3.ffn_norm.weight"),
+        ];
+        for (ours, theirs) in cases {
+            assert_eq!(gguf_name(ours).as_deref(), Some(theirs));
+        }
+        assert_eq!(gguf_name("model.layers.0.mystery.weight"), None);
+    }
+
+    #[test]
+    fn rows_interleave_within_each_head() {
+        // Two heads of width 6: Hugging Face's 0 1 2 | 3 4 5 lies as 0 3 1 4 2 5.
+        let places: Vec<_> = (0..12).map(|row| interleaved_row(row, 6)).collect();
+        assert_eq!(places, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+    }
+
+    #[test]
+    fn rows_of_every_block_type_unpack_as_candle_does() {
+        let mut chance = Chance::new(1, "blocks");
+        let (rows, cols) = (70, 512);
+        let values: Vec<f32> = (0..rows * cols).map(|_| chance.normal() as f32).collect();
+        let tensor = Tensor::from_vec(values, (rows, cols), &Device::Cpu).unwrap();
+        for dtype in [
+            GgmlDType::F32,
+            GgmlDType::F16,
+            GgmlDType::BF16,
+            GgmlDType::Q4_0,
+            GgmlDType::Q4_1,
+            GgmlDType::Q5_0,
+            GgmlDType::Q5_1,
+            GgmlDType::Q8_0,
+            GgmlDType::Q2K,
+            GgmlDType::Q3K,
+            GgmlDType::Q4K,
+            GgmlDType::Q5K,
+            GgmlDType::Q6K,
+        ] {
+            let blocks = QTensor::quantize(&tensor, dtype).unwrap();
+            let whole = blocks.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
+            for range in [0..rows, 3..4, 5..60, 9..9] {
+                let mut out = vec![f32::NAN; range.len() * cols];
+                dequantize_rows(&blocks, range.clone(), &mut out).unwrap();
+                assert_eq!(out, whole[range.clone()].concat(), "{dtype:?} {range:?}");
+            }
+            assert!(dequantize_rows(&blocks, 0..rows + 1, &mut []).is_err());
+        }
+    }
+}

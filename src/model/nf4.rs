@@ -1,0 +1,250 @@
+//! NF4, the 4-bit NormalFloat of QLoRA (Dettmers et al. 2023), laid out as bitsandbytes does.
+//!
+//! The flattened tensor is cut into blocks of 64 that run across rows. A block keeps
+//! `absmax = max |w|` and, for each weight, the index of the code nearest to `w · (1/absmax)`:
+//!
+//! ```text
+//! w ≈ CODE[index] · absmax        two indices a byte, the first in the high nibble
+//! ```
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use rayon::prelude::*;
+
+/// Weights that share one scale.
+pub const BLOCK: usize = 64;
+
+/// The code book: quantiles of a normal distribution, scaled to [-1, 1], with an exact zero.
+#[allow(clippy::excessive_precision)]
+pub const CODE: [f32; 16] = [
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+];
+
+/// Halfway between neighbouring codes; a weight exactly there takes the lower code. These are
+/// bitsandbytes' own bounds: some differ in the last bit from the midpoint computed today, and
+/// the same weights must get the same codes.
+#[allow(clippy::excessive_precision)]
+const BETWEEN: [f32; 15] = [
+    -0.8480964004993439,
+    -0.6106329262256622,
+    -0.4599952697753906,
+    -0.33967943489551544,
+    -0.23460740596055984,
+    -0.13791173323988914,
+    -0.045525018125772476,
+    0.03979014977812767,
+    0.1202552504837513,
+    0.2035212516784668,
+    0.2920137718319893,
+    0.3893125355243683,
+    0.5016634166240692,
+    0.6427869200706482,
+    0.8614784181118011,
+];
+
+/// Both codes of every byte.
+static PAIRS: LazyLock<[[f32; 2]; 256]> =
+    LazyLock::new(|| std::array::from_fn(|byte| [CODE[byte >> 4], CODE[byte & 15]]));
+
+/// Work below this many weights is not worth handing to other threads.
+const PARALLEL: usize = 1 << 16;
+
+/// A matrix in NF4.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nf4 {
+    /// Two codes a byte; a last odd one leaves its low nibble zero.
+    pub codes: Vec<u8>,
+    /// The scale of every block.
+    pub absmax: Vec<f32>,
+    /// Output features.
+    pub rows: usize,
+    /// Input features.
+    pub cols: usize,
+}
+
+fn index(scaled: f32) -> u8 {
+    // A block of zeros scales to NaN, which exceeds nothing and so takes code 0; its scale of
+    // zero makes that a zero again.
+    BETWEEN.iter().map(|between| u8::from(scaled > *between)).sum()
+}
+
+impl Nf4 {
+    /// Quantises `rows × cols` weights; panics if `weights` has another length.
+    pub fn quantize(weights: &[f32], rows: usize, cols: usize) -> Nf4 {
+        assert_eq!(weights.len(), rows * cols, "a matrix of {rows} × {cols}");
+        let blocks = weights.len().div_ceil(BLOCK);
+        let mut codes = vec![0u8; weights.len().div_ceil(2)];
+        let mut absmax = vec![0f32; blocks];
+        codes
+            .par_chunks_mut(BLOCK / 2)
+            .zip(absmax.par_iter_mut())
+            .zip(weights.par_chunks(BLOCK))
+            .with_min_len(PARALLEL / BLOCK)
+            .for_each(|((codes, absmax), block)| {
+                *absmax = block.iter().fold(0f32, |most, w| most.max(w.abs()));
+                let scale = 1.0 / *absmax;
+                for (byte, pair) in codes.iter_mut().zip(block.chunks(2)) {
+                    let low = pair.get(1).map_or(0, |w| index(w * scale));
+                    *byte = index(pair[0] * scale) << 4 | low;
+                }
+            });
+        Nf4 { codes, absmax, rows, cols }
+    }
+
+    /// Writes the weights of some rows into `out`; panics if its length is not theirs.
+    pub fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        assert_eq!(out.len(), rows.len() * self.cols, "room for rows {rows:?}");
+        let start = rows.start * self.cols;
+        // Up to the next block boundary, so that every further piece starts on one.
+        let head = ((BLOCK - start % BLOCK) % BLOCK).min(out.len());
+        let (first, rest) = out.split_at_mut(head);
+        self.piece(start, first);
+        if rest.len() < PARALLEL {
+            return self.piece(start + head, rest);
+        }
+        let size = PARALLEL / 4;
+        rest.par_chunks_mut(size).enumerate().for_each(|(i, piece)| {
+            self.piece(start + head + i * size, piece);
+        });
+    }
+
+    /// The weights from `start` in the flattened tensor.
+    fn piece(&self, start: usize, out: &mut [f32]) {
+        let mut at = start;
+        let mut out = out;
+        while !out.is_empty() {
+            let n = (BLOCK - at % BLOCK).min(out.len());
+            let (block, rest) = out.split_at_mut(n);
+            out = rest;
+            let scale = self.absmax[at / BLOCK];
+            if at.is_multiple_of(2) {
+                let codes = &self.codes[at / 2..(at + n).div_ceil(2)];
+                let mut pairs = block.chunks_exact_mut(2);
+                for (pair, byte) in pairs.by_ref().zip(codes) {
+                    let [high, low] = PAIRS[usize::from(*byte)];
+                    pair[0] = high * scale;
+                    pair[1] = low * scale;
+                }
+                if let ([last], Some(byte)) = (pairs.into_remainder(), codes.last()) {
+                    *last = PAIRS[usize::from(*byte)][0] * scale;
+                }
+            } else {
+                for (i, w) in block.iter_mut().enumerate() {
+                    let byte = self.codes[(at + i) / 2];
+                    *w = PAIRS[usize::from(byte)][(at + i) % 2] * scale;
+                }
+            }
+            at += n;
+        }
+    }
+
+    /// The memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.codes.len() + self.absmax.len() * size_of::<f32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::Chance;
+
+    fn weights(n: usize, seed: u64) -> Vec<f32> {
+        let mut chance = Chance::new(seed, "nf4");
+        (0..n).map(|_| (chance.normal() * 0.02) as f32).collect()
+    }
+
+    /// Straight from the definition: the nearest of sixteen, the lower one in a tie.
+    fn naive(weights: &[f32]) -> (Vec<u8>, Vec<f32>) {
+        let mut indices = Vec::new();
+        let mut scales = Vec::new();
+        for block in weights.chunks(BLOCK) {
+            let absmax = block.iter().map(|w| w.abs()).fold(0.0, f32::max);
+            scales.push(absmax);
+            for w in block {
+                let x = f64::from(w * (1.0 / absmax));
+                let distance = |i: &usize| (x - f64::from(CODE[*i])).abs();
+                let best = (0..16).min_by(|a, b| distance(a).total_cmp(&distance(b)));
+                indices.push(best.unwrap() as u8);
+            }
+        }
+        (indices, scales)
+    }
+
+    fn nibble(q: &Nf4, i: usize) -> u8 {
+        if i.is_multiple_of(2) { q.codes[i / 2] >> 4 } else { q.codes[i / 2] & 15 }
+    }
+
+    #[test]
+    fn agrees_with_the_naive_reference() {
+        for (rows, cols) in [(3, 64), (7, 37), (1, 1), (5, 576), (300, 256)] {
+            let w = weights(rows * cols, rows as u64);
+            let q = Nf4::quantize(&w, rows, cols);
+            let (indices, scales) = naive(&w);
+            assert_eq!(q.absmax, scales);
+            for (i, index) in indices.iter().enumerate() {
+                assert_eq!(nibble(&q, i), *index, "weight {i} of {rows} × {cols}");
+            }
+            let mut all = vec![f32::NAN; rows * cols];
+            q.dequantize_rows(0..rows, &mut all);
+            for (i, value) in all.iter().enumerate() {
+                assert_eq!(*value, CODE[usize::from(indices[i])] * scales[i / BLOCK]);
+            }
+            for r in 0..rows.min(8) {
+                let mut row = vec![f32::NAN; cols];
+                q.dequantize_rows(r..r + 1, &mut row);
+                assert_eq!(row, all[r * cols..(r + 1) * cols], "row {r} alone");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_lie_halfway_between_codes() {
+        for (pair, bound) in CODE.windows(2).zip(BETWEEN) {
+            let middle = (f64::from(pair[0]) + f64::from(pair[1])) / 2.0;
+            let last_bit = f64::from(bound.abs()) * f64::from(f32::EPSILON);
+            assert!((middle - f64::from(bound)).abs() <= last_bit, "{bound} against {middle}");
+            assert_eq!(index(bound) + 1, index(bound.next_up()));
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        // A ramp from -1 to 1 whose codes follow from the bounds above by hand, scaled by 2.
+        let ramp: Vec<f32> = (0..64).map(|i| (i as f32 / 31.5 - 1.0) * 2.0).collect();
+        let q = Nf4::quantize(&ramp, 1, 64);
+        assert_eq!(q.absmax, [2.0]);
+        let indices: Vec<u8> = (0..64).map(|i| nibble(&q, i)).collect();
+        let counts: Vec<usize> =
+            (0..16).map(|code| indices.iter().filter(|i| **i == code).count()).collect();
+        assert_eq!(counts, [5, 8, 5, 3, 4, 3, 3, 2, 3, 2, 3, 3, 4, 4, 7, 5]);
+        assert!(indices.is_sorted());
+        assert_eq!(q.codes[..4], [0x00, 0x00, 0x01, 0x11]);
+    }
+
+    #[test]
+    fn zeros_stay_zero() {
+        let q = Nf4::quantize(&[0.0; 65], 5, 13);
+        let mut out = [1.0; 65];
+        q.dequantize_rows(0..5, &mut out);
+        assert!(out.iter().all(|w| *w == 0.0));
+        assert_eq!(q.bytes(), 33 + 8);
+    }
+}
