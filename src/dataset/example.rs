@@ -1,8 +1,11 @@
 //! One row of the dataset: a trace with its pedigree.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-use crate::trace::Trace;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::trace::{ToolCall, Trace};
 
 /// Where an example comes from; only [`Kind::Real`] counts as evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,6 +24,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, in the order reports list them.
+    pub const ALL: [Kind; 5] =
+        [Kind::Real, Kind::Synthetic, Kind::Adversarial, Kind::Counterexample, Kind::Replay];
+
     /// The name used in files and messages.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +37,11 @@ impl Kind {
             Kind::Counterexample => "counterexample",
             Kind::Replay => "replay",
         }
+    }
+
+    /// Whether a program made the example from another one.
+    pub fn is_generated(self) -> bool {
+        matches!(self, Kind::Synthetic | Kind::Adversarial)
     }
 }
 
@@ -49,4 +61,156 @@ pub struct Example {
     /// The session itself.
     #[serde(flatten)]
     pub trace: Trace,
+}
+
+impl Example {
+    /// An example of some kind that was generated from no other.
+    pub fn new(kind: Kind, trace: Trace) -> Self {
+        let id = identity(kind, &trace, 0);
+        Example { id, kind, derived_from: None, component: None, trace }
+    }
+
+    /// A session someone really had.
+    pub fn real(trace: Trace) -> Self {
+        Example::new(Kind::Real, trace)
+    }
+
+    /// The `nth` example a generator made from `parent`. It takes over the parent's session,
+    /// source, repository, time and origin, so that redaction and split treat both together.
+    pub fn generated(kind: Kind, parent: &Example, mut trace: Trace, nth: u64) -> Self {
+        let from = &parent.trace;
+        trace.session.clone_from(&from.session);
+        trace.source.clone_from(&from.source);
+        trace.repository.clone_from(&from.repository);
+        trace.started_ms = from.started_ms;
+        trace.origin.clone_from(&from.origin);
+        let id = identity(kind, &trace, nth);
+        Example { id, kind, derived_from: Some(parent.id.clone()), component: None, trace }
+    }
+
+    /// What identifies the session among all sources.
+    pub fn session_key(&self) -> String {
+        format!("{}/{}", self.trace.source, self.trace.session)
+    }
+
+    /// File, line and session, for messages about this row.
+    pub fn place(&self) -> String {
+        format!("{} (session {})", self.trace.origin, self.trace.session)
+    }
+}
+
+/// A digest of what an example says: session, kind and messages, but neither the file it came
+/// from nor its row there.
+pub(super) fn identity(kind: Kind, trace: &Trace, nth: u64) -> String {
+    #[derive(Serialize)]
+    struct Content<'a> {
+        role: &'a str,
+        content: &'a str,
+        reasoning: Option<&'a str>,
+        calls: &'a [ToolCall],
+        answers: Option<&'a str>,
+        name: Option<&'a str>,
+        train: bool,
+    }
+    let mut hasher = Hashing(Xxh3::new());
+    let head = (kind, &trace.source, &trace.session, nth, &trace.tools, &trace.keywords);
+    let body: Vec<Content> = trace
+        .messages
+        .iter()
+        .map(|m| Content {
+            role: m.role.as_str(),
+            content: &m.content,
+            reasoning: m.reasoning_content.as_deref(),
+            calls: &m.tool_calls,
+            answers: m.tool_call_id.as_deref(),
+            name: m.name.as_deref(),
+            train: m.train,
+        })
+        .collect();
+    // Hashing never fails and these types always serialise.
+    let _ = serde_json::to_writer(&mut hasher, &(head, body));
+    format!("{:032x}", hasher.0.digest128())
+}
+
+/// A hasher one can serialise into.
+struct Hashing(Xxh3);
+
+impl std::io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Gives the second and later rows of one id a number, in the order they stand.
+pub(super) fn number_repeats(examples: &mut [Example]) {
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    for example in examples {
+        let n = seen.entry(example.id.clone()).or_default();
+        *n += 1;
+        if *n > 1 {
+            example.id = format!("{}-{n}", example.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Message, Origin, Role};
+
+    fn trace(session: &str, answer: &str) -> Trace {
+        Trace {
+            session: session.into(),
+            source: "raw".into(),
+            task_category: None,
+            outcome: None,
+            repository: None,
+            started_ms: None,
+            keywords: vec![],
+            tools: vec![],
+            messages: vec![Message::text(Role::User, "hi"), Message::text(Role::Assistant, answer)],
+            origin: Origin { file: "a.jsonl".into(), line: 1 },
+        }
+    }
+
+    #[test]
+    fn the_id_follows_content_not_place() {
+        let one = Example::real(trace("s", "hello"));
+        let mut moved = trace("s", "hello");
+        moved.origin = Origin { file: "b.jsonl".into(), line: 9 };
+        moved.messages[1].row = 9;
+        assert_eq!(one.id, Example::real(moved).id);
+        assert_ne!(one.id, Example::real(trace("s", "hullo")).id);
+        assert_ne!(one.id, Example::real(trace("t", "hello")).id);
+        assert_ne!(one.id, Example::new(Kind::Replay, trace("s", "hello")).id);
+    }
+
+    #[test]
+    fn a_generated_example_stays_with_its_parent() {
+        let parent = Example::real(trace("s", "hello"));
+        let child = Example::generated(Kind::Adversarial, &parent, trace("x", "hello"), 0);
+        assert_eq!(child.session_key(), parent.session_key());
+        assert_eq!(child.derived_from.as_deref(), Some(parent.id.as_str()));
+        let twin = Example::generated(Kind::Adversarial, &parent, trace("x", "hello"), 1);
+        assert_ne!(child.id, twin.id);
+    }
+
+    #[test]
+    fn repeated_ids_are_numbered() {
+        let mut rows = vec![Example::real(trace("s", "a")), Example::real(trace("s", "a"))];
+        number_repeats(&mut rows);
+        assert_eq!(rows[1].id, format!("{}-2", rows[0].id));
+    }
+
+    #[test]
+    fn a_row_reads_back_as_it_was_written() {
+        let row = Example::real(trace("s", "hello"));
+        let text = serde_json::to_string(&row).unwrap();
+        assert_eq!(serde_json::from_str::<Example>(&text).unwrap(), row);
+    }
 }

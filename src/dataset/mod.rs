@@ -1,7 +1,27 @@
 //! From traces to `train.jsonl`, `tune.jsonl`, `val.jsonl` and their manifest.
+//!
+//! ```text
+//! source ─▶ generate ─▶ redaction ─▶ quality ─▶ dedup ─▶ split ─▶ mix ─▶ snapshot + manifest
+//! ```
+//!
+//! Every step takes [`Rows`] and gives new ones, with a [`Stage`] that says what went in, what
+//! came out and why the rest was dropped. Nothing here knows a tokenizer: where lengths matter
+//! the caller passes a function that counts tokens.
 
+pub mod dedup;
 pub mod example;
+pub mod minhash;
+pub mod normal;
+pub mod print;
+pub mod redaction;
 pub mod rows;
+pub mod similarity;
+pub mod source;
+#[cfg(test)]
+mod testing;
 
 pub use example::{Example, Kind};
-pub use rows::{Rows, Stage};
+pub use rows::{Account, Rows, Stage};
+
+/// Counts the tokens of an example with the tokenizer and template it will be trained with.
+pub type TokenCount<'a> = dyn Fn(&Example) -> anyhow::Result<usize> + Sync + 'a;

@@ -3,15 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::dedup::Duplicate;
+use super::redaction::Redaction;
 use super::{Example, Kind};
+use crate::trace::raw::{BadLine, FileDigest, Unread};
 
 /// What one stage did: `input + added = output + Σ dropped`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// The stage's name: `load`, `redact`, a filter's name, …
     pub name: String,
+    /// True for a reader: its input are lines from outside, not rows of an earlier stage.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub source: bool,
     /// Rows that came in.
     pub input: u64,
     /// Rows the stage made.
@@ -26,6 +33,19 @@ impl Stage {
     /// Whether no row is unaccounted for.
     pub fn adds_up(&self) -> bool {
         self.input + self.added == self.output + self.dropped.values().sum::<u64>()
+    }
+
+    /// A stage through which `input` rows went, some of them dropped for a reason.
+    pub fn passed(name: &str, input: usize, dropped: BTreeMap<String, u64>) -> Self {
+        let input = input as u64;
+        let output = input.saturating_sub(dropped.values().sum::<u64>());
+        Stage { name: name.into(), input, output, dropped, ..Stage::default() }
+    }
+
+    /// A stage that made rows.
+    pub fn made(name: &str, added: usize) -> Self {
+        let added = added as u64;
+        Stage { name: name.into(), added, output: added, ..Stage::default() }
     }
 
     /// One line: what came in, what went out and why the rest was dropped.
@@ -43,6 +63,64 @@ impl Stage {
     }
 }
 
+/// Checks that the stages account for every row from the sources down to the `left` rows.
+pub fn check_stages(stages: &[Stage], left: u64) -> Result<()> {
+    let mut flowing = 0u64;
+    for stage in stages {
+        ensure!(stage.adds_up(), "the account of a stage does not add up: {}", stage.line());
+        if !stage.source {
+            ensure!(
+                stage.input <= flowing,
+                "stage {} took {} rows where earlier stages left {flowing}",
+                stage.name,
+                stage.input
+            );
+            flowing -= stage.input;
+        }
+        flowing += stage.output;
+    }
+    ensure!(
+        flowing == left,
+        "the stages leave {flowing} rows, the dataset has {left}: some row is unaccounted for"
+    );
+    Ok(())
+}
+
+/// What is known about rows beside the rows themselves; follows them to the manifest.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Account {
+    /// The files that were read.
+    pub inputs: Vec<FileDigest>,
+    /// The lines that gave no row.
+    pub bad_lines: Vec<BadLine>,
+    /// Files that were found and gave nothing.
+    pub unread: Vec<Unread>,
+    /// What redaction found, once it ran.
+    pub redaction: Option<Redaction>,
+    /// Rows that were mended rather than dropped, by what was mended.
+    pub mended: BTreeMap<String, u64>,
+    /// Rows that were dropped as copies, each with the row it copies.
+    pub duplicates: Vec<Duplicate>,
+}
+
+impl Account {
+    fn and(&self, other: &Account) -> Account {
+        let mut all = self.clone();
+        all.inputs.extend(other.inputs.iter().cloned());
+        all.bad_lines.extend(other.bad_lines.iter().cloned());
+        all.unread.extend(other.unread.iter().cloned());
+        all.duplicates.extend(other.duplicates.iter().cloned());
+        for (what, n) in &other.mended {
+            *all.mended.entry(what.clone()).or_default() += n;
+        }
+        all.redaction = match (all.redaction, &other.redaction) {
+            (Some(mine), Some(theirs)) => Some(mine.and(theirs)),
+            (mine, theirs) => mine.or_else(|| theirs.clone()),
+        };
+        all
+    }
+}
+
 /// An immutable set of examples with the stages that led to it. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
@@ -50,13 +128,21 @@ pub struct Rows {
     pub examples: Arc<Vec<Arc<Example>>>,
     /// What happened so far, in order.
     pub stages: Arc<Vec<Stage>>,
+    /// Files, bad lines, redaction and duplicates behind these rows.
+    pub account: Arc<Account>,
 }
 
 impl Rows {
     /// Examples fresh from a source, with that source's account.
     pub fn new(examples: Vec<Arc<Example>>, stage: Stage) -> Self {
         debug_assert!(stage.adds_up());
-        Rows { examples: Arc::new(examples), stages: Arc::new(vec![stage]) }
+        Rows { examples: Arc::new(examples), stages: Arc::new(vec![stage]), ..Rows::default() }
+    }
+
+    /// The same rows with something noted about them.
+    pub fn noting(mut self, note: impl FnOnce(&mut Account)) -> Self {
+        note(Arc::make_mut(&mut self.account));
+        self
     }
 
     /// The rows after a stage that kept, changed or dropped some of them.
@@ -64,29 +150,29 @@ impl Rows {
         debug_assert!(stage.adds_up());
         let mut stages = self.stages.as_ref().clone();
         stages.push(stage);
-        Rows { examples: Arc::new(examples), stages: Arc::new(stages) }
+        let account = self.account.clone();
+        Rows { examples: Arc::new(examples), stages: Arc::new(stages), account }
     }
 
     /// Both sets together, first these, then `other`'s; the accounts follow each other.
     pub fn and(&self, other: &Rows) -> Self {
         let examples = self.examples.iter().chain(other.examples.iter()).cloned().collect();
         let stages = self.stages.iter().chain(other.stages.iter()).cloned().collect();
-        Rows { examples: Arc::new(examples), stages: Arc::new(stages) }
+        let account = Arc::new(self.account.and(&other.account));
+        Rows { examples: Arc::new(examples), stages: Arc::new(stages), account }
     }
 
     /// Keeps the rows for which `verdict` gives no reason to drop them.
     pub fn keep(&self, name: &str, mut verdict: impl FnMut(&Example) -> Option<String>) -> Self {
-        let mut stage =
-            Stage { name: name.into(), input: self.examples.len() as u64, ..Stage::default() };
+        let mut dropped = BTreeMap::new();
         let mut kept = Vec::with_capacity(self.examples.len());
         for example in self.examples.iter() {
             match verdict(example) {
-                Some(reason) => *stage.dropped.entry(reason).or_default() += 1,
+                Some(reason) => *dropped.entry(reason).or_default() += 1,
                 None => kept.push(example.clone()),
             }
         }
-        stage.output = kept.len() as u64;
-        self.after(kept, stage)
+        self.after(kept, Stage::passed(name, self.len(), dropped))
     }
 
     /// How many rows there are.

@@ -1,0 +1,328 @@
+//! Drops copies: exact, near, and sessions that another one contains.
+//!
+//! Rows are visited from the one to keep first: by kind, then the longest, then by id. Each is
+//! compared with the rows kept so far, so that a row is dropped for a copy that really stays.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use anyhow::Result;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Builder;
+
+use super::minhash::{Bands, MinHash, Signature};
+use super::print::Print;
+use super::similarity::{Chains, Likeness, Limits, compare};
+use super::{Example, Kind, Rows, Stage};
+use crate::progress::Observer;
+
+/// A row that was dropped and the row it copies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Duplicate {
+    /// The dropped row's id.
+    pub dropped: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// What identifies its session among all sources.
+    pub session: String,
+    /// The id of the row it copies.
+    pub kept: String,
+    /// How it resembles that row.
+    pub likeness: Likeness,
+    /// To what share, to four digits.
+    pub similarity: f64,
+}
+
+/// A row on its way through the comparison.
+struct Entry<'a> {
+    example: &'a Arc<Example>,
+    place: usize,
+    print: Print,
+    signature: Signature,
+}
+
+/// Drops every row that copies another one, and names that one.
+///
+/// A generated row may resemble its parent and its siblings: that is what it was made for. Only
+/// an exact copy of them is dropped.
+pub fn dedup(rows: &Rows, limits: &Limits, observer: &dyn Observer) -> Result<Rows> {
+    observer.begin("dedup", Some(rows.len() as u64), "rows");
+    let found = find(rows, limits, observer);
+    observer.end();
+    let duplicates = found?;
+    let mut dropped = BTreeMap::new();
+    for duplicate in duplicates.values() {
+        *dropped.entry(duplicate.likeness.as_str().to_string()).or_default() += 1;
+    }
+    let kept = rows.examples.iter().enumerate();
+    let kept: Vec<_> =
+        kept.filter(|(place, _)| !duplicates.contains_key(place)).map(|(_, e)| e.clone()).collect();
+    let stage = Stage::passed("dedup", rows.len(), dropped);
+    Ok(rows.after(kept, stage).noting(|account| {
+        account.duplicates.extend(duplicates.into_values());
+        account.duplicates.sort_by(|a, b| a.dropped.cmp(&b.dropped));
+    }))
+}
+
+/// The duplicates by the place of the dropped row.
+fn find(
+    rows: &Rows,
+    limits: &Limits,
+    observer: &dyn Observer,
+) -> Result<BTreeMap<usize, Duplicate>> {
+    let minhash = MinHash::default();
+    let mut entries: Vec<Entry> = rows
+        .examples
+        .par_iter()
+        .enumerate()
+        .map(|(place, example)| {
+            let print = Print::of(example);
+            let signature = minhash.signature(&print.shingles);
+            Entry { example, place, print, signature }
+        })
+        .collect();
+    observer.check()?;
+    entries.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
+
+    let mut seen = Seen::default();
+    let mut families = Families::new(rows);
+    let mut duplicates = BTreeMap::new();
+    for (at, entry) in entries.iter().enumerate() {
+        if at % 1024 == 0 {
+            observer.check()?;
+            observer.advance(at as u64, &format!("{} copies", duplicates.len()));
+        }
+        match seen.copied_by(entry, &entries, &families, limits) {
+            None => seen.keep(entry, at as u32),
+            Some((original, likeness, similarity)) => {
+                let original = &entries[original as usize].example;
+                families.merge(&entry.example.id, &original.id);
+                let duplicate = Duplicate {
+                    dropped: entry.example.id.clone(),
+                    kind: entry.example.kind,
+                    session: entry.example.session_key(),
+                    kept: original.id.clone(),
+                    likeness,
+                    similarity: (similarity * 1e4).round() / 1e4,
+                };
+                duplicates.insert(entry.place, duplicate);
+            }
+        }
+    }
+    Ok(duplicates)
+}
+
+/// What is kept first. A counterexample comes before the session whose mistake it corrects, real
+/// rows before everything made from them.
+fn precedence<'a>(entry: &'a Entry) -> (u8, std::cmp::Reverse<u64>, &'a str) {
+    let kind = match entry.example.kind {
+        Kind::Counterexample => 0,
+        Kind::Real => 1,
+        Kind::Replay => 2,
+        Kind::Synthetic => 3,
+        Kind::Adversarial => 4,
+    };
+    (kind, std::cmp::Reverse(entry.print.words), &entry.example.id)
+}
+
+/// The rows kept so far, by what finds them again.
+#[derive(Default)]
+struct Seen {
+    exact: HashMap<u128, u32, Xxh3Builder>,
+    bands: Bands,
+    chains: Chains,
+}
+
+impl Seen {
+    fn keep(&mut self, entry: &Entry, at: u32) {
+        self.exact.insert(entry.print.exact, at);
+        self.chains.insert(&entry.print, at);
+        if !entry.print.shingles.is_empty() {
+            self.bands.insert(&entry.signature, at);
+        }
+    }
+
+    fn copied_by(
+        &self,
+        entry: &Entry,
+        entries: &[Entry],
+        families: &Families,
+        limits: &Limits,
+    ) -> Option<(u32, Likeness, f64)> {
+        if let Some(original) = self.exact.get(&entry.print.exact) {
+            return Some((*original, Likeness::Exact, 1.0));
+        }
+        if entry.print.shingles.is_empty() {
+            return None;
+        }
+        let family = families.of(&entry.example.id);
+        let stranger = |other: u32| families.of(&entries[other as usize].example.id) != family;
+        let near = self
+            .bands
+            .candidates(&entry.signature)
+            .into_iter()
+            .filter(|other| stranger(*other))
+            .filter_map(|other| {
+                let (likeness, share) =
+                    compare(&entry.print, &entries[other as usize].print, limits)?;
+                Some((other, likeness, share))
+            });
+        let begun = self.chains.containing(&entry.print, limits);
+        let begun = begun
+            .filter(|(other, _)| stranger(*other))
+            .map(|(other, share)| (other, Likeness::Contained, share));
+        // The most similar one; among equals the one kept first.
+        near.chain(begun).min_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)))
+    }
+}
+
+/// Which rows descend from the same row, copies counted as that row.
+struct Families<'a> {
+    parent: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Families<'a> {
+    fn new(rows: &'a Rows) -> Self {
+        let derived = rows.examples.iter();
+        let parent = derived
+            .filter_map(|e| Some((e.id.as_str(), e.derived_from.as_deref()?)))
+            .filter(|(id, parent)| id != parent)
+            .collect();
+        Families { parent }
+    }
+
+    fn of<'b>(&self, id: &'b str) -> &'b str
+    where
+        'a: 'b,
+    {
+        let mut at = id;
+        // A circle of descent cannot come from a generator but could from a file.
+        for _ in 0..=self.parent.len() {
+            match self.parent.get(at) {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        at
+    }
+
+    fn merge(&mut self, dropped: &'a str, kept: &'a str) {
+        if self.of(dropped) != self.of(kept) {
+            self.parent.insert(dropped, kept);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{chat, prose};
+    use super::*;
+    use crate::progress::Silent;
+    use crate::trace::{Message, Role};
+
+    fn rows(examples: Vec<Example>) -> Rows {
+        let n = examples.len();
+        Rows::new(examples.into_iter().map(Arc::new).collect(), Stage::made("made", n))
+    }
+
+    fn run(examples: Vec<Example>) -> Rows {
+        dedup(&rows(examples), &Limits::default(), &Silent).unwrap()
+    }
+
+    fn copies(rows: &Rows) -> Vec<(&str, &str, Likeness)> {
+        let all = rows.account.duplicates.iter();
+        all.map(|d| (d.dropped.as_str(), d.kept.as_str(), d.likeness)).collect()
+    }
+
+    #[test]
+    fn each_kind_of_copy_is_dropped_and_named() {
+        let text = prose(1, 300);
+        let first = chat("a", "explain the loader", &text);
+        let same = chat("b", "explain  the loader", &text);
+        let words: Vec<&str> = text.split(' ').collect();
+        let edited =
+            format!("{} {} {}", words[..200].join(" "), prose(9, 10), words[210..].join(" "));
+        let near = chat("c", "explain the loader", &edited);
+        let begun = chat("d", "explain the loader", &prose(2, 40));
+        let mut resumed = begun.clone();
+        resumed.trace.messages.push(Message::text(Role::User, prose(3, 200)));
+        resumed = Example::real(resumed.trace);
+        let other = chat("e", "explain the writer", &prose(4, 300));
+        let (kept_first, dropped_first) =
+            if first.id < same.id { (&first, &same) } else { (&same, &first) };
+
+        let all =
+            vec![first.clone(), same.clone(), near.clone(), begun.clone(), resumed.clone(), other];
+        let out = run(all);
+        assert_eq!(out.len(), 3, "{}", out.stages[1].line());
+        let mut wanted = vec![
+            (dropped_first.id.as_str(), kept_first.id.as_str(), Likeness::Exact),
+            (near.id.as_str(), kept_first.id.as_str(), Likeness::Near),
+            (begun.id.as_str(), resumed.id.as_str(), Likeness::Contained),
+        ];
+        wanted.sort();
+        assert_eq!(copies(&out), wanted);
+        assert!(out.stages[1].adds_up());
+        assert_eq!(out.stages[1].dropped.values().sum::<u64>(), 3);
+    }
+
+    #[test]
+    fn the_result_does_not_depend_on_the_order() {
+        let mut all: Vec<Example> = (0..60)
+            .map(|n| chat(&format!("s{n}"), &prose(n / 3, 50), &prose(100 + n % 2, 3)))
+            .collect();
+        let ids = |rows: &Rows| {
+            let mut ids: Vec<_> = rows.examples.iter().map(|e| e.id.clone()).collect();
+            ids.sort();
+            ids
+        };
+        let forward = run(all.clone());
+        all.reverse();
+        let backward = run(all);
+        assert!(forward.len() < 60);
+        assert_eq!(ids(&forward), ids(&backward));
+        assert_eq!(forward.account.duplicates, backward.account.duplicates);
+    }
+
+    #[test]
+    fn a_generated_row_may_resemble_its_parent_but_no_stranger() {
+        let parent = chat("a", "explain the loader", &prose(1, 200));
+        let twin = chat("b", "explain the loader", &prose(1, 200));
+        let make = |parent: &Example, extra: &str, nth| {
+            let mut trace = parent.trace.clone();
+            trace.messages.push(Message::text(Role::User, extra));
+            Example::generated(Kind::Adversarial, parent, trace, nth)
+        };
+        // The second child's parent goes as a copy of the first parent, or the other way round.
+        let children = [make(&parent, "one", 0), make(&twin, "two", 0), make(&parent, "one", 1)];
+        let stray = Example { derived_from: Some("gone".into()), ..make(&parent, "three", 0) };
+        let mut all = vec![parent, twin, stray.clone()];
+        all.extend(children);
+        let out = run(all);
+        assert_eq!(out.count(Kind::Real), 1);
+        assert_eq!(out.count(Kind::Adversarial), 2, "{:?}", copies(&out));
+        let strays: Vec<_> =
+            out.account.duplicates.iter().filter(|d| d.dropped == stray.id).collect();
+        assert_eq!(strays.len(), 1);
+        assert_ne!(strays[0].likeness, Likeness::Exact);
+    }
+
+    #[test]
+    fn a_counterexample_outlives_the_session_it_corrects() {
+        let real = chat("a", &prose(1, 100), "wrong");
+        let mut trace = real.trace.clone();
+        trace.session = "mine".into();
+        trace.messages[1].content = "right".into();
+        let counter = Example::new(Kind::Counterexample, trace);
+        let out = run(vec![real.clone(), counter.clone()]);
+        assert_eq!(copies(&out), [(real.id.as_str(), counter.id.as_str(), Likeness::Near)]);
+    }
+
+    #[test]
+    fn short_rows_are_dropped_only_when_they_say_the_same() {
+        let out =
+            run(vec![chat("a", "2 + 3", "5"), chat("b", "2 * 3", "6"), chat("c", "2 +  3", "5")]);
+        assert_eq!(out.len(), 2);
+    }
+}

@@ -1,0 +1,216 @@
+//! The fingerprint of a row: what deduplication, split and leak check compare.
+//!
+//! It covers what user, assistant and tools said and the calls with their arguments. The system
+//! prompt and the tool schemas are left out: they are the same in unrelated sessions.
+
+use serde_json::Value;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::Example;
+use super::normal::{word_hash, words};
+use crate::trace::{Message, Role};
+
+/// Words in a shingle. A row with fewer words has none and is compared exactly only.
+pub const SHINGLE: usize = 5;
+
+/// What a row says, as hashes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Print {
+    /// Equal for rows that say the same but for white space.
+    pub exact: u128,
+    /// How many words the row has.
+    pub words: u64,
+    /// The distinct hashes of every five words in a row, sorted.
+    pub shingles: Vec<u64>,
+    /// After each message, what was said up to there.
+    pub chain: Vec<Link>,
+}
+
+/// A row up to and with one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Equal for rows that began with the same words.
+    pub hash: u128,
+    /// How many words that were.
+    pub words: u64,
+    /// Whether the model has spoken by then.
+    pub answered: bool,
+}
+
+impl Print {
+    /// The fingerprint of a row.
+    pub fn of(example: &Example) -> Print {
+        let mut print = Print::default();
+        let mut said = Vec::new();
+        let mut exact = Vec::new();
+        let mut link = Link { hash: 0, words: 0, answered: false };
+        let spoken = example.trace.messages.iter().filter(|m| m.role != Role::System);
+        for message in spoken {
+            let from = said.len();
+            let mut hear = |text: &str| words(text, |word| said.push(word_hash(word)));
+            hear(&message.content);
+            for call in &message.tool_calls {
+                hear(&call.name);
+                each_text(&Value::Object(call.arguments.clone()), &mut hear);
+            }
+            literal(message, &mut exact);
+            let mut bytes = Vec::with_capacity(17 + 8 * (said.len() - from));
+            bytes.extend(link.hash.to_le_bytes());
+            bytes.push(message.role as u8);
+            bytes.extend(said[from..].iter().flat_map(|w| w.to_le_bytes()));
+            link.hash = xxh3_128(&bytes);
+            link.words = said.len() as u64;
+            link.answered |= message.role == Role::Assistant;
+            print.chain.push(link);
+        }
+        print.exact = xxh3_128(&exact);
+        print.words = said.len() as u64;
+        print.shingles = said.windows(SHINGLE).map(shingle).collect();
+        print.shingles.sort_unstable();
+        print.shingles.dedup();
+        print
+    }
+
+    /// How many shingles two rows share.
+    pub fn overlap(&self, other: &Print) -> usize {
+        let (mut a, mut b) = (self.shingles.iter().peekable(), other.shingles.iter().peekable());
+        let mut shared = 0;
+        while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
+            match x.cmp(y) {
+                std::cmp::Ordering::Less => a.next(),
+                std::cmp::Ordering::Greater => b.next(),
+                std::cmp::Ordering::Equal => {
+                    shared += 1;
+                    a.next();
+                    b.next()
+                }
+            };
+        }
+        shared
+    }
+}
+
+fn shingle(words: &[u64]) -> u64 {
+    let mut bytes = [0u8; 8 * SHINGLE];
+    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    xxh3_64(&bytes)
+}
+
+/// Every key and every leaf of a value, keys in the order of their names.
+fn each_text(value: &Value, hear: &mut impl FnMut(&str)) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<_> = map.iter().collect();
+            keys.sort_by_key(|(key, _)| *key);
+            for (key, value) in keys {
+                hear(key);
+                each_text(value, hear);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| each_text(item, hear)),
+        Value::String(text) => hear(text),
+        Value::Null => {}
+        other => hear(&other.to_string()),
+    }
+}
+
+/// A message as exact comparison sees it: runs of white space are one space, call ids are left
+/// out, arguments stand in the order of their names.
+fn literal(message: &Message, out: &mut Vec<u8>) {
+    out.push(0xff);
+    out.extend(message.role.as_str().bytes());
+    collapse(&message.content, out);
+    for call in &message.tool_calls {
+        out.push(0xfe);
+        out.extend(call.name.bytes());
+        canonical(&Value::Object(call.arguments.clone()), out);
+    }
+}
+
+fn collapse(text: &str, out: &mut Vec<u8>) {
+    for word in text.split_whitespace() {
+        out.push(b' ');
+        out.extend(word.bytes());
+    }
+}
+
+fn canonical(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<_> = map.iter().collect();
+            keys.sort_by_key(|(key, _)| *key);
+            out.push(b'{');
+            for (key, value) in keys {
+                out.push(0xfd);
+                out.extend(key.bytes());
+                canonical(value, out);
+            }
+            out.push(b'}');
+        }
+        Value::Array(items) => {
+            out.push(b'[');
+            items.iter().for_each(|item| canonical(item, out));
+            out.push(b']');
+        }
+        Value::String(text) => {
+            out.push(0xfc);
+            collapse(text, out);
+        }
+        other => out.extend(other.to_string().bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{call, chat, result, row};
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn white_space_is_no_difference_and_anything_else_is() {
+        let print = |user: &str| Print::of(&chat("s", user, "It prints four.")).exact;
+        assert_eq!(print("run  the\n test"), print("run the test"));
+        assert_ne!(print("2 + 3"), print("2 * 3"));
+        assert_ne!(print("Run"), print("run"));
+    }
+
+    #[test]
+    fn system_prompt_ids_and_argument_order_do_not_count() {
+        let with = |system: &str, id: &str, arguments: Value| {
+            let mut example = row(
+                "s",
+                vec![
+                    Message::text(Role::System, system),
+                    Message::text(Role::User, "look into the file please"),
+                    call(id, "read", arguments),
+                    result(id, "fn main() {}"),
+                ],
+            );
+            example.trace.tools = vec![json!({"function": {"name": system}})];
+            Print::of(&example)
+        };
+        let one = with("be brief", "c1", json!({"path": "a.rs", "limit": 3}));
+        let two = with("be long", "c2", json!({"limit": 3, "path": "a.rs"}));
+        assert_eq!(one, two);
+        let three = with("be brief", "c1", json!({"path": "b.rs", "limit": 3}));
+        assert_ne!(one.exact, three.exact);
+    }
+
+    #[test]
+    fn a_session_that_went_on_begins_with_the_same_chain() {
+        let first = chat("s", "what does the loader do", "It reads files in batches.");
+        let mut longer = first.clone();
+        longer.trace.messages.push(Message::text(Role::User, "and the writer"));
+        let (a, b) = (Print::of(&first), Print::of(&longer));
+        assert_eq!(a.chain[..], b.chain[..2]);
+        assert!(!a.chain[0].answered && a.chain[1].answered);
+        assert_eq!(a.overlap(&b), a.shingles.len());
+    }
+
+    #[test]
+    fn a_row_of_few_words_has_no_shingles() {
+        assert!(Print::of(&chat("s", "hi", "hello there")).shingles.is_empty());
+    }
+}
