@@ -1,9 +1,32 @@
 //! Base, champion and candidate on the same prompts: metrics and paired statistics.
+//!
+//! [`item`] makes the questions, [`outputs`] asks them, [`metrics`] scores each answer,
+//! [`statistics`] says how sure a difference is, [`evaluation`] is what remains of it all.
 
-use anyhow::Result;
+use std::collections::BTreeSet;
 
+use anyhow::{Result, bail};
+
+use crate::config::Config;
+use crate::dataset::Rows;
 use crate::progress::Observer;
-use crate::tokens::Encoded;
+use crate::tokens::{Encoded, Reply};
+use crate::trace::Message;
+
+mod compare;
+pub mod distributions;
+pub mod evaluation;
+pub mod item;
+pub mod keywords;
+pub mod metrics;
+pub mod outputs;
+pub mod statistics;
+
+pub use evaluation::{Evaluation, Output, Record};
+pub use item::Item;
+pub use metrics::Metric;
+pub use outputs::{Answer, Loss};
+pub use statistics::Delta;
 
 /// A model that can be asked: the base alone or the base with an adapter.
 pub trait Subject: Sync {
@@ -20,4 +43,131 @@ pub trait Subject: Sync {
     /// For each row, the summed negative log-likelihood (nats) of its trained tokens and their
     /// number.
     fn loss(&self, rows: &[Encoded]) -> Result<Vec<(f64, usize)>>;
+}
+
+/// How messages become token ids and back; a tokenizer with its chat template.
+pub trait Chat: Sync {
+    /// The ids after which the model answers.
+    fn prompt(&self, history: &[Message], tools: &[serde_json::Value]) -> Result<Vec<u32>>;
+    /// A whole conversation with its loss mask.
+    fn encode(&self, messages: &[Message], tools: &[serde_json::Value]) -> Result<Encoded>;
+    /// An answer taken apart.
+    fn parse(&self, ids: &[u32]) -> Reply;
+    /// The ids that end an answer.
+    fn stop_ids(&self) -> &[u32];
+}
+
+/// A model under comparison.
+pub struct Contender<'a> {
+    /// The model.
+    pub subject: &'a dyn Subject,
+    /// The digest of everything that makes it what it is.
+    pub digest: String,
+}
+
+/// A fixed set of questions beside validation.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    /// Its name, unique within a run.
+    pub name: String,
+    /// The digest of its file.
+    pub digest: String,
+    /// Its rows.
+    pub rows: Rows,
+}
+
+/// A metric of a team's own, by name.
+pub struct Custom<'a> {
+    /// Its name; none of the built-in ones.
+    pub name: String,
+    /// The score of an answer; `None` where it does not apply.
+    #[allow(clippy::type_complexity)]
+    pub score: &'a (dyn Fn(&Item, &Answer) -> Result<Option<f64>> + Sync),
+}
+
+/// How the comparison is run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Answers generated at once.
+    pub batch: usize,
+    /// Longest answer, in tokens.
+    pub max_new: usize,
+    /// At most this many validation items; 0 takes all.
+    pub max_items: usize,
+    /// The model's longest context, in tokens; 0 sets no limit.
+    pub context: usize,
+    /// Draws behind each interval.
+    pub resamples: usize,
+    /// The seed of everything random.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// The settings of a configuration, for a model with this longest context.
+    pub fn of(config: &Config, context: usize) -> Settings {
+        Settings {
+            batch: config.size("EVAL_BATCH_SIZE"),
+            max_new: config.size("EVAL_MAX_NEW_TOKENS"),
+            max_items: config.size("EVAL_MAX_ITEMS"),
+            context,
+            resamples: 2000,
+            seed: config.size("SEED") as u64,
+        }
+    }
+}
+
+/// Everything a comparison needs.
+pub struct Comparison<'a> {
+    /// The validation rows.
+    pub val: &'a Rows,
+    /// Fixed suites beside them.
+    pub suites: &'a [Suite],
+    /// Sessions and components that a compared adapter was trained on.
+    pub seen: &'a BTreeSet<String>,
+    /// Names under which the base itself may have written references.
+    pub own_names: &'a [String],
+    /// Tokenizer and chat template.
+    pub chat: &'a dyn Chat,
+    /// The base without adapter.
+    pub base: Contender<'a>,
+    /// The adapter in use, where there is one.
+    pub champion: Option<Contender<'a>>,
+    /// The adapter to be judged.
+    pub candidate: Contender<'a>,
+    /// A team's own metrics.
+    pub metrics: &'a [Custom<'a>],
+    /// How it is run.
+    pub settings: Settings,
+}
+
+impl Comparison<'_> {
+    /// Asks every subject every item and measures. The records are the items one by one.
+    pub fn run(&self, observer: &dyn Observer) -> Result<(Evaluation, Vec<Record>)> {
+        for (i, custom) in self.metrics.iter().enumerate() {
+            let taken = self.metrics[..i].iter().any(|other| other.name == custom.name);
+            if taken || Metric::parse(&custom.name).is_ok() {
+                bail!("there is already a metric `{}`; choose another name", custom.name);
+            }
+        }
+        let found = item::items(self.val, self.suites, self.seen, self.chat, &self.settings)?;
+        if found.items.is_empty() {
+            let reasons: Vec<_> = found.left_out.iter().map(|(r, n)| format!("{r}: {n}")).collect();
+            bail!(
+                "nothing to evaluate: no trained assistant turn is left in the validation rows{}",
+                if reasons.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", reasons.join(", "))
+                }
+            );
+        }
+        compare::compare(self, found, observer)
+    }
+}
+
+/// A number as it is written: nine decimals, so that the last bits of a sum do not show.
+pub fn rounded(x: f64) -> f64 {
+    let scaled = x * 1e9;
+    // Above 2^52 there are no decimals to round away.
+    if scaled.abs() < 4.5e15 { scaled.round() / 1e9 + 0.0 } else { x }
 }

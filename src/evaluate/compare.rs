@@ -1,0 +1,306 @@
+//! Asks every subject every item and draws the figures from the answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+
+use super::evaluation::{
+    Authors, Call, Changes, Column, Conditions, Counts, Evaluation, Mean, Output, Record,
+    SCHEMA_VERSION, Slices, SuiteUsed, lines,
+};
+use super::item::Items;
+use super::outputs::{self, References};
+use super::{Comparison, Contender, Delta, Item, Loss, Metric, metrics, rounded, statistics};
+use crate::chance::Chance;
+use crate::dataset::{Example, Kind};
+use crate::files;
+use crate::progress::Observer;
+use crate::trace::Role;
+
+/// One subject's answers, scores and losses while the comparison runs.
+struct Asked {
+    outputs: Vec<Output>,
+    losses: BTreeMap<String, Vec<(f64, usize)>>,
+}
+
+pub(super) fn compare(
+    task: &Comparison,
+    found: Items,
+    observer: &dyn Observer,
+) -> Result<(Evaluation, Vec<Record>)> {
+    let Items { items, mut left_out } = found;
+    let references = references(task, &items)?;
+    let too_long: u64 = references.iter().map(|r| r.too_long).sum();
+    if too_long > 0 {
+        left_out.insert(format!("loss: row over {} tokens", task.settings.context), too_long);
+    }
+    let ask = |name: &str, contender: &Contender| {
+        ask(task, name, contender, &items, &references, observer)
+    };
+    let base = ask("base", &task.base)?;
+    let champion = task.champion.as_ref().map(|c| ask("champion", c)).transpose()?;
+    let candidate = ask("candidate", &task.candidate)?;
+
+    let column = |asked: &Asked, contender: &Contender| Column {
+        digest: contender.digest.clone(),
+        loss: asked
+            .losses
+            .iter()
+            .filter_map(|(group, rows)| Some((group.clone(), Loss::of(rows)?)))
+            .collect(),
+        metrics: slices(&items, |members| means(members, &asked.outputs)),
+    };
+    let against = |other: &Asked, label: &str| {
+        let chance = Chance::new(task.settings.seed, label);
+        slices(&items, |members| {
+            deltas(members, &items, other, &candidate, task.settings.resamples, &chance)
+        })
+    };
+    let paired = against(&base, "paired with the base");
+    let evidence: Vec<&Item> =
+        items.iter().filter(|i| i.suite.is_none() && i.kind == Kind::Real).collect();
+    let mut evaluation = Evaluation {
+        schema_version: SCHEMA_VERSION,
+        delta: paired.overall.iter().map(|(name, d)| (name.clone(), d.delta)).collect(),
+        counts: Counts {
+            pairs: evidence.len() as u64,
+            sessions: evidence.iter().map(|i| &i.session).collect::<BTreeSet<_>>().len() as u64,
+            generated: count_by(
+                items.iter().filter(|i| i.suite.is_none() && i.kind != Kind::Real),
+                |i| i.kind.as_str(),
+            ),
+            left_out,
+        },
+        adapter_active: active(&base, &candidate),
+        paired,
+        paired_champion: champion.as_ref().map(|c| against(c, "paired with the champion")),
+        changes: changes(&items, &base, champion.as_ref(), &candidate),
+        references: authors(&evidence, task.own_names),
+        base: column(&base, &task.base),
+        champion: champion.as_ref().zip(task.champion.as_ref()).map(|(asked, c)| column(asked, c)),
+        candidate: column(&candidate, &task.candidate),
+        suites: task
+            .suites
+            .iter()
+            .map(|s| {
+                let n = items.iter().filter(|i| i.suite.as_ref() == Some(&s.name)).count() as u64;
+                (s.name.clone(), SuiteUsed { digest: s.digest.clone(), items: n })
+            })
+            .collect(),
+        conditions: Conditions {
+            decoding: "greedy".into(),
+            max_new_tokens: task.settings.max_new as u64,
+            resamples: task.settings.resamples as u64,
+            confidence: statistics::CONFIDENCE,
+            seed: task.settings.seed,
+        },
+        items_digest: String::new(),
+    };
+    let mut champions = champion.map(|c| c.outputs.into_iter());
+    let records: Vec<Record> = items
+        .iter()
+        .zip(base.outputs.into_iter().zip(candidate.outputs))
+        .map(|(item, (base, candidate))| {
+            record(item, base, champions.as_mut().and_then(Iterator::next), candidate)
+        })
+        .collect();
+    evaluation.items_digest = files::digest(&lines(&records)?);
+    observer.say(&evaluation.line());
+    Ok((evaluation, records))
+}
+
+/// The rows behind the real items, validation first, then suite by suite.
+fn references(task: &Comparison, items: &[Item]) -> Result<Vec<References>> {
+    let mut groups: BTreeMap<Option<&str>, BTreeMap<&str, &Arc<Example>>> = BTreeMap::new();
+    for item in items.iter().filter(|i| i.suite.is_some() || i.kind == Kind::Real) {
+        let group = groups.entry(item.suite.as_deref()).or_default();
+        group.insert(&item.example.id, &item.example);
+    }
+    let encode = |(group, examples): (Option<&str>, BTreeMap<&str, &Arc<Example>>)| {
+        let examples: Vec<_> = examples.into_values().cloned().collect();
+        References::encode(group.unwrap_or("val"), &examples, task.chat, &task.settings)
+    };
+    groups.into_iter().map(encode).collect()
+}
+
+fn ask(
+    task: &Comparison,
+    name: &str,
+    contender: &Contender,
+    items: &[Item],
+    references: &[References],
+    observer: &dyn Observer,
+) -> Result<Asked> {
+    let mut losses = BTreeMap::new();
+    for group in references {
+        let rows = outputs::losses(name, contender.subject, group, &task.settings, observer)?;
+        losses.insert(group.group.clone(), rows);
+    }
+    let answers =
+        outputs::answers(name, contender.subject, items, task.chat, &task.settings, observer)?;
+    let mut outputs = Vec::with_capacity(items.len());
+    for (item, answer) in items.iter().zip(answers) {
+        let mut scores = metrics::scores(item, &answer);
+        for custom in task.metrics {
+            let context = || format!("metric `{}`, item {}", custom.name, item.id);
+            match (custom.score)(item, &answer).with_context(context)? {
+                Some(score) if !score.is_finite() => bail!("{}: {score} is no score", context()),
+                Some(score) => drop(scores.insert(custom.name.clone(), rounded(score))),
+                None => {}
+            }
+        }
+        outputs.push(Output::of(answer, scores));
+    }
+    Ok(Asked { outputs, losses })
+}
+
+/// Splits the items (by index) into slices and computes a figure for each.
+fn slices<T>(items: &[Item], figure: impl Fn(&[usize]) -> T) -> Slices<T> {
+    let by = |keys: &dyn Fn(&Item) -> Vec<String>| -> BTreeMap<String, T> {
+        let mut members: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (i, item) in items.iter().enumerate() {
+            for key in keys(item) {
+                members.entry(key).or_default().push(i);
+            }
+        }
+        members.into_iter().map(|(key, members)| (key, figure(&members))).collect()
+    };
+    let real = |item: &Item| item.suite.is_none() && item.kind == Kind::Real;
+    let evidence: Vec<usize> = (0..items.len()).filter(|i| real(&items[*i])).collect();
+    let when = |holds: bool, keys: Vec<String>| if holds { keys } else { Vec::new() };
+    Slices {
+        overall: figure(&evidence),
+        source: by(&|i| when(real(i), vec![i.source.clone()])),
+        task_category: by(&|i| when(real(i), i.task_category.iter().cloned().collect())),
+        tool: by(&|i| when(real(i), i.tools.iter().cloned().collect())),
+        generated: by(&|i| when(i.suite.is_none() && !real(i), vec![i.kind.as_str().to_string()])),
+        suite: by(&|i| i.suite.iter().cloned().collect()),
+    }
+}
+
+fn means(members: &[usize], outputs: &[Output]) -> BTreeMap<String, Mean> {
+    let mut sums: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
+    for i in members {
+        for (name, score) in &outputs[*i].scores {
+            let sum = sums.entry(name).or_default();
+            *sum = (sum.0 + score, sum.1 + 1);
+        }
+    }
+    let mean = |(sum, n): (f64, u64)| Mean { mean: rounded(sum / n as f64), n };
+    sums.into_iter().map(|(name, sum)| (name.to_string(), mean(sum))).collect()
+}
+
+fn deltas(
+    members: &[usize],
+    items: &[Item],
+    before: &Asked,
+    after: &Asked,
+    resamples: usize,
+    chance: &Chance,
+) -> BTreeMap<String, Delta> {
+    let scores = |i: usize| (&before.outputs[i].scores, &after.outputs[i].scores);
+    let names: BTreeSet<&String> = members.iter().flat_map(|i| scores(*i).0.keys()).collect();
+    let differences = |name: &String| {
+        members
+            .iter()
+            .filter_map(|i| {
+                let (before, after) = scores(*i);
+                Some((items[*i].session.as_str(), after.get(name)? - before.get(name)?))
+            })
+            .collect::<Vec<_>>()
+    };
+    let delta = |name| statistics::paired(differences(name), resamples, chance);
+    names.into_iter().filter_map(|name| Some((name.clone(), delta(name)?))).collect()
+}
+
+fn active(base: &Asked, candidate: &Asked) -> Option<bool> {
+    let bits = |asked: &Asked| -> Vec<(u64, usize)> {
+        asked.losses.values().flatten().map(|(nats, n)| (nats.to_bits(), *n)).collect()
+    };
+    let base = bits(base);
+    (!base.is_empty()).then(|| base != bits(candidate))
+}
+
+fn right(output: &Output) -> bool {
+    output.scores.get(Metric::ExactMatch.name()) == Some(&1.0)
+}
+
+fn changes(items: &[Item], base: &Asked, champion: Option<&Asked>, candidate: &Asked) -> Changes {
+    let mut changes = Changes::default();
+    for (i, item) in items.iter().enumerate() {
+        let id = item.id.clone();
+        match (right(&base.outputs[i]), right(&candidate.outputs[i])) {
+            (true, false) => changes.regressions.push(id),
+            (false, true) => changes.fixes.push(id),
+            (false, false) if !champion.is_some_and(|c| right(&c.outputs[i])) => {
+                changes.persistent.push(id);
+            }
+            _ => {}
+        }
+    }
+    changes
+}
+
+fn count_by<'a, T: 'a>(
+    items: impl Iterator<Item = &'a T>,
+    key: impl Fn(&'a T) -> &'a str,
+) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for item in items {
+        *counts.entry(key(item).to_string()).or_default() += 1;
+    }
+    counts
+}
+
+/// Model names are compared without owner, extension, case and punctuation:
+/// `HuggingFaceTB/SmolLM2-135M` is `smollm2-135m.gguf`.
+fn plain_name(name: &str) -> String {
+    let last = name.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or(name);
+    let lower = last.to_lowercase();
+    let stem = lower.strip_suffix(".gguf").unwrap_or(&lower);
+    stem.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+fn authors(evidence: &[&Item], own_names: &[String]) -> Authors {
+    let author = |item: &Item| item.author.clone().unwrap_or_else(|| "unknown".into());
+    let own: BTreeSet<String> =
+        own_names.iter().map(|n| plain_name(n)).filter(|n| !n.is_empty()).collect();
+    let mut by_author = BTreeMap::new();
+    let mut self_written = 0u64;
+    for item in evidence {
+        *by_author.entry(author(item)).or_default() += 1;
+        let is_own = item.author.as_ref().is_some_and(|a| own.contains(&plain_name(a)));
+        self_written += u64::from(is_own);
+    }
+    let share = self_written as f64 / evidence.len().max(1) as f64;
+    Authors { by_author, self_written: rounded(share) }
+}
+
+fn record(item: &Item, base: Output, champion: Option<Output>, candidate: Output) -> Record {
+    let messages = &item.example.trace.messages[..item.message];
+    let request = messages.iter().rev().find(|m| m.role == Role::User);
+    let bytes: Vec<u8> = item.prompt.iter().flat_map(|id| id.to_le_bytes()).collect();
+    Record {
+        id: item.id.clone(),
+        session: item.session.clone(),
+        component: item.component.clone(),
+        suite: item.suite.clone(),
+        kind: item.kind,
+        source: item.source.clone(),
+        task_category: item.task_category.clone(),
+        author: item.author.clone(),
+        request: request.map(|m| m.content.clone()).unwrap_or_default(),
+        prompt_digest: files::digest(&bytes),
+        prompt_tokens: item.prompt.len() as u64,
+        keywords: item.keywords.clone(),
+        reference: Output {
+            content: item.reference.content.clone(),
+            calls: item.reference.tool_calls.iter().map(Call::of).collect(),
+            ..Output::default()
+        },
+        base,
+        champion,
+        candidate,
+    }
+}

@@ -1,0 +1,171 @@
+//! Items: one trained assistant turn each, asked after its reference history.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{Chat, Settings, Suite, keywords};
+use crate::dataset::{Example, Kind, Rows};
+use crate::trace::{Message, Role};
+
+/// One question with its reference answer.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The example's id and the index of the message, `<example>#<message>`, after `<suite>/` for
+    /// an item of a suite.
+    pub id: String,
+    /// The example it comes from.
+    pub example: Arc<Example>,
+    /// The index of the reference among the example's messages.
+    pub message: usize,
+    /// The cluster for the statistics.
+    pub session: String,
+    /// The component the example was split with.
+    pub component: Option<String>,
+    /// Real or generated; only real items are evidence.
+    pub kind: Kind,
+    /// Which agent or pool the session came from.
+    pub source: String,
+    /// What kind of task it was, where known.
+    pub task_category: Option<String>,
+    /// The fixed suite it belongs to; `None` for validation.
+    pub suite: Option<String>,
+    /// Whether the model could call tools.
+    pub tools_offered: bool,
+    /// The tools the reference calls, without repeats.
+    pub tools: BTreeSet<String>,
+    /// Who wrote the reference, where known.
+    pub author: Option<String>,
+    /// The reference answer.
+    pub reference: Message,
+    /// The prompt as the model sees it.
+    pub prompt: Vec<u32>,
+    /// Words the answer should contain: the row's own for the answer that ends it, else by the
+    /// rule of [`keywords`].
+    pub keywords: Vec<String>,
+}
+
+/// The items of a run and what was left out of them.
+#[derive(Debug, Default)]
+pub struct Items {
+    /// Validation items first, then each suite's, each by id.
+    pub items: Vec<Item>,
+    /// Items left out, by reason.
+    pub left_out: BTreeMap<String, u64>,
+}
+
+/// A trained turn before its prompt is made.
+#[derive(Clone)]
+struct Turn<'a> {
+    id: String,
+    example: &'a Arc<Example>,
+    message: usize,
+    suite: Option<&'a str>,
+}
+
+fn turns<'a>(rows: &'a Rows, suite: Option<&'a str>) -> Vec<Turn<'a>> {
+    let mut turns = Vec::new();
+    for example in rows.examples.iter() {
+        for (message, turn) in example.trace.messages.iter().enumerate() {
+            if turn.role == Role::Assistant && turn.train {
+                let id = match suite {
+                    Some(suite) => format!("{suite}/{}#{message}", example.id),
+                    None => format!("{}#{message}", example.id),
+                };
+                turns.push(Turn { id, example, message, suite });
+            }
+        }
+    }
+    turns.sort_by(|a, b| a.id.cmp(&b.id));
+    turns
+}
+
+/// The items of a validation set and its suites: one for each trained assistant turn whose session
+/// no compared adapter was trained on (`seen` holds their sessions and components).
+pub fn items(
+    val: &Rows,
+    suites: &[Suite],
+    seen: &BTreeSet<String>,
+    chat: &dyn Chat,
+    settings: &Settings,
+) -> Result<Items> {
+    let mut left_out = BTreeMap::new();
+    let mut leave = |reason: String, n: usize| {
+        if n > 0 {
+            *left_out.entry(reason).or_default() += n as u64;
+        }
+    };
+    let was_seen = |turn: &Turn| {
+        let component = turn.example.component.as_ref();
+        seen.contains(&turn.example.trace.session) || component.is_some_and(|c| seen.contains(c))
+    };
+    let mut groups = vec![turns(val, None)];
+    let mut suites: Vec<&Suite> = suites.iter().collect();
+    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    groups.extend(suites.into_iter().map(|suite| turns(&suite.rows, Some(&suite.name))));
+    for group in &mut groups {
+        let all = group.len();
+        group.dedup_by(|a, b| a.id == b.id);
+        leave("listed twice".into(), all - group.len());
+        let distinct = group.len();
+        group.retain(|turn| !was_seen(turn));
+        leave("an adapter was trained on it".into(), distinct - group.len());
+    }
+    let most = settings.max_items;
+    if most > 0 && groups[0].len() > most {
+        leave(format!("over EVAL_MAX_ITEMS={most}"), groups[0].len() - most);
+        // Real items first, among equals by hash: the choice stays the same when rows come or go.
+        groups[0].sort_by_cached_key(|turn| {
+            let generated = turn.example.kind != Kind::Real;
+            (generated, xxh3_64_with_seed(turn.id.as_bytes(), settings.seed), turn.id.clone())
+        });
+        groups[0].truncate(most);
+        groups[0].sort_by(|a, b| a.id.cmp(&b.id));
+    }
+    let chosen = groups.concat();
+    let mut items = Vec::with_capacity(chosen.len());
+    for turn in chosen {
+        let item = turn.item(chat).with_context(|| {
+            let trace = &turn.example.trace;
+            format!("{}: session {}, message {}", trace.origin, trace.session, turn.message)
+        })?;
+        if settings.context > 0 && item.prompt.len() >= settings.context {
+            leave(format!("prompt of {} tokens or more", settings.context), 1);
+        } else {
+            items.push(item);
+        }
+    }
+    Ok(Items { items, left_out })
+}
+
+impl Turn<'_> {
+    fn item(&self, chat: &dyn Chat) -> Result<Item> {
+        let trace = &self.example.trace;
+        let reference = trace.messages[self.message].clone();
+        let ends_the_row =
+            trace.messages[self.message + 1..].iter().all(|m| m.role != Role::Assistant);
+        let keywords = match trace.keywords.is_empty() || !ends_the_row {
+            true => keywords::extract(&reference),
+            false => trace.keywords.clone(),
+        };
+        Ok(Item {
+            id: self.id.clone(),
+            example: self.example.clone(),
+            message: self.message,
+            session: trace.session.clone(),
+            component: self.example.component.clone(),
+            kind: self.example.kind,
+            source: trace.source.clone(),
+            task_category: trace.task_category.clone(),
+            suite: self.suite.map(String::from),
+            tools_offered: !trace.tools.is_empty(),
+            tools: reference.tool_calls.iter().map(|c| c.name.clone()).collect(),
+            author: reference.author.clone(),
+            prompt: chat.prompt(&trace.messages[..self.message], &trace.tools)?,
+            reference,
+            keywords,
+        })
+    }
+}
