@@ -3,17 +3,13 @@
 pub mod config;
 pub mod decoder;
 pub mod generate;
+pub mod gguf;
 pub mod lora;
+pub mod nf4;
 pub mod ops;
+pub mod shards;
 pub mod weights;
 
 pub use decoder::{Decoder, Packed};
 pub use generate::Generator;
 pub use lora::Lora;
-//! The frozen base: what its files say, its weights as they are kept in memory.
-
-pub mod config;
-pub mod gguf;
-pub mod nf4;
-pub mod shards;
-pub mod weights;

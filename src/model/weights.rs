@@ -14,6 +14,7 @@ use candle_core::{Device, Tensor};
 use super::config::{Architecture, ModelConfig};
 use super::gguf;
 use super::nf4::Nf4;
+use super::ops::linear::FrozenWeight;
 use super::shards::Shards;
 use crate::files;
 use crate::files::gguf::{Gguf, Storage};
@@ -112,6 +113,27 @@ impl Frozen {
             Frozen::Dense(tensor) => tensor.elem_count() * size_of::<f32>(),
             Frozen::Nf4(nf4) => nf4.bytes(),
             Frozen::Blocks(tensor) => tensor.storage_size_in_bytes(),
+        }
+    }
+}
+
+impl FrozenWeight for Frozen {
+    fn out_features(&self) -> usize {
+        self.shape().0
+    }
+
+    fn in_features(&self) -> usize {
+        self.shape().1
+    }
+
+    fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        Frozen::dequantize_rows(self, rows, out)
+    }
+
+    fn dense(&self) -> Option<&Tensor> {
+        match self {
+            Frozen::Dense(tensor) => Some(tensor),
+            _ => None,
         }
     }
 }

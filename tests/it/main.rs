@@ -2,5 +2,5 @@
 
 mod evaluation;
 mod rooms;
-mod training;
 mod traces;
+mod training;

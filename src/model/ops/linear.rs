@@ -20,9 +20,9 @@ pub trait FrozenWeight: Send + Sync {
     /// Columns: the layer's input width.
     fn in_features(&self) -> usize;
     /// Writes the given rows, one after the other.
-    fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]);
-    /// All rows at once where they are kept as f32 anyway.
-    fn dense(&self) -> Option<&[f32]> {
+    fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()>;
+    /// The whole matrix where it is kept as f32 anyway.
+    fn dense(&self) -> Option<&Tensor> {
         None
     }
 }
@@ -43,7 +43,7 @@ pub fn frozen_linear(x: &Tensor, weight: &Arc<dyn FrozenWeight>) -> Result<Tenso
     }
     let (out, width) = (weight.out_features(), weight.in_features());
     let mut dense = vec![0f32; out * width];
-    weight.dequantize_rows(0..out, &mut dense);
+    weight.dequantize_rows(0..out, &mut dense).map_err(candle_core::Error::wrap)?;
     x.matmul(&Tensor::from_vec(dense, (out, width), x.device())?.t()?)
 }
 
@@ -118,20 +118,25 @@ struct FrozenLinear(Arc<dyn FrozenWeight>);
 
 impl FrozenLinear {
     /// Calls `f` with consecutive tiles of the weight: first row, rows, values.
-    fn tiles(&self, mut f: impl FnMut(usize, usize, &[f32])) {
+    fn tiles(&self, mut f: impl FnMut(usize, usize, &[f32])) -> Result<()> {
         let (out, width) = (self.0.out_features(), self.0.in_features());
         if let Some(dense) = self.0.dense() {
-            return f(0, out, dense);
+            return read(dense, |dense| f(0, out, dense));
         }
         let mut tile = vec![0f32; TILE.min(out) * width];
         for first in (0..out).step_by(TILE) {
             let rows = TILE.min(out - first);
-            tile[..rows * width].par_chunks_mut(16 * width).enumerate().for_each(|(i, part)| {
-                let from = first + i * 16;
-                self.0.dequantize_rows(from..from + part.len() / width, part);
-            });
+            tile[..rows * width]
+                .par_chunks_mut(16 * width)
+                .enumerate()
+                .try_for_each(|(i, part)| {
+                    let from = first + i * 16;
+                    self.0.dequantize_rows(from..from + part.len() / width, part)
+                })
+                .map_err(candle_core::Error::wrap)?;
             f(first, rows, &tile[..rows * width]);
         }
+        Ok(())
     }
 }
 
@@ -148,7 +153,7 @@ impl CustomOp1 for FrozenLinear {
         self.tiles(|first, rows, tile| {
             let (x, w) = (View::rows(x, width), View::rows(tile, width).t());
             matmul(&mut y[first..], out, (n, width, rows), x, w, false);
-        });
+        })?;
         Ok((CpuStorage::F32(y), (n, out).into()))
     }
 
@@ -161,7 +166,7 @@ impl CustomOp1 for FrozenLinear {
                 let dy = View { values: &dy[first..], rows: out, columns: 1 };
                 matmul(&mut dx, width, (n, rows, width), dy, View::rows(tile, width), true);
             })
-        })?;
+        })??;
         Ok(Some(beside(x, dx, (n, width))?))
     }
 }
@@ -175,7 +180,7 @@ mod tests {
     struct Plain {
         rows: Vec<f32>,
         width: usize,
-        shown: bool,
+        dense: Option<Tensor>,
     }
 
     impl FrozenWeight for Plain {
@@ -185,11 +190,12 @@ mod tests {
         fn in_features(&self) -> usize {
             self.width
         }
-        fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) {
+        fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()> {
             out.copy_from_slice(&self.rows[rows.start * self.width..rows.end * self.width]);
+            Ok(())
         }
-        fn dense(&self) -> Option<&[f32]> {
-            self.shown.then_some(&self.rows)
+        fn dense(&self) -> Option<&Tensor> {
+            self.dense.as_ref()
         }
     }
 
@@ -206,9 +212,9 @@ mod tests {
         let (out, width) = (TILE + 37, 12);
         let weight = normal(&mut chance, &[out, width]);
         let rows = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for shown in [true, false] {
+        for dense in [Some(weight.clone()), None] {
             let frozen: Arc<dyn FrozenWeight> =
-                Arc::new(Plain { rows: rows.clone(), width, shown });
+                Arc::new(Plain { rows: rows.clone(), width, dense });
             let x = normal(&mut chance, &[5, width]);
             same_gradients(&[x], |t| frozen_linear(&t[0], &frozen), |t| t[0].matmul(&weight.t()?));
         }
