@@ -1,3 +1,7 @@
 //! The binary: parse, call, print the error, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    proto::commands::main()
+}

@@ -1,1 +1,77 @@
-//! (to come)
+//! The command line: one file per command. Data goes to stdout, everything else to stderr.
+//!
+//! Exit status: 0 done (and the gate passed, where one was asked), 1 the gate did not pass or a
+//! test failed, 2 an error.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod check;
+mod config;
+mod doc;
+mod layers;
+mod run;
+mod terminal;
+mod test;
+
+/// Turns a coding agent's own sessions into a better local model, and refuses to ship a worse one.
+#[derive(Debug, Parser)]
+#[command(name = "proto", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Test(test::Test),
+    Doc(doc::Doc),
+    Config(config::Config),
+}
+
+/// How a command ended when nothing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Done; where there was a gate, it passed.
+    Done,
+    /// The gate did not pass, or a test failed.
+    NotPassed,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(run) => run.execute(),
+        Command::Check(check) => check.execute(),
+        Command::Test(test) => test.execute(),
+        Command::Doc(doc) => doc.execute(),
+        Command::Config(config) => config.execute(),
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NotPassed) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes data to stdout; a reader that went away is noticed instead of panicking.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// `proto doc | head` ends early, and that is fine.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -160,6 +160,8 @@ pub const KEYS: &[Key] = &[
     key("GATE_MIN_SESSIONS", COUNT, "20", "fewest sessions behind those items"),
     key("GATE_MAX_SUITE_DROP", SHARE, "0.05", "largest loss of exact match on a fixed suite"),
     key("GATE_SCRIPT", Kind::Text, "", "a team's gate policy (Rhai); empty is the shipped one"),
+    // Scripts
+    host("SCRIPT_MAX_OPERATIONS", POSITIVE, "200000000", "a script that runs more operations than this is stopped; each row of a filter or map counts by itself"),
     // Output
     host("RUNS_DIR", Kind::Text, "artifacts/protocol-runs", "the folder runs are written under; --out sets it"),
 ];

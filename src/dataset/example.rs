@@ -43,6 +43,17 @@ impl Kind {
     pub fn is_generated(self) -> bool {
         matches!(self, Kind::Synthetic | Kind::Adversarial)
     }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> anyhow::Result<Kind> {
+        let all =
+            [Kind::Real, Kind::Synthetic, Kind::Adversarial, Kind::Counterexample, Kind::Replay];
+        let found = all.into_iter().find(|kind| kind.as_str() == name);
+        found.ok_or_else(|| {
+            let names = all.map(Kind::as_str).join(", ");
+            anyhow::anyhow!("there is no kind `{name}` of example; there are {names}")
+        })
+    }
 }
 
 /// One row of the dataset.

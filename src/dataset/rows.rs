@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::dedup::Duplicate;
 use super::redaction::Redaction;
@@ -175,6 +176,29 @@ impl Rows {
         self.after(kept, Stage::passed(name, self.len(), dropped))
     }
 
+    /// The first `n` rows; the others are dropped as `take`.
+    pub fn first(&self, n: usize) -> Self {
+        let mut seen = 0;
+        self.keep("take", |_| {
+            seen += 1;
+            (seen > n).then(|| "take".to_string())
+        })
+    }
+
+    /// Rows written out as JSON by a script: `messages` and whatever else an example has. They
+    /// are never real sessions.
+    pub fn from_values(stage: &str, values: Vec<Value>) -> Result<Self> {
+        let mut examples = Vec::with_capacity(values.len());
+        for (index, value) in values.into_iter().enumerate() {
+            let example =
+                from_value(stage, index, value).with_context(|| format!("{stage}: row {index}"))?;
+            examples.push(Arc::new(example));
+        }
+        let n = examples.len() as u64;
+        let stage = Stage { name: stage.into(), added: n, output: n, ..Stage::default() };
+        Ok(Rows::new(examples, stage))
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.examples.len()
@@ -189,6 +213,50 @@ impl Rows {
     pub fn count(&self, kind: Kind) -> usize {
         self.examples.iter().filter(|e| e.kind == kind).count()
     }
+}
+
+/// The fields a row written in a script may have.
+const FIELDS: &[&str] = &[
+    "id",
+    "kind",
+    "derived_from",
+    "component",
+    "session",
+    "source",
+    "task_category",
+    "outcome",
+    "repository",
+    "started_ms",
+    "keywords",
+    "tools",
+    "messages",
+];
+
+fn from_value(stage: &str, index: usize, value: Value) -> Result<Example> {
+    let Value::Object(mut fields) = value else { bail!("expected a map with `messages`") };
+    if let Some(unknown) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
+        bail!("unknown field `{unknown}`; a row has {}", FIELDS.join(", "));
+    }
+    let Some(messages) = fields.get_mut("messages").and_then(Value::as_array_mut) else {
+        bail!("`messages` must be an array");
+    };
+    for message in messages {
+        let Value::Object(message) = message else { bail!("a message must be a map") };
+        let model = message.get("role").is_some_and(|role| role == "assistant");
+        message.entry("content").or_insert_with(|| "".into());
+        message.entry("train").or_insert_with(|| model.into());
+    }
+    let digest = crate::files::digest(fields["messages"].to_string().as_bytes());
+    let session = fields.entry("session").or_insert_with(|| digest[..16].into()).clone();
+    fields.entry("id").or_insert(session);
+    fields.entry("source").or_insert_with(|| "script".into());
+    fields.entry("kind").or_insert_with(|| Kind::Synthetic.as_str().into());
+    fields.insert("origin".into(), json!({"file": stage, "line": index + 1}));
+    let example: Example = serde_json::from_value(Value::Object(fields))?;
+    if example.kind == Kind::Real {
+        bail!("rows written in a script are not real sessions; leave `kind` out or name another");
+    }
+    Ok(example)
 }
 
 impl std::fmt::Display for Rows {

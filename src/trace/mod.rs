@@ -174,3 +174,31 @@ pub struct Trace {
     #[serde(default)]
     pub origin: Origin,
 }
+
+impl Trace {
+    /// The model's own messages.
+    fn own(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter().filter(|m| m.role == Role::Assistant)
+    }
+
+    /// All text: every message's reasoning and content, one part a line; tool calls left out.
+    pub fn text(&self) -> String {
+        joined(self.messages.iter())
+    }
+
+    /// The model's own text: reasoning and content of its messages.
+    pub fn answers(&self) -> String {
+        joined(self.own())
+    }
+
+    /// How many messages the model wrote.
+    pub fn turns(&self) -> usize {
+        self.own().count()
+    }
+}
+
+fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> String {
+    let parts =
+        messages.flat_map(|m| m.reasoning_content.as_deref().into_iter().chain([&*m.content]));
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}

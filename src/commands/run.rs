@@ -1,0 +1,69 @@
+//! `proto run`: a protocol from its script to its decision.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::Outcome;
+use super::layers::Settings;
+use super::terminal::Terminal;
+use crate::progress::Observer;
+use crate::script::{Host, Script};
+
+/// Run a protocol script
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The script
+    script: PathBuf,
+    /// Values for the parameters that the script declares
+    #[arg(value_name = "NAME=VALUE")]
+    params: Vec<String>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Do not train: evaluate ADAPTER or the champion
+    #[arg(long)]
+    skip_train: bool,
+    /// Do not evaluate: write no eval/ and no decision
+    #[arg(long)]
+    skip_eval: bool,
+    /// The folder that the run's own folder is made in
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> Result<Outcome> {
+        let script = Script::read(&self.script)?;
+        let declared = script.params()?;
+        let mut more = self.params.clone();
+        if let Some(out) = &self.out {
+            more.push(format!("RUNS_DIR={}", out.display()));
+        }
+        let config = self.settings.layers(&more)?.resolve(&declared)?;
+        threads(config.size("THREADS"))?;
+        let observer = Terminal::new()?;
+        let mut host = Host::new(config, Path::new("."), observer.clone());
+        host.skip_train = self.skip_train;
+        host.skip_eval = self.skip_eval;
+        let host = Arc::new(host);
+        let ended = script.run(&host);
+        observer.end();
+        ended?;
+        Ok(match host.passed() {
+            Some(false) => Outcome::NotPassed,
+            _ => Outcome::Done,
+        })
+    }
+}
+
+/// Limits the worker threads; 0 takes every core.
+fn threads(count: usize) -> Result<()> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(count)
+        // Scripts' closures nest deeper than the default stack likes.
+        .stack_size(8 << 20)
+        .build_global()
+        .context("cannot start the worker threads")
+}
