@@ -42,9 +42,10 @@ impl MinHash {
     pub fn signature(&self, hashes: &[u64]) -> Signature {
         let mut least = [u32::MAX; PERMUTATIONS];
         for hash in hashes {
-            for i in 0..PERMUTATIONS {
-                let mixed = hash.wrapping_mul(self.factors[i]).wrapping_add(self.offsets[i]);
-                least[i] = least[i].min((mixed >> 32) as u32);
+            let permutations = self.factors.iter().zip(&self.offsets);
+            for (least, (factor, offset)) in least.iter_mut().zip(permutations) {
+                let mixed = hash.wrapping_mul(*factor).wrapping_add(*offset);
+                *least = (*least).min((mixed >> 32) as u32);
             }
         }
         Signature(least)

@@ -13,8 +13,10 @@ pub mod example;
 pub mod minhash;
 pub mod normal;
 pub mod print;
+pub mod quality;
 pub mod redaction;
 pub mod rows;
+pub mod schema;
 pub mod similarity;
 pub mod source;
 #[cfg(test)]
