@@ -1,1 +1,13 @@
-//! (to come)
+//! A decision from evidence. Pure: no file, no clock, no chance, so that the same evidence gives
+//! the same bytes on any machine.
+//!
+//! [`evidence`] is all a gate may know of a run, [`policy`] the comparisons a policy is made of,
+//! [`decision`] adds the rules no policy can loosen and draws the verdict.
+
+pub mod decision;
+pub mod evidence;
+pub mod policy;
+
+pub use decision::{Decision, Policy, Verdict, judge};
+pub use evidence::{DatasetEvidence, EvaluationEvidence, Evidence, Threshold, TrainingEvidence};
+pub use policy::Check;

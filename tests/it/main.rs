@@ -1,6 +1,7 @@
 //! One integration-test binary: every file in this folder is a module named here.
 
 mod evaluation;
+mod gate;
 mod rooms;
 mod traces;
 mod training;
