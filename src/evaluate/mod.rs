@@ -21,6 +21,7 @@ pub mod keywords;
 pub mod metrics;
 pub mod outputs;
 pub mod statistics;
+mod subject;
 
 pub use evaluation::{Evaluation, Output, Record};
 pub use item::Item;

@@ -266,6 +266,21 @@ impl Decoder {
             + tables * c.vocab_size * c.hidden_size
     }
 
+    /// What the weights take in memory, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let linears: usize = self
+            .blocks
+            .iter()
+            .flat_map(Block::linears)
+            .map(|l| match &l.weight {
+                Weight::Frozen(weight) => weight.bytes(),
+                Weight::Trainable(weight) => 4 * weight.elem_count(),
+            })
+            .sum();
+        let head = self.head.as_ref().map_or(0, Tensor::elem_count);
+        (linears + 4 * (self.embedding.elem_count() + head)) as u64
+    }
+
     /// The device the model computes on.
     pub fn device(&self) -> &Device {
         &self.device

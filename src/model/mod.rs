@@ -1,5 +1,6 @@
 //! The frozen base model: files, quantised linears, one decoder, generation.
 
+pub mod base;
 pub mod config;
 pub mod decoder;
 pub mod generate;
@@ -7,9 +8,11 @@ pub mod gguf;
 pub mod lora;
 pub mod nf4;
 pub mod ops;
+pub mod save;
 pub mod shards;
 pub mod weights;
 
+pub use base::Base;
 pub use decoder::{Decoder, Packed};
 pub use generate::Generator;
 pub use lora::Lora;

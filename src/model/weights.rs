@@ -130,6 +130,10 @@ impl FrozenWeight for Frozen {
         Frozen::dequantize_rows(self, rows, out)
     }
 
+    fn bytes(&self) -> usize {
+        Frozen::bytes(self)
+    }
+
     fn dense(&self) -> Option<&Tensor> {
         match self {
             Frozen::Dense(tensor) => Some(tensor),

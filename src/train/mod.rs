@@ -2,8 +2,10 @@
 //! fresh model. The same loop serves both.
 
 mod batches;
+pub mod full;
 mod optimizer;
 mod plan;
+pub mod qlora;
 mod record;
 mod run;
 mod schedule;

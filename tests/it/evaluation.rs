@@ -24,7 +24,7 @@ fn spell(text: &str) -> Vec<u32> {
 fn written(message: &Message) -> String {
     let calls = message.tool_calls.iter();
     let calls = calls.map(|c| format!("{}{}", c.name, Value::Object(c.arguments.clone())));
-    message.content.clone() + &calls.collect::<Vec<_>>().join(";")
+    message.content.clone() + calls.collect::<Vec<_>>().join(";").as_str()
 }
 
 impl Chat for Letters {

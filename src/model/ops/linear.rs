@@ -21,6 +21,8 @@ pub trait FrozenWeight: Send + Sync {
     fn in_features(&self) -> usize;
     /// Writes the given rows, one after the other.
     fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()>;
+    /// The memory it takes, in bytes.
+    fn bytes(&self) -> usize;
     /// The whole matrix where it is kept as f32 anyway.
     fn dense(&self) -> Option<&Tensor> {
         None
@@ -193,6 +195,9 @@ mod tests {
         fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()> {
             out.copy_from_slice(&self.rows[rows.start * self.width..rows.end * self.width]);
             Ok(())
+        }
+        fn bytes(&self) -> usize {
+            4 * self.rows.len()
         }
         fn dense(&self) -> Option<&Tensor> {
             self.dense.as_ref()

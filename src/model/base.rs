@@ -1,0 +1,69 @@
+//! A base model ready for use: tokenizer, chat template and frozen decoder, opened once.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+
+use super::decoder::Decoder;
+use super::weights::Weights;
+use crate::config::Config;
+use crate::files;
+use crate::tokens::Codec;
+
+/// A base model.
+pub struct Base {
+    /// Its name: that of its folder or file, never a path of this machine.
+    pub name: String,
+    /// Tokenizer and chat template.
+    pub codec: Codec,
+    /// The frozen decoder.
+    pub decoder: Decoder,
+    /// A digest of weights, storage, tokenizer and template: all that shapes an answer.
+    pub digest: String,
+    /// What the decoder's weights take in memory, in bytes.
+    pub bytes: u64,
+}
+
+impl Base {
+    /// Opens `BASE_MODEL` with `CHAT_TEMPLATE`, `QUANTIZATION` and `DEVICE` as configured.
+    pub fn open(config: &Config) -> Result<Self> {
+        let path = config.path("BASE_MODEL").context("BASE_MODEL names no model")?;
+        let opened = || -> Result<Base> {
+            let device = device(config)?;
+            let weights = Weights::open(&path)?;
+            let template = Some(config.text("CHAT_TEMPLATE")).filter(|t| !t.is_empty());
+            let codec = Codec::open(&path, template)?;
+            let quantization = config.text("QUANTIZATION");
+            let decoder = Decoder::load(&weights, quantization.parse()?, &device)?;
+            let parts =
+                [&weights.digest()?, quantization, &codec.digest()?, &codec.template_digest()];
+            Ok(Base {
+                name: name(&path),
+                digest: files::digest(parts.join("\n").as_bytes()),
+                bytes: decoder.bytes(),
+                codec,
+                decoder,
+            })
+        };
+        opened().with_context(|| format!("cannot use the base model {}", path.display()))
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The one place where the device is chosen.
+fn device(config: &Config) -> Result<Device> {
+    match config.text("DEVICE") {
+        "cpu" => Ok(Device::Cpu),
+        "cuda" if !cfg!(feature = "cuda") => {
+            bail!("DEVICE=cuda, but this binary was built without CUDA; build it with --features cuda")
+        }
+        "cuda" => Device::new_cuda(0).context("DEVICE=cuda, but no CUDA device can be used"),
+        // Where the driver or a library is missing, the CPU does the work.
+        _ if cfg!(feature = "cuda") => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
+        _ => Ok(Device::Cpu),
+    }
+}

@@ -1,0 +1,55 @@
+//! Writes a model as a Hugging Face folder, in bfloat16.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::Var;
+use half::bf16;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+
+use super::config::ModelConfig;
+use crate::files;
+
+/// Writes `config.json` and `model.safetensors`; the tokenizer is written by its own room.
+pub fn save(folder: &Path, config: &ModelConfig, variables: &[(String, Var)]) -> Result<()> {
+    let mut tensors = Vec::new();
+    for (name, var) in variables {
+        let values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> =
+            values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
+        tensors.push((name.clone(), var.dims().to_vec(), bytes));
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| {
+            Ok((name.clone(), TensorView::new(Dtype::BF16, shape.clone(), bytes)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let metadata = Some([("format".to_string(), "pt".to_string())].into());
+    let weights = safetensors::serialize(views, metadata)?;
+    files::write_bytes(&folder.join("model.safetensors"), &weights)?;
+    let card = json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "torch_dtype": "bfloat16",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "attention_bias": false,
+        "mlp_bias": false,
+        "rope_theta": config.rope_theta,
+        "rms_norm_eps": config.rms_norm_eps,
+        "max_position_embeddings": config.max_positions,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "bos_token_id": config.bos,
+        "eos_token_id": config.eos,
+        "pad_token_id": config.pad,
+    });
+    files::write_json(&folder.join("config.json"), &card)
+}

@@ -1,0 +1,75 @@
+//! Every weight of a fresh model: how the embedded base is made.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::plan::Plan;
+use super::qlora::{called, encode};
+use super::record::TrainingRecord;
+use super::run::{Trainee, train};
+use super::settings::Settings;
+use crate::config::Config;
+use crate::dataset::Example;
+use crate::model::config::{Architecture, ModelConfig};
+use crate::model::{Decoder, save};
+use crate::progress::Observer;
+use crate::tokens::Codec;
+
+/// The shape of a new model; the vocabulary comes from its tokenizer.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward block.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Longest context, in tokens.
+    pub max_positions: usize,
+}
+
+/// Trains a fresh Llama-architecture model with a tied head on `rows` and writes it as a Hugging
+/// Face folder. `folder` holds the tokenizer already.
+pub fn full(
+    shape: &Shape,
+    config: &Config,
+    rows: &[&Example],
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<TrainingRecord> {
+    let codec = Codec::open(folder, None).context("the new model needs a tokenizer first")?;
+    let settings = Settings::new(config);
+    let model = ModelConfig {
+        architecture: Architecture::Llama,
+        vocab_size: codec.vocab_size(),
+        hidden_size: shape.hidden_size,
+        intermediate_size: shape.intermediate_size,
+        num_layers: shape.layers,
+        num_heads: shape.heads,
+        num_kv_heads: shape.kv_heads,
+        head_dim: shape.hidden_size / shape.heads.max(1),
+        rope_theta: 10_000.0,
+        rms_norm_eps: 1e-5,
+        max_positions: shape.max_positions,
+        tie_word_embeddings: true,
+        bos: None,
+        eos: codec.stop_ids().to_vec(),
+        pad: Some(codec.pad_id()),
+    };
+    let longest = config.size("MAX_SEQ_LENGTH").min(shape.max_positions);
+    let threads = config.size("DATASET_MAP_NUM_PROC");
+    let encoded = encode(&codec, rows.iter().copied(), longest, threads)?;
+    let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
+    let decoder = Decoder::fresh(model, settings.seed)?;
+    let plan = Plan::new(&encoded, &decoder, decoder.parameters(), decoder.bytes(), &settings);
+    plan.lines().iter().for_each(|line| observer.say(line));
+    let trainee = Trainee { decoder: &decoder, lora: None };
+    let record = train(&trainee, &encoded, &names, &[], &settings, observer)?;
+    save::save(folder, &decoder.config, decoder.variables())?;
+    Ok(record)
+}

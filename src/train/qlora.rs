@@ -1,0 +1,118 @@
+//! `train_qlora`: an adapter on the frozen base, from dataset rows to files that were read back.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
+
+use super::plan::Plan;
+use super::record::TrainingRecord;
+use super::run::{Trainee, train};
+use super::settings::Settings;
+use crate::adapter::{Adapter, Shape};
+use crate::config::Config;
+use crate::dataset::Example;
+use crate::model::base::Base;
+use crate::progress::Observer;
+use crate::tokens::{Codec, Encoded};
+
+/// A trained adapter and how it came about.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// The adapter.
+    pub adapter: Adapter,
+    /// The digest of its files.
+    pub digest: String,
+    /// The account of the training.
+    pub record: TrainingRecord,
+}
+
+/// What to call an example in a message: its id and where it was read.
+pub fn called(example: &Example) -> String {
+    format!("{} ({})", example.id, example.trace.origin)
+}
+
+/// Encodes examples on `threads` threads (0: all), in order. An example that the template or the
+/// context cannot carry is an error that names it.
+pub fn encode<'a>(
+    codec: &Codec,
+    examples: impl IntoIterator<Item = &'a Example>,
+    longest: usize,
+    threads: usize,
+) -> Result<Vec<Encoded>> {
+    let examples: Vec<&Example> = examples.into_iter().collect();
+    let one = |example: &&Example| -> Result<Encoded> {
+        let row = codec
+            .encode(&example.trace.messages, &example.trace.tools)
+            .with_context(|| format!("example {}", called(example)))?;
+        ensure!(
+            row.ids.len() <= longest,
+            "example {} has {} tokens; MAX_SEQ_LENGTH is {longest}: drop it with the filter \
+             `too_long` or raise the limit, since cutting it would cut its answer",
+            called(example),
+            row.ids.len()
+        );
+        Ok(row)
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    pool.install(|| examples.par_iter().map(one).collect())
+}
+
+/// Trains an adapter on `rows`, watching `tune`, and writes it to `folder`.
+///
+/// The files are read back and compared with what is in memory before anyone may rely on them.
+pub fn qlora(
+    base: &Base,
+    config: &Config,
+    rows: &[&Example],
+    tune: &[&Example],
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<Trained> {
+    let settings = Settings::new(config);
+    let linears = base.decoder.linears();
+    let adapter = match config.path("ADAPTER") {
+        Some(start) => Adapter::load(&start, &linears).context("ADAPTER cannot be trained on")?,
+        None => {
+            let shape = Shape {
+                r: config.size("LORA_R"),
+                alpha: config.float("LORA_ALPHA"),
+                dropout: config.float("LORA_DROPOUT"),
+                targets: config.list("LORA_TARGET_MODULES"),
+                base: base.name.clone(),
+            };
+            Adapter::fresh(&shape, &linears, settings.seed)?
+        }
+    };
+    let calls = |e: &&&Example| e.trace.messages.iter().any(|m| !m.tool_calls.is_empty());
+    if let Some(example) = rows.iter().find(calls) {
+        ensure!(
+            base.codec.carries_tool_calls(),
+            "example {} calls tools, which the chat template of {} loses; set CHAT_TEMPLATE=hermes \
+             or another template that carries them",
+            called(example),
+            base.name
+        );
+    }
+    let longest = config.size("MAX_SEQ_LENGTH").min(base.decoder.max_positions());
+    let threads = config.size("DATASET_MAP_NUM_PROC");
+    let encoded = encode(&base.codec, rows.iter().copied(), longest, threads)?;
+    let watched = encode(&base.codec, tune.iter().copied(), longest, threads)?;
+    if config.flag("DATALOADER_PIN_MEMORY") && base.decoder.device().is_cpu() {
+        observer.say("DATALOADER_PIN_MEMORY has no effect: this run trains on the CPU");
+    }
+    let trainable = adapter.lora.parameters();
+    let plan = Plan::new(&encoded, &base.decoder, trainable, base.bytes, &settings);
+    plan.lines().iter().for_each(|line| observer.say(line));
+    let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
+    let trainee = Trainee { decoder: &base.decoder, lora: Some(&adapter.lora) };
+    let record = train(&trainee, &encoded, &names, &watched, &settings, observer)?;
+    adapter.save(folder)?;
+    let again = Adapter::load(folder, &linears).context("the adapter just written")?;
+    ensure!(
+        again.equals(&adapter)?,
+        "the adapter read back from {} is not the one that was trained",
+        folder.display()
+    );
+    Ok(Trained { digest: Adapter::digest(folder)?, adapter, record })
+}
