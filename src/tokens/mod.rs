@@ -1,5 +1,13 @@
 //! Messages to token ids and back: tokenizer, chat template, loss mask, tool-call parser.
 
+mod codec;
+mod reply;
+mod template;
+pub mod training;
+mod vocabulary;
+
+pub use codec::Codec;
+
 use std::ops::Range;
 
 use crate::trace::ToolCall;

@@ -5,3 +5,6 @@ mod gate;
 mod rooms;
 mod traces;
 mod training;
+mod base_model;
+mod rooms;
+mod tiny_base;

@@ -1,0 +1,413 @@
+//! Conversations to token ids with a loss mask, and answers back to messages.
+//!
+//! What is trained must be what is served. So a conversation is cut at the start and the end of
+//! each assistant turn, and every piece is tokenised by itself: the prompt of a turn then gives
+//! the same ids whether it is encoded for training or for generation, and the turn's own ids are
+//! the ones the model has to produce. Where the cuts are is found by rendering every prefix; a
+//! template that shows an earlier turn differently later on cannot be trained this way and is
+//! refused.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{LazyLock, OnceLock};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use minijinja::Value;
+use regex::Regex;
+use serde_json::json;
+use tokenizers::Tokenizer;
+
+use super::template::{HERMES, Template};
+use super::vocabulary::{self, Vocabulary};
+use super::{Encoded, Reply, Turn};
+use crate::files;
+use crate::files::gguf::Gguf;
+use crate::trace::{Message, Role, ToolCall};
+
+/// What redaction leaves in place of a secret: never something to learn to say.
+static PLACEHOLDER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"<[A-Z]+(?:_[A-Z0-9]+)*_[0-9]+>").expect("a valid pattern"));
+
+/// The tokenizer and chat template of a base model.
+pub struct Codec {
+    tokenizer: Tokenizer,
+    template: Template,
+    special: BTreeMap<String, String>,
+    end_text: String,
+    end_id: u32,
+    stop: Vec<u32>,
+    pad: u32,
+    vocab_size: usize,
+    carries: OnceLock<Option<String>>,
+    digest: OnceLock<String>,
+}
+
+/// Where the assistant's turns lie in a rendered conversation.
+struct Rendered {
+    text: String,
+    /// Message index, and the answer with its end-of-turn token.
+    turns: Vec<(usize, Range<usize>)>,
+}
+
+impl Codec {
+    /// Opens the tokenizer and template of a Hugging Face folder or a GGUF. `template` replaces
+    /// the model's own: a path, or `hermes` for the shipped one.
+    pub fn open(base: &Path, template: Option<&str>) -> Result<Codec> {
+        let vocabulary = match files::gguf::find(base)? {
+            Some(file) => vocabulary::from_gguf(&Gguf::open(&file)?)?,
+            None => vocabulary::from_folder(base)?,
+        };
+        let source = match template {
+            Some("hermes") => HERMES.to_string(),
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the chat template CHAT_TEMPLATE={path}"))?,
+            None => vocabulary.template.clone().with_context(|| {
+                format!(
+                    "{} has no chat template; set CHAT_TEMPLATE=hermes or to a template file",
+                    base.display()
+                )
+            })?,
+        };
+        Self::new(vocabulary, &source)
+            .with_context(|| format!("cannot use the chat template with {}", base.display()))
+    }
+
+    fn new(vocabulary: Vocabulary, source: &str) -> Result<Codec> {
+        let Vocabulary { tokenizer, special, mut eos, .. } = vocabulary;
+        let template = Template::new(source, special.clone())?;
+        let (end_text, end_id) = end_of_turn(&tokenizer, &template)?;
+        pieces_stand_alone(&tokenizer, &end_text)?;
+        eos.push(end_id);
+        eos.sort_unstable();
+        eos.dedup();
+        let vocab_size =
+            tokenizer.get_vocab(true).values().max().map_or(0, |highest| *highest as usize + 1);
+        ensure!(
+            eos.iter().all(|id| (*id as usize) < vocab_size),
+            "a stop token lies beyond the vocabulary of {vocab_size} tokens"
+        );
+        let pad = special.get("pad_token").or_else(|| special.get("eos_token"));
+        let pad = pad.and_then(|text| tokenizer.token_to_id(text)).unwrap_or(end_id);
+        Ok(Codec {
+            tokenizer,
+            template,
+            special,
+            end_text,
+            end_id,
+            stop: eos,
+            pad,
+            vocab_size,
+            carries: OnceLock::new(),
+            digest: OnceLock::new(),
+        })
+    }
+
+    /// A conversation as token ids. The loss covers the trained assistant messages, each with its
+    /// end-of-turn token, but not what redaction left in them.
+    pub fn encode(&self, messages: &[Message], tools: &[serde_json::Value]) -> Result<Encoded> {
+        self.check_calls(messages)?;
+        let rendered = self.render(messages, tools, false)?;
+        let mut encoded = Encoded::default();
+        let mut at = 0;
+        for (message, range) in rendered.turns {
+            self.append(&rendered.text[at..range.start], &mut encoded)?;
+            let start = encoded.ids.len();
+            let answer = &rendered.text[range.clone()];
+            self.append(answer, &mut encoded)?;
+            if encoded.ids.last() != Some(&self.end_id) {
+                bail!("{}: the end of turn is not one token", place(messages, message));
+            }
+            if messages[message].train {
+                self.mark(answer, &mut encoded.trained[start..])?;
+            }
+            encoded.turns.push(Turn { message, tokens: start..encoded.ids.len() });
+            at = range.end;
+        }
+        self.append(&rendered.text[at..], &mut encoded)?;
+        Ok(encoded)
+    }
+
+    /// The ids of a prompt as served: these messages and the start of the model's turn.
+    pub fn prompt(&self, messages: &[Message], tools: &[serde_json::Value]) -> Result<Vec<u32>> {
+        self.check_calls(messages)?;
+        let rendered = self.render(messages, tools, true)?;
+        let mut encoded = Encoded::default();
+        let mut at = 0;
+        for (_, range) in rendered.turns {
+            self.append(&rendered.text[at..range.start], &mut encoded)?;
+            self.append(&rendered.text[range.clone()], &mut encoded)?;
+            at = range.end;
+        }
+        self.append(&rendered.text[at..], &mut encoded)?;
+        Ok(encoded.ids)
+    }
+
+    /// The text of some tokens, special ones included.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer.decode(ids, false).map_err(|e| anyhow!("cannot decode tokens: {e}"))
+    }
+
+    /// An answer taken apart; the first stop token and all after it are left out.
+    pub fn parse(&self, ids: &[u32]) -> Result<Reply> {
+        let end = ids.iter().position(|id| self.stop.contains(id)).unwrap_or(ids.len());
+        Ok(Reply::parse(&self.decode(&ids[..end])?))
+    }
+
+    /// The tokens that end an answer, in ascending order.
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stop
+    }
+
+    /// The token that ends an assistant turn in the template.
+    pub fn end_of_turn(&self) -> u32 {
+        self.end_id
+    }
+
+    /// The token that fills up a batch.
+    pub fn pad_id(&self) -> u32 {
+        self.pad
+    }
+
+    /// One more than the highest token id: the rows an embedding needs.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The chat template's source.
+    pub fn template(&self) -> &str {
+        self.template.source()
+    }
+
+    /// A SHA-256 of the chat template.
+    pub fn template_digest(&self) -> String {
+        files::digest(self.template.source().as_bytes())
+    }
+
+    /// A SHA-256 of the tokenizer.
+    pub fn digest(&self) -> Result<String> {
+        if let Some(digest) = self.digest.get() {
+            return Ok(digest.clone());
+        }
+        let digest = files::digest(self.tokenizer_json()?.as_bytes());
+        Ok(self.digest.get_or_init(|| digest).clone())
+    }
+
+    fn tokenizer_json(&self) -> Result<String> {
+        self.tokenizer.to_string(false).map_err(|e| anyhow!("cannot write the tokenizer: {e}"))
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json`, template included, as Hugging Face's
+    /// libraries read them.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        files::write_bytes(&folder.join("tokenizer.json"), self.tokenizer_json()?.as_bytes())?;
+        let config = config_json(&self.special, self.template.source());
+        files::write_json(&folder.join("tokenizer_config.json"), &config)
+    }
+
+    /// Whether a tool call goes through the template and comes back from the parser the same.
+    pub fn carries_tool_calls(&self) -> bool {
+        self.calls_problem().is_none()
+    }
+
+    fn calls_problem(&self) -> Option<&str> {
+        let probe = || self.call_round_trip().err().map(|e| format!("{e:#}"));
+        self.carries.get_or_init(probe).as_deref()
+    }
+
+    fn call_round_trip(&self) -> Result<()> {
+        let arguments = json!({
+            "path": "a b/ü \"q\" \\ \n</tool>", "deep": {"list": [1, 2.5, true, null, {}], "t": ""}
+        });
+        let serde_json::Value::Object(arguments) = arguments else { bail!("not an object") };
+        let call = ToolCall { id: "call00001".into(), name: "probe_tool".into(), arguments };
+        let mut answer = Message::text(Role::Assistant, "");
+        answer.tool_calls = vec![call.clone()];
+        let tool = json!({"type": "function", "function": {
+            "name": "probe_tool", "description": "Probe.",
+            "parameters": {"type": "object", "properties": {}}
+        }});
+        let messages = [Message::text(Role::User, "probe"), answer];
+        let rendered = self.render(&messages, &[tool], false)?;
+        let (_, range) = rendered.turns.first().context("the answer is not in the render")?;
+        let answer = &rendered.text[range.start..range.end - self.end_text.len()];
+        let reply = Reply::parse(answer);
+        let same = |[parsed]: &[ToolCall; 1]| {
+            parsed.name == call.name && parsed.arguments == call.arguments
+        };
+        if reply.calls.first_chunk().is_none_or(|calls| !same(calls)) || reply.calls.len() != 1 {
+            bail!("a call is rendered as {answer:?}, which does not read back as the same call");
+        }
+        Ok(())
+    }
+
+    fn check_calls(&self, messages: &[Message]) -> Result<()> {
+        let Some(at) = messages.iter().position(|m| !m.tool_calls.is_empty()) else {
+            return Ok(());
+        };
+        match self.calls_problem() {
+            None => Ok(()),
+            Some(problem) => bail!(
+                "{}: the chat template cannot carry tool calls ({problem}); set \
+                 CHAT_TEMPLATE=hermes, or to a template with <tool_call> tags",
+                place(messages, at)
+            ),
+        }
+    }
+
+    fn render(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+        prompt: bool,
+    ) -> Result<Rendered> {
+        let values: Vec<Value> = messages.iter().map(template_message).collect();
+        let tools = (!tools.is_empty()).then(|| Value::from_serialize(tools));
+        let tools = tools.as_ref();
+        let text = self.template.render(&values, tools, prompt)?;
+        let mut turns = Vec::new();
+        for (k, _) in messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant) {
+            let before = self.template.render(&values[..k], tools, true)?;
+            let last = k + 1 == messages.len() && !prompt;
+            let through = match last {
+                true => text.clone(),
+                false => self.template.render(&values[..=k], tools, false)?,
+            };
+            let rewritten = || {
+                format!(
+                    "{}: the chat template shows this turn differently once the conversation \
+                     goes on, so a prompt as served is no prefix of the whole; set \
+                     CHAT_TEMPLATE=hermes or to a template that leaves earlier turns alone",
+                    place(messages, k)
+                )
+            };
+            let answer = through.strip_prefix(&before).with_context(rewritten)?;
+            let end = answer.find(&self.end_text).with_context(|| {
+                format!(
+                    "{}: the chat template does not end this turn with {}; set CHAT_TEMPLATE to \
+                     another",
+                    place(messages, k),
+                    self.end_text
+                )
+            })?;
+            ensure!(
+                answer.rfind(&self.end_text) == Some(end),
+                "{}: the text of this answer contains the end-of-turn token {}, which the model \
+                 could never have written",
+                place(messages, k),
+                self.end_text
+            );
+            let range = before.len()..before.len() + end + self.end_text.len();
+            ensure!(text.get(..range.end) == Some(&through[..range.end]), rewritten());
+            turns.push((k, range));
+        }
+        Ok(Rendered { text, turns })
+    }
+
+    fn append(&self, piece: &str, encoded: &mut Encoded) -> Result<()> {
+        if !piece.is_empty() {
+            let encoding = self.tokenizer.encode_fast(piece, false).map_err(cannot_encode)?;
+            encoded.ids.extend_from_slice(encoding.get_ids());
+            encoded.trained.resize(encoded.ids.len(), false);
+        }
+        Ok(())
+    }
+
+    /// Marks an answer's tokens as trained, except those that touch a placeholder.
+    fn mark(&self, answer: &str, trained: &mut [bool]) -> Result<()> {
+        trained.fill(true);
+        let hidden: Vec<Range<usize>> = PLACEHOLDER.find_iter(answer).map(|m| m.range()).collect();
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        let encoding = self.tokenizer.encode(answer, false).map_err(cannot_encode)?;
+        for (trained, (from, to)) in trained.iter_mut().zip(encoding.get_offsets()) {
+            *trained = !hidden.iter().any(|span| span.start < *to && *from < span.end);
+        }
+        Ok(())
+    }
+}
+
+fn cannot_encode(e: tokenizers::Error) -> anyhow::Error {
+    anyhow!("cannot tokenise: {e}")
+}
+
+fn place(messages: &[Message], index: usize) -> String {
+    match messages.get(index).map_or(0, |message| message.row) {
+        0 => format!("message {}", index + 1),
+        row => format!("message {} (row {row})", index + 1),
+    }
+}
+
+/// A message as chat templates expect it: keys that do not apply are left out, since templates
+/// ask for their presence.
+fn template_message(message: &Message) -> Value {
+    let mut object = json!({"role": message.role.as_str(), "content": message.content});
+    if let Some(reasoning) = &message.reasoning_content {
+        object["reasoning_content"] = json!(reasoning);
+    }
+    if !message.tool_calls.is_empty() {
+        object["tool_calls"] = json!(message.tool_calls);
+    }
+    if let Some(id) = &message.tool_call_id {
+        object["tool_call_id"] = json!(id);
+    }
+    if let Some(name) = &message.name {
+        object["name"] = json!(name);
+    }
+    Value::from_serialize(&object)
+}
+
+/// The token with which the template ends an assistant turn.
+fn end_of_turn(tokenizer: &Tokenizer, template: &Template) -> Result<(String, u32)> {
+    const ANSWER: &str = "the answer";
+    let messages =
+        [Message::text(Role::User, "a question"), Message::text(Role::Assistant, ANSWER)];
+    let values: Vec<Value> = messages.iter().map(template_message).collect();
+    let text = template.render(&values, None, false)?;
+    let (_, after) = text.rsplit_once(ANSWER).context("it drops the assistant's answer")?;
+    let added = tokenizer.get_added_tokens_decoder();
+    let encoding = tokenizer.encode_fast(after, false).map_err(cannot_encode)?;
+    let id = encoding.get_ids().iter().find(|id| added.contains_key(id)).with_context(|| {
+        format!(
+            "after an answer it writes {after:?}, in which this tokenizer has no special token \
+             to stop at; set CHAT_TEMPLATE to a template made for this model"
+        )
+    })?;
+    Ok((added[id].content.clone(), *id))
+}
+
+/// Refuses tokenizers that treat the start of a text specially, as those with a leading space do:
+/// with them, pieces would not add up to the whole.
+fn pieces_stand_alone(tokenizer: &Tokenizer, end: &str) -> Result<()> {
+    let ids = |text: &str| -> Result<Vec<u32>> {
+        Ok(tokenizer.encode_fast(text, false).map_err(cannot_encode)?.get_ids().to_vec())
+    };
+    for next in ["a", "\n", " a"] {
+        let whole = ids(&format!("{end}{next}"))?;
+        let parts = [ids(end)?, ids(next)?].concat();
+        let text = tokenizer.decode(&ids(next)?, false).map_err(cannot_encode)?;
+        ensure!(
+            whole == parts && text == next,
+            "its tokenizer changes the text around {end} (a leading space, or stripped blanks), \
+             which is not supported"
+        );
+    }
+    Ok(())
+}
+
+/// `tokenizer_config.json`.
+pub(super) fn config_json(
+    special: &BTreeMap<String, String>,
+    template: &str,
+) -> serde_json::Map<String, serde_json::Value> {
+    let mut config = serde_json::Map::new();
+    config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
+    config.insert("add_prefix_space".into(), json!(false));
+    config.insert("clean_up_tokenization_spaces".into(), json!(false));
+    for (name, text) in special {
+        config.insert(name.clone(), json!(text));
+    }
+    config.insert("chat_template".into(), json!(template));
+    config
+}
