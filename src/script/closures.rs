@@ -56,6 +56,10 @@ pub fn each_row<T: Send>(
     for (answer, example) in answers.into_iter().zip(rows.examples.iter()) {
         match answer {
             Some(Ok(value)) => read.push(value),
+            // Bare, or a script could catch it.
+            Some(Err(error)) if matches!(*error, EvalAltResult::ErrorTerminated(..)) => {
+                return Err(error);
+            }
             Some(Err(error)) => {
                 let trace = &example.trace;
                 let frame = format!("{ROW_FRAME}{} (session {})", trace.origin, trace.session);

@@ -129,9 +129,7 @@ pub fn from_run(
                 let at = position_of(&file, position);
                 if name.starts_with(ROW_FRAME) {
                     trail.push(format!("in {name}"));
-                } else if name.starts_with("anon$") {
-                    trail.push(format!("in a closure called at {at}"));
-                } else {
+                } else if !name.starts_with("anon$") {
                     trail.push(format!("in `{name}` called at {at}"));
                 }
                 if !source.is_empty() {
@@ -184,7 +182,13 @@ fn explain(
                     did_you_mean(name, surface.function_names()),
                 ),
                 known => {
-                    let forms: Vec<_> = known.iter().map(|f| f.signature()).collect();
+                    // Overloads of the object at hand say more than those of other types.
+                    let of = arguments.split([',', ')']).next().unwrap_or_default();
+                    let own = known.iter().filter(|f| f.method && f.params[0].1 == of);
+                    let mut forms: Vec<_> = own.map(|f| f.signature()).collect();
+                    if forms.is_empty() {
+                        forms = known.iter().map(|f| f.signature()).collect();
+                    }
                     (
                         format!("`{name}` cannot be called as `{name}({arguments}`"),
                         Some(format!("it is {}", forms.join(" or "))),
@@ -206,7 +210,6 @@ fn explain(
             format!("unknown variable `{name}`"),
             did_you_mean(name, words(file, library).iter().map(String::as_str)),
         ),
-        ErrorModuleNotFound(message, _) if message.contains(' ') => (message.clone(), None),
         ErrorModuleNotFound(name, _) => (
             format!("no module is imported as `{name}`"),
             Some(format!("import it first: `import \"…\" as {name};`")),

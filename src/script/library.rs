@@ -68,12 +68,14 @@ impl Library {
 
     /// Finds what `import "path"` means in the script called `importer`.
     pub fn find(&self, path: &str, importer: Option<&str>) -> Result<Found, String> {
-        let found = if path.starts_with(stdlib::PREFIX) {
+        let found = if let Some(short) = path.strip_prefix(stdlib::PREFIX) {
             let Some(text) = stdlib::source(path) else {
-                let names = stdlib::MODULES.iter().map(|(name, _)| *name);
-                let hint = match nearest(path, names.clone()) {
-                    Some(name) => format!("did you mean `{name}`?"),
-                    None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+                let names: Vec<_> = stdlib::MODULES.iter().map(|(name, _)| *name).collect();
+                // Without the prefix, which makes all names look alike.
+                let short_names = names.iter().filter_map(|n| n.strip_prefix(stdlib::PREFIX));
+                let hint = match nearest(short, short_names) {
+                    Some(name) => format!("did you mean `{}{name}`?", stdlib::PREFIX),
+                    None => format!("there are {}", names.join(", ")),
                 };
                 return Err(format!("no module `{path}` comes with proto; {hint}"));
             };
@@ -162,7 +164,8 @@ impl ModuleResolver for Library {
         path: &str,
         pos: Position,
     ) -> RhaiResultOf<rhai::Shared<Module>> {
-        let missing = |message: String| EvalAltResult::ErrorModuleNotFound(message, pos);
+        // Not `ErrorModuleNotFound`, whose text the engine replaces with the bare path.
+        let missing = |message: String| EvalAltResult::ErrorRuntime(message.into(), pos);
         let found = self.find(path, source).map_err(missing)?;
         if let Some(module) = self.state().built.get(&found.name) {
             return Ok(module.clone());

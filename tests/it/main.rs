@@ -8,3 +8,4 @@ mod training;
 mod base_model;
 mod rooms;
 mod tiny_base;
+mod script;

@@ -319,35 +319,35 @@ mod message {
 mod call {
     /// Links the call to its result.
     #[rhai_fn(get = "id", pure)]
-    pub fn id(call: &mut Call) -> ImmutableString {
-        call.get().id.as_str().into()
+    pub fn id(tool_call: &mut Call) -> ImmutableString {
+        tool_call.get().id.as_str().into()
     }
 
     /// The tool.
     #[rhai_fn(get = "name", pure)]
-    pub fn name(call: &mut Call) -> ImmutableString {
-        call.get().name.as_str().into()
+    pub fn name(tool_call: &mut Call) -> ImmutableString {
+        tool_call.get().name.as_str().into()
     }
 
     /// The arguments, a read-only map.
     #[rhai_fn(get = "arguments", pure, return_raw)]
-    pub fn arguments(call: &mut Call) -> RhaiResultOf<Dynamic> {
-        Ok(Dynamic::from(arguments_of(call)?).into_read_only())
+    pub fn arguments(tool_call: &mut Call) -> RhaiResultOf<Dynamic> {
+        Ok(Dynamic::from(arguments_of(tool_call)?).into_read_only())
     }
 
     /// One argument; `()` where the call does not have it.
     #[rhai_fn(pure, return_raw)]
-    pub fn argument(call: &mut Call, name: &str) -> RhaiResultOf<Dynamic> {
-        call.get().arguments.get(name).map_or(Ok(Dynamic::UNIT), rhai::serde::to_dynamic)
+    pub fn argument(tool_call: &mut Call, name: &str) -> RhaiResultOf<Dynamic> {
+        tool_call.get().arguments.get(name).map_or(Ok(Dynamic::UNIT), rhai::serde::to_dynamic)
     }
 
     /// One line: the tool's name.
     #[rhai_fn(name = "to_string", name = "to_debug", name = "print", name = "debug", pure)]
-    pub fn show(call: &mut Call) -> String {
-        format!("Call({})", call.get().name)
+    pub fn show(tool_call: &mut Call) -> String {
+        format!("Call({})", tool_call.get().name)
     }
 }
 
-fn arguments_of(call: &Call) -> RhaiResultOf<Map> {
-    rhai::serde::to_dynamic(&call.get().arguments).map(Dynamic::cast::<Map>)
+fn arguments_of(tool_call: &Call) -> RhaiResultOf<Map> {
+    rhai::serde::to_dynamic(&tool_call.get().arguments).map(Dynamic::cast::<Map>)
 }
