@@ -143,6 +143,12 @@ impl Codec {
         Ok(encoded.ids)
     }
 
+    /// The ids of a bare text, without a template; special tokens in it are recognised.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(cannot_encode)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// The text of some tokens, special ones included.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.tokenizer.decode(ids, false).map_err(|e| anyhow!("cannot decode tokens: {e}"))

@@ -132,7 +132,7 @@ fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
         Style { indent, item, key, ascii: ascii.unwrap_or(false), sorted: sorted.unwrap_or(false) };
     let mut out = String::new();
     style.write(value, 0, &mut out)?;
-    Ok(Value::from_safe_string(out))
+    Ok(Value::from(out))
 }
 
 struct Style {

@@ -177,7 +177,7 @@ fn build(gguf: &Gguf) -> Result<Vocabulary> {
         .iter()
         .map(|merge| {
             // A token may itself begin with a space.
-            let at = merge.get(1..).and_then(|rest| rest.find(' ')).map(|at| at + 1);
+            let at = merge.char_indices().find(|(at, c)| *at > 0 && *c == ' ').map(|(at, _)| at);
             let (left, right) = at
                 .map(|at| (&merge[..at], &merge[at + 1..]))
                 .with_context(|| format!("{key} has the entry {merge:?}"))?;

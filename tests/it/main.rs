@@ -6,6 +6,7 @@ mod rooms;
 mod traces;
 mod training;
 mod base_model;
+mod chat;
 mod rooms;
 mod tiny_base;
 mod script;

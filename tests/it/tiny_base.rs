@@ -20,7 +20,26 @@ pub const VOCAB: usize = 320;
 
 /// Texts enough for a tokenizer with some merges.
 pub fn texts() -> Vec<String> {
-    let words = ["read", "file", "path", "name", "arguments", "system", "user", "assistant"];
+    let words = [
+        "read",
+        "file",
+        "path",
+        "name",
+        "arguments",
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "call",
+        "weather",
+        "function",
+        "string",
+        "object",
+        "number",
+        "question",
+        "window",
+        "yellow",
+    ];
     let mut chance = Chance::new(3, "tiny base");
     (0..200)
         .map(|_| {
