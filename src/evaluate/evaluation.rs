@@ -35,6 +35,19 @@ pub struct Slices<T> {
     pub suite: BTreeMap<String, T>,
 }
 
+impl<T> Slices<T> {
+    /// Every family of slices with its name, always in this order.
+    pub fn families(&self) -> [(&'static str, &BTreeMap<String, T>); 5] {
+        [
+            ("suite", &self.suite),
+            ("tool", &self.tool),
+            ("task category", &self.task_category),
+            ("source", &self.source),
+            ("generated", &self.generated),
+        ]
+    }
+}
+
 /// The mean of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Mean {

@@ -209,6 +209,15 @@ impl<'a> Setup<'a> {
     }
 }
 
+/// A comparison with a suite, generated rows, regressions and fixes, for those who show it.
+pub fn compared() -> (Evaluation, Vec<Record>) {
+    let val = lookups(60, Kind::Real, "w").and(&lookups(5, Kind::Synthetic, "s"));
+    let mut setup = Setup::new(val);
+    let general = lookups(20, Kind::Real, "g");
+    setup.suites = vec![Suite { name: "general".into(), digest: "5u17e".into(), rows: general }];
+    setup.run()
+}
+
 #[test]
 fn every_figure_of_a_comparison_is_what_the_answers_say() {
     let setup = Setup::new(lookups(40, Kind::Real, "w"));

@@ -2,6 +2,7 @@
 
 mod evaluation;
 mod gate;
+mod report;
 mod rooms;
 mod traces;
 mod training;
