@@ -8,9 +8,13 @@
 //! came out and why the rest was dropped. Nothing here knows a tokenizer: where lengths matter
 //! the caller passes a function that counts tokens.
 
+mod components;
 pub mod dedup;
 pub mod example;
+pub mod leakage;
+pub mod ledger;
 pub mod minhash;
+pub mod mix;
 pub mod normal;
 pub mod print;
 pub mod quality;
@@ -19,11 +23,14 @@ pub mod rows;
 pub mod schema;
 pub mod similarity;
 pub mod source;
+pub mod split;
 #[cfg(test)]
 mod testing;
 
 pub use example::{Example, Kind};
+pub use mix::Dataset;
 pub use rows::{Account, Rows, Stage};
+pub use split::{Part, Parts};
 
 /// Counts the tokens of an example with the tokenizer and template it will be trained with.
 pub type TokenCount<'a> = dyn Fn(&Example) -> anyhow::Result<usize> + Sync + 'a;

@@ -1,0 +1,100 @@
+//! Which sessions were held out before: a file that a run reads as one of its inputs, so that a
+//! row once judged on is never trained on later.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::split::Part;
+use crate::files;
+
+/// The version of the file's layout.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What earlier runs decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// The layout's version.
+    pub schema_version: u32,
+    /// The part each session went to, by source and session.
+    pub sessions: BTreeMap<String, Part>,
+    /// Earlier verdicts, oldest first, as the gate wrote them.
+    #[serde(default)]
+    pub verdicts: Vec<Value>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Ledger { schema_version: SCHEMA_VERSION, sessions: BTreeMap::new(), verdicts: Vec::new() }
+    }
+}
+
+impl Ledger {
+    /// Reads a ledger; a file that does not exist yet is an empty one.
+    pub fn read(path: &Path) -> Result<Ledger> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Ledger::default()),
+            Err(e) => {
+                return Err(e)
+                    .with_context(|| format!("cannot read the ledger {}", path.display()));
+            }
+        };
+        let ledger: Ledger = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is not a ledger; restore it from a copy, or start a new one by setting \
+                 LEDGER to another file",
+                path.display()
+            )
+        })?;
+        if ledger.schema_version != SCHEMA_VERSION {
+            bail!(
+                "{}: the ledger has layout {}, this program writes {SCHEMA_VERSION}",
+                path.display(),
+                ledger.schema_version
+            );
+        }
+        Ok(ledger)
+    }
+
+    /// Writes the ledger; never half of it.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        files::write_json(path, self)
+    }
+
+    /// The digest of what it says.
+    pub fn digest(&self) -> Result<String> {
+        Ok(files::digest(&serde_json::to_vec(self)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_reads_back_and_a_missing_one_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.json");
+        assert_eq!(Ledger::read(&path).unwrap(), Ledger::default());
+        let mut ledger = Ledger::default();
+        ledger.sessions.insert("raw/s1".into(), Part::Val);
+        ledger.write(&path).unwrap();
+        assert_eq!(Ledger::read(&path).unwrap(), ledger);
+    }
+
+    #[test]
+    fn a_broken_ledger_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.json");
+        for text in ["", "{", "{\"schema_version\": 9, \"sessions\": {}}", "{\"sessions\": {}}"] {
+            std::fs::write(&path, text).unwrap();
+            let error = format!("{:#}", Ledger::read(&path).unwrap_err());
+            assert!(error.contains("ledger.json"), "{error}");
+        }
+    }
+}
