@@ -10,7 +10,7 @@ use super::library::Library;
 use super::source::{Script, parse};
 use super::surface::Surface;
 use super::verbs::unknown_key;
-use super::{params, policy, testing};
+use super::{captures, params, policy, testing};
 use crate::config::{Config, KEYS, Layers, Param};
 use crate::progress::Silent;
 
@@ -120,6 +120,11 @@ impl Checker<'_> {
                 ast.iter_functions().any(|f| f.name == policy::FUNCTION && f.params.len() == 1);
             // A gate policy can call less than a protocol script, apart from its tests.
             let surfaces = if is_policy { vec![&pure, &tests] } else { vec![&all] };
+            for capture in captures::find(&ast).iter().filter(|c| c.direct) {
+                let variable = &capture.variable;
+                let message = format!("a closure uses `{variable}`, which it is called on");
+                self.problem(&name, capture.position, message, Some(captures::remedy(variable)));
+            }
             let open = open_variables(&ast);
             ast.walk(&mut |path| {
                 match path.last() {

@@ -1,4 +1,4 @@
-//! Calling a script's closure for every row, in parallel, with one answer for any thread count.
+//! Calling a script's closure many times, in parallel, with one answer for any thread count.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -16,21 +16,50 @@ pub fn each_row<T: Send>(
     ctx: &NativeCallContext,
     rows: &Rows,
     stage: &str,
+    closure: FnPtr,
+    read: impl Fn(Dynamic) -> Result<T, String> + Sync,
+) -> RhaiResultOf<Vec<T>> {
+    let row = |index: usize| Dynamic::from(Row::new(&rows.examples[index]));
+    let place = |index: usize| {
+        let trace = &rows.examples[index].trace;
+        format!("{} (session {})", trace.origin, trace.session)
+    };
+    each(ctx, stage, rows.len(), closure, row, place, read)
+}
+
+/// Calls `closure` with 0, 1, … `count` - 1.
+pub fn each_index<T: Send>(
+    ctx: &NativeCallContext,
+    count: usize,
+    stage: &str,
+    closure: FnPtr,
+    read: impl Fn(Dynamic) -> Result<T, String> + Sync,
+) -> RhaiResultOf<Vec<T>> {
+    let place = |index: usize| format!("{index} of {stage}");
+    each(ctx, stage, count, closure, |index| Dynamic::from(index as i64), place, read)
+}
+
+fn each<T: Send>(
+    ctx: &NativeCallContext,
+    stage: &str,
+    count: usize,
     mut closure: FnPtr,
+    argument: impl Fn(usize) -> Dynamic + Sync,
+    place: impl Fn(usize) -> String,
     read: impl Fn(Dynamic) -> Result<T, String> + Sync,
 ) -> RhaiResultOf<Vec<T>> {
     let observer = &host(ctx)?.observer;
-    // Rows run in parallel, so what the closure took from outside is shared and read-only:
+    // Calls run in parallel, so what the closure took from outside is shared and read-only:
     // writing to it is an error where it is written, not a race or a lost update.
     for captured in closure.iter_curry_mut() {
         *captured = captured.flatten_clone().into_read_only().into_shared();
     }
     let first_failure = AtomicUsize::new(usize::MAX);
     let done = AtomicU64::new(0);
-    observer.begin(stage, Some(rows.len() as u64), "rows");
-    let answer = |(index, example)| -> Option<RhaiResultOf<T>> {
-        // Rows before the first failure are all asked, so the failure reported is always the
-        // same; rows behind it no longer matter.
+    observer.begin(stage, Some(count as u64), "rows");
+    let answer = |index| -> Option<RhaiResultOf<T>> {
+        // Everything before the first failure is asked, so the failure reported is always the
+        // same; what lies behind it no longer matters.
         if index > first_failure.load(Ordering::Relaxed) {
             return None;
         }
@@ -41,8 +70,7 @@ pub fn each_row<T: Send>(
         let result = if observer.cancelled() {
             Err(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into())
         } else {
-            let row = Dynamic::from(Row::new(example));
-            let answer = closure.call_raw(ctx, None, [row]);
+            let answer = closure.call_raw(ctx, None, [argument(index)]);
             answer.and_then(|value| read(value).map_err(|message| at_call(ctx, message)))
         };
         if result.is_err() {
@@ -50,29 +78,28 @@ pub fn each_row<T: Send>(
         }
         Some(result)
     };
-    let answers: Vec<_> = rows.examples.par_iter().enumerate().map(answer).collect();
+    let answers: Vec<_> = (0..count).into_par_iter().map(answer).collect();
     observer.end();
-    let mut read = Vec::with_capacity(answers.len());
-    for (answer, example) in answers.into_iter().zip(rows.examples.iter()) {
+    let mut values = Vec::with_capacity(count);
+    for (index, answer) in answers.into_iter().enumerate() {
         match answer {
-            Some(Ok(value)) => read.push(value),
+            Some(Ok(value)) => values.push(value),
             // Bare, or a script could catch it.
             Some(Err(error)) if matches!(*error, EvalAltResult::ErrorTerminated(..)) => {
                 return Err(error);
             }
             Some(Err(error)) => {
-                let trace = &example.trace;
-                let frame = format!("{ROW_FRAME}{} (session {})", trace.origin, trace.session);
+                let frame = format!("{ROW_FRAME}{}", place(index));
                 let position = ctx.call_position();
                 let error =
                     EvalAltResult::ErrorInFunctionCall(frame, String::new(), error, position);
                 return Err(error.into());
             }
-            // Only rows behind a failure stay unasked, and the failure returned above.
+            // Only what lies behind a failure stays unasked, and the failure returned above.
             None => unreachable!("a row was skipped although none before it failed"),
         }
     }
-    Ok(read)
+    Ok(values)
 }
 
 fn at_call(ctx: &NativeCallContext, message: String) -> Box<EvalAltResult> {

@@ -32,8 +32,8 @@ pub const SCRIPT: Limits = Limits {
     operations: 200_000_000,
     calls: 48,
     variables: 1024,
-    string: 256 << 20,
-    elements: 10_000_000,
+    string: 64 << 20,
+    elements: 4_000_000,
 };
 
 /// The limits of gate policies.

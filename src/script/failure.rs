@@ -6,6 +6,7 @@ use rhai::{Dynamic, EvalAltResult, ParseError, ParseErrorType, Position};
 
 use super::library::Library;
 use super::surface::Surface;
+use super::{captures, source};
 use crate::progress::Cancelled;
 
 /// An error in a script, ready to be shown.
@@ -77,6 +78,10 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Op
 pub fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(wanted, names).map(|name| format!("did you mean `{name}`?"))
 }
+
+/// What to do when a protocol script runs out of operations.
+pub const OPERATIONS_HINT: &str = "does a loop end? work on rows belongs into `rows.filter` or \
+     `rows.map`, which count each row by itself; SCRIPT_MAX_OPERATIONS raises the limit";
 
 /// The name of the frame that [`super::closures`] puts around an error in a row's closure; no
 /// function can be called so.
@@ -151,11 +156,26 @@ pub fn from_run(
         return Cancelled.into();
     }
     trail.reverse();
-    let position = error.take_position();
-    let (message, hint) = explain(&error, &file, library, surface);
+    let mut position = error.take_position();
+    let (mut message, mut hint) = explain(&error, &file, library, surface);
+    if let EvalAltResult::ErrorDataRace(text, _) = &error
+        && let Some(capture) = captured(text, &file, library)
+    {
+        let variable = &capture.variable;
+        message = format!("a closure uses `{variable}`, which it is called on");
+        hint = Some(captures::remedy(variable));
+        position = capture.position;
+    }
     let mut failure = ScriptFailure::at(&file, position, message, library).with_hint(hint);
     failure.trail = trail;
     failure.into()
+}
+
+/// Where a closure used the variable it was called on, which the engine does not tell.
+fn captured(text: &str, file: &str, library: &Library) -> Option<captures::Capture> {
+    let method = text.split("function '").nth(1)?.split('\'').next()?;
+    let ast = source::parse(file, &library.source(file)?, library).ok()?;
+    captures::find(&ast).into_iter().find(|capture| capture.method == method)
 }
 
 fn position_of(file: &str, position: Position) -> String {
@@ -214,14 +234,9 @@ fn explain(
             format!("no module is imported as `{name}`"),
             Some(format!("import it first: `import \"…\" as {name};`")),
         ),
-        ErrorTooManyOperations(_) => (
-            "the script ran past its limit of operations".into(),
-            Some(
-                "does a loop end? work on rows belongs into `rows.filter` or `rows.map`, which \
-                 count each row by itself; SCRIPT_MAX_OPERATIONS raises the limit"
-                    .into(),
-            ),
-        ),
+        ErrorTooManyOperations(_) => {
+            ("the script ran past its limit of operations".into(), Some(OPERATIONS_HINT.into()))
+        }
         ErrorStackOverflow(_) => {
             ("functions call each other too deeply".into(), Some("does a recursion end?".into()))
         }

@@ -8,6 +8,7 @@
 
 use rhai::EvalAltResult;
 
+mod captures;
 mod check;
 mod closures;
 mod compare;

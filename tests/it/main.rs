@@ -3,6 +3,8 @@
 mod evaluation;
 mod gate;
 mod report;
+mod cli;
+mod policy;
 mod rooms;
 mod traces;
 mod training;

@@ -65,16 +65,14 @@ fn failure(text: &str) -> ScriptFailure {
 /// Rows s0, s1, … whose answers grow by a character each.
 const ROWS: &str = r#"
 fn some(n) {
-    let list = [];
-    for i in 0..n {
+    rows_from(n, |i| {
         let answer = "";
         answer.pad(i, 'a');
-        list.push(#{session: `s${i}`, messages: [
+        #{session: `s${i}`, messages: [
             #{role: "user", content: `question ${i}`},
             #{role: "assistant", content: answer},
-        ]});
-    }
-    rows_from(list)
+        ]}
+    })
 }
 "#;
 
@@ -178,9 +176,8 @@ fn rows_and_messages_and_calls_are_read_by_property() {
 
 #[test]
 fn a_closure_reads_outer_variables_but_never_writes_them() {
-    let shown = failure(&with_rows(
-        "let count = 0;\nsome(50).filter(\"x\", |row| { count += 1; true });",
-    ));
+    let shown =
+        failure(&with_rows("let count = 0;\nsome(50).filter(\"x\", |row| { count += 1; true });"));
     let first = ROWS.lines().count();
     assert_eq!((shown.line, shown.column), (first + 2, 30), "{shown}");
     assert!(shown.message.contains("count"), "{shown}");
@@ -188,6 +185,23 @@ fn a_closure_reads_outer_variables_but_never_writes_them() {
     let shown =
         failure(&with_rows("let seen = []; some(50).map(|row| { seen.push(row.id); row });"));
     assert!(shown.message.contains("push"), "{shown}");
+}
+
+#[test]
+fn a_closure_that_uses_what_it_is_called_on_is_told_where() {
+    let text = with_rows("let all = some(3);\nall.filter(\"x\", |row| all.len() > 2);");
+    let shown = failure(&text);
+    let line = ROWS.lines().count() + 2;
+    assert_eq!(shown.message, "a closure uses `all`, which it is called on");
+    assert_eq!((shown.line, shown.column), (line, 5), "{shown}");
+    assert!(shown.hint.as_deref().unwrap().contains("let copy = all;"), "{shown}");
+    assert_eq!(problems(&text), [format!("{line}:5 {}", shown.message)]);
+    let indirect =
+        with_rows("let all = some(3);\nlet f = |row| all.len() > 2;\nall.filter(\"x\", f);");
+    assert_eq!(failure(&indirect).line, line + 1);
+    let right = with_rows("let all = some(3); let n = all; all.filter(\"x\", |row| n.len() > 2);");
+    assert_eq!(said(&right), ["x: 3 in, 3 out"]);
+    assert!(problems(&right).is_empty());
 }
 
 #[test]
@@ -297,7 +311,9 @@ fn a_wish_to_stop_ends_a_script_and_cannot_be_caught() {
     for text in [
         "loop {}".to_string(),
         "try { loop {} } catch { print(\"caught\"); }".to_string(),
-        with_rows("let r = some(5); try { r.filter(\"x\", |row| true); } catch { print(\"caught\"); }"),
+        with_rows(
+            "let r = some(5); try { r.filter(\"x\", |row| true); } catch { print(\"caught\"); }",
+        ),
     ] {
         let ear = Arc::new(Ear::default());
         ear.stop.store(true, Ordering::Relaxed);
@@ -436,6 +452,8 @@ fn rows_written_in_a_script_are_strict_and_never_real() {
         ("rows_from([#{message: []}])", "unknown field `message`"),
         ("rows_from([#{}])", "`messages` must be an array"),
         ("rows_from([1])", "expected a map"),
+        ("rows_from(2, |i| i)", "expected a map"),
+        ("rows_from(-1, |i| #{})", "rows_from makes 0 to"),
         ("rows_from([#{kind: \"real\", messages: []}])", "not real sessions"),
         ("rows_from([#{messages: [#{role: \"robot\"}]}])", "row 0"),
     ] {
@@ -537,7 +555,11 @@ fn check_is_quiet_about_what_is_right() {
 #[test]
 fn check_follows_imports_on_disk() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "lib.rhai", "fn f(x) { x.frobnicate(1) }\nfn g() { param(\"n\", 1, \"d\") }");
+    write(
+        folder.path(),
+        "lib.rhai",
+        "fn f(x) { x.frobnicate(1) }\nfn g() { param(\"n\", 1, \"d\") }",
+    );
     let main = write(folder.path(), "main.rhai", "import \"lib\" as lib;\nlib::f(1);\nlib::h();");
     let found = check(&Script::read(&main).unwrap());
     let messages: Vec<_> = found.iter().map(|p| p.message.as_str()).collect();

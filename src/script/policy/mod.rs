@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::compare::named;
 use super::engine::{self, POLICY};
-use super::failure::{ScriptFailure, from_run};
+use super::failure::{OPERATIONS_HINT, ScriptFailure, from_run};
 use super::library::Library;
 use super::surface::Surface;
 use super::{source, stdlib};
@@ -108,7 +108,13 @@ fn ask(policy: &PolicySource, evidence: &Value) -> Result<Vec<PolicyCheck>> {
     let answer = answer.map_err(|error| {
         let error = from_run(error, &policy.name, &library, &Surface::of(&engine));
         match error.downcast::<ScriptFailure>() {
-            Ok(failure) => failure.into(),
+            Ok(mut failure) => {
+                // The engine's hint speaks of what only protocol scripts can do.
+                if failure.hint.as_deref() == Some(OPERATIONS_HINT) {
+                    failure.hint = Some("does a loop end?".into());
+                }
+                failure.into()
+            }
             Err(_) => anyhow::anyhow!(
                 "{}: it ran past {} operations; does a loop end?",
                 policy.name,

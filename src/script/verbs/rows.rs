@@ -8,7 +8,7 @@ use rhai::{Array, FnPtr};
 
 use super::{Row, host};
 use crate::dataset::{Example, Kind, Rows, Stage};
-use crate::script::closures::each_row;
+use crate::script::closures::{each_index, each_row};
 use crate::script::compare::named;
 use crate::script::{RhaiResultOf, fail};
 
@@ -23,6 +23,9 @@ pub fn register(engine: &mut Engine) {
     });
     engine.register_global_module(iteration.into());
 }
+
+/// How many rows one call may make up.
+const MOST_ROWS: usize = 10_000_000;
 
 /// Tells what the newest stage did.
 fn told(ctx: &NativeCallContext, rows: Rows) -> RhaiResultOf<Rows> {
@@ -135,6 +138,23 @@ mod verbs {
         for item in &list {
             values.push(rhai::serde::from_dynamic::<serde_json::Value>(item)?);
         }
+        Rows::from_values("rows_from", values).map_err(fail)
+    }
+
+    /// `count` rows written out by a closure that is called with 0, 1, … and returns a map as
+    /// for `rows_from`. The calls run in parallel; much faster than pushing onto an array.
+    #[rhai_fn(name = "rows_from", return_raw)]
+    pub fn rows_from_closure(
+        ctx: NativeCallContext,
+        count: i64,
+        make: FnPtr,
+    ) -> RhaiResultOf<Rows> {
+        let count = usize::try_from(count).ok().filter(|n| *n <= MOST_ROWS);
+        let count = count.ok_or_else(|| format!("rows_from makes 0 to {MOST_ROWS} rows"))?;
+        let value = |made: Dynamic| {
+            rhai::serde::from_dynamic::<serde_json::Value>(&made).map_err(|e| e.to_string())
+        };
+        let values = each_index(&ctx, count, "rows_from", make, value)?;
         Rows::from_values("rows_from", values).map_err(fail)
     }
 
