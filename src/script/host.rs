@@ -1,9 +1,13 @@
 //! What verbs act on: configuration, run, observer.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use anyhow::{Context, Result, ensure};
+
 use crate::config::Config;
+use crate::dataset::Rows;
+use crate::model::Base;
 use crate::progress::Observer;
 
 /// The context of one script's run. Verbs reach it through the call they serve.
@@ -20,7 +24,12 @@ pub struct Host {
     pub skip_eval: bool,
     run: OnceLock<PathBuf>,
     passed: Mutex<Option<bool>>,
+    base: Mutex<Option<Arc<Base>>>,
 }
+
+/// Where raw traces lie when TRACES names none, and what stands in while that folder is empty.
+const OWN_TRACES: &str = "data/raw_traces";
+const SAMPLE: &str = "data/sample/house.jsonl";
 
 impl Host {
     /// A host without a run folder: for tests, checks and scripts that write nothing.
@@ -33,7 +42,71 @@ impl Host {
             skip_eval: false,
             run: OnceLock::new(),
             passed: Mutex::new(None),
+            base: Mutex::new(None),
         }
+    }
+
+    /// The base model as configured, opened once.
+    pub fn base(&self) -> Result<Arc<Base>> {
+        let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(base) = base.as_ref() {
+            return Ok(base.clone());
+        }
+        let opened = Arc::new(Base::open(&self.config)?);
+        *base = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Says what the newest stage did, and gives the rows back.
+    pub fn told(&self, rows: Rows) -> Rows {
+        if let Some(stage) = rows.stages.last() {
+            self.observer.say(&stage.line());
+        }
+        rows
+    }
+
+    /// The files and folders that raw traces come from.
+    pub fn trace_paths(&self) -> Vec<PathBuf> {
+        let named: Vec<PathBuf> =
+            self.config.list("TRACES").into_iter().map(PathBuf::from).collect();
+        if !named.is_empty() {
+            return named;
+        }
+        let own = self.project.join(OWN_TRACES);
+        let has_traces = own.read_dir().is_ok_and(|entries| {
+            entries.flatten().any(|e| e.path().extension().is_some_and(|x| x == "jsonl"))
+        });
+        if has_traces {
+            return vec![PathBuf::from(OWN_TRACES)];
+        }
+        self.observer.say(&format!(
+            "{OWN_TRACES} holds no *.jsonl: taking the shipped sample {SAMPLE}, an invented team"
+        ));
+        vec![PathBuf::from(SAMPLE)]
+    }
+
+    /// A path that a script names: inside the project, or inside the run.
+    pub fn readable(&self, path: &str) -> Result<PathBuf> {
+        let given = Path::new(path);
+        let inside = given.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+        if inside {
+            return Ok(given.to_path_buf());
+        }
+        let run = self.run.get().is_some_and(|run| given.starts_with(run));
+        let climbs = given.components().any(|c| c == Component::ParentDir);
+        ensure!(
+            run && !climbs,
+            "a script reads files inside the project and the run only, not {path}; name it in the \
+             configuration (TRACES, TRAIN_FILES, …) or on the command line"
+        );
+        Ok(given.to_path_buf())
+    }
+
+    /// Where a script may write `name`: a new place inside the run.
+    pub fn writable(&self, name: &str) -> Result<PathBuf> {
+        let plain = Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
+        ensure!(plain && !name.is_empty(), "`{name}` is no name for a file inside the run");
+        Ok(self.run_folder().context("scripts write into their run")?.join(name))
     }
 
     /// Names the folder of this run; the first name stays.

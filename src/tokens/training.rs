@@ -20,6 +20,7 @@ use tokenizers::{AddedToken, Tokenizer};
 use super::codec::config_json;
 use super::template::HERMES;
 use crate::files;
+use crate::trace::Trace;
 
 /// Where one piece of text ends and the next begins.
 const PIECES: &str = "[A-Za-z]+|[0-9]|[^A-Za-z0-9]";
@@ -30,6 +31,19 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 pub const TURN_START: &str = "<|im_start|>";
 /// Ends a turn.
 pub const TURN_END: &str = "<|im_end|>";
+
+/// Every text of traces that a model would see: contents, tool names and arguments.
+pub fn texts<'a>(traces: impl Iterator<Item = &'a Trace>) -> Vec<String> {
+    let mut texts = Vec::new();
+    for message in traces.flat_map(|t| &t.messages) {
+        texts.push(message.content.clone());
+        for call in &message.tool_calls {
+            let arguments = serde_json::Value::Object(call.arguments.clone());
+            texts.push(format!("{} {arguments}", call.name));
+        }
+    }
+    texts
+}
 
 /// Trains a tokenizer of `vocab_size` tokens and writes it with the shipped chat template into
 /// `folder`. The same texts give the same files, in whatever order they come. `more_special` are

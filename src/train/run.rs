@@ -146,6 +146,7 @@ pub fn train(
         }
         let loss = tune_loss(trainee, tune, observer)?;
         record.tune_losses.push((record.steps, loss));
+        observer.say(&format!("step {}: loss on tune {loss:.4}", record.steps));
         let since = best.as_ref().map_or(0, |b| b.since + 1);
         match &mut best {
             Some(best) if loss >= best.loss => best.since = since,

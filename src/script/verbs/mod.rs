@@ -12,16 +12,22 @@ use super::RhaiResultOf;
 use super::host::Host;
 
 mod asserts;
+pub mod chance;
 mod row;
 mod rows;
+mod making;
 mod settings;
+mod traces;
 
 pub use row::Row;
 pub use settings::unknown_key;
 
 /// Registers every noun.
 pub fn register(engine: &mut Engine) {
+    engine.register_global_module(rhai::exported_module!(chance::verbs).into());
     settings::register(engine);
+    traces::register(engine);
+    making::register(engine);
     rows::register(engine);
     row::register(engine);
     super::policy::register(engine);

@@ -1,0 +1,108 @@
+//! What makes the shipped parts: files of invented sessions, and a base model of our own.
+
+use std::io::Write;
+
+use rhai::plugin::*;
+use rhai::{Array, Map};
+
+use super::host;
+use crate::dataset::{Example, Rows};
+use crate::files;
+use crate::script::options::Options;
+use crate::script::{RhaiResultOf, fail};
+use crate::tokens::training;
+use crate::train::full::{Shape, full};
+
+/// Registers the makers.
+pub fn register(engine: &mut Engine) {
+    engine.register_global_module(exported_module!(verbs).into());
+}
+
+/// Where the model that is being made lies, inside the run.
+const MODEL: &str = "model";
+
+/// Configuration keys that `train_full` takes as options.
+const TRAINING: [&str; 7] = [
+    "LEARNING_RATE",
+    "WARMUP_RATIO",
+    "WEIGHT_DECAY",
+    "PER_DEVICE_TRAIN_BATCH_SIZE",
+    "GRADIENT_ACCUMULATION_STEPS",
+    "MAX_STEPS",
+    "MAX_SEQ_LENGTH",
+];
+
+#[export_module]
+mod verbs {
+    /// Writes an array of maps as a JSONL file of that name into the run.
+    #[rhai_fn(return_raw)]
+    pub fn write_jsonl(ctx: NativeCallContext, name: &str, list: Array) -> RhaiResultOf<()> {
+        let host = host(&ctx)?;
+        let path = host.writable(name).map_err(fail)?;
+        let written = files::write_atomically(&path, |out| {
+            for item in &list {
+                let value: serde_json::Value = rhai::serde::from_dynamic(item)
+                    .map_err(|e| anyhow::anyhow!("row cannot be written as JSON: {e}"))?;
+                serde_json::to_writer(&mut *out, &value)?;
+                out.write_all(b"\n")?;
+            }
+            Ok(())
+        });
+        written.map_err(fail)?;
+        host.observer.say(&format!("{}: {} rows", path.display(), list.len()));
+        Ok(())
+    }
+
+    /// Trains a byte-level BPE tokenizer on every text of the rows and writes it, with the shipped
+    /// chat template, as the beginning of a new model inside the run. Options: `vocab_size`;
+    /// `special`, texts that are always one token.
+    #[rhai_fn(return_raw)]
+    pub fn train_tokenizer(ctx: NativeCallContext, rows: Rows, options: Map) -> RhaiResultOf<()> {
+        let host = host(&ctx)?;
+        let options = Options::read("train_tokenizer", options, &["vocab_size", "special"])?;
+        let size = options.int("vocab_size")?.unwrap_or(1024).max(0) as usize;
+        let special = options.texts("special")?.unwrap_or_default();
+        let special: Vec<&str> = special.iter().map(String::as_str).collect();
+        let texts = training::texts(rows.examples.iter().map(|e| &e.trace));
+        let folder = host.writable(MODEL).map_err(fail)?;
+        training::train(texts.iter().map(String::as_str), size, &special, &folder).map_err(fail)
+    }
+
+    /// Trains every weight of a fresh Llama-architecture model on the rows, after
+    /// `train_tokenizer`. Options: the shape (`hidden_size`, `intermediate_size`, `layers`,
+    /// `heads`, `kv_heads`, `max_positions`) and the training settings by their configuration
+    /// keys in lower case (`learning_rate`, `max_steps`, …).
+    #[rhai_fn(return_raw)]
+    pub fn train_full(ctx: NativeCallContext, rows: Rows, options: Map) -> RhaiResultOf<()> {
+        let host = host(&ctx)?;
+        let (mut shape, mut settings) = (Map::new(), Map::new());
+        for (key, value) in options {
+            let setting = TRAINING.iter().any(|k| k.to_lowercase() == key.as_str());
+            if setting { &mut settings } else { &mut shape }.insert(key, value);
+        }
+        let known =
+            ["hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "max_positions"];
+        let shape = Options::read("train_full", shape, &known)?;
+        let size = |key: &str, default: i64| -> RhaiResultOf<usize> {
+            let value = shape.int(key)?.unwrap_or(default);
+            usize::try_from(value).ok().filter(|v| *v > 0).ok_or_else(|| {
+                format!("train_full: option `{key}` must be above zero, not {value}").into()
+            })
+        };
+        let shape = Shape {
+            hidden_size: size("hidden_size", 160)?,
+            intermediate_size: size("intermediate_size", 416)?,
+            layers: size("layers", 4)?,
+            heads: size("heads", 4)?,
+            kv_heads: size("kv_heads", 2)?,
+            max_positions: size("max_positions", 1024)?,
+        };
+        let overrides = Options::overrides("train_full", settings, &TRAINING)?;
+        let config = host.config.with(&overrides).map_err(fail)?;
+        let rows: Vec<&Example> = rows.examples.iter().map(|e| e.as_ref()).collect();
+        let folder = host.writable(MODEL).map_err(fail)?;
+        full(&shape, &config, &rows, &folder, host.observer.as_ref()).map_err(fail)?;
+        host.observer.say(&format!("the model is in {}", folder.display()));
+        Ok(())
+    }
+}

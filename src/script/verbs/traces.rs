@@ -1,0 +1,65 @@
+//! `load_traces` and its kin: rows from files outside the run.
+
+use std::path::PathBuf;
+
+use rhai::plugin::*;
+
+use super::host;
+use crate::dataset::source::{counterexamples, from_traces};
+use crate::dataset::{Kind, Rows};
+use crate::script::host::Host;
+use crate::script::{RhaiResultOf, fail};
+use crate::trace::raw;
+
+/// Registers the readers.
+pub fn register(engine: &mut Engine) {
+    engine.register_global_module(exported_module!(verbs).into());
+}
+
+fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
+    let loaded = raw::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
+    Ok(host.told(from_traces(loaded, Kind::Real, host.config.size("TRACE_DAYS") as u64)))
+}
+
+#[export_module]
+mod verbs {
+    /// The raw traces that TRACES names; where it names none, `data/raw_traces`, or the shipped
+    /// sample as long as that folder is empty.
+    #[rhai_fn(return_raw)]
+    pub fn load_traces(ctx: NativeCallContext) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        read(&host, &host.trace_paths()).map_err(fail)
+    }
+
+    /// The raw traces of a file, a folder or a glob inside the project or the run.
+    #[rhai_fn(name = "load_traces", return_raw)]
+    pub fn load_traces_from(ctx: NativeCallContext, path: &str) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let path = host.readable(path).map_err(fail)?;
+        read(&host, &[path]).map_err(fail)
+    }
+
+    /// The hand-written examples against past mistakes, from the folder COUNTEREXAMPLES; none
+    /// where it does not exist.
+    #[rhai_fn(return_raw)]
+    pub fn load_counterexamples(ctx: NativeCallContext) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let folder = host.config.path("COUNTEREXAMPLES").unwrap_or_default();
+        let rows = counterexamples(&folder, &host.project, host.observer.as_ref());
+        rows.map(|rows| host.told(rows)).map_err(fail)
+    }
+
+    /// The general examples of REPLAY_FILES, mixed in against forgetting; none where it is empty.
+    #[rhai_fn(return_raw)]
+    pub fn load_replay(ctx: NativeCallContext) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let paths: Vec<PathBuf> =
+            host.config.list("REPLAY_FILES").into_iter().map(PathBuf::from).collect();
+        if paths.is_empty() {
+            return Ok(Rows::default());
+        }
+        let loaded = raw::load(&paths, &host.project, host.observer.as_ref());
+        let loaded = loaded.and_then(raw::Loaded::refuse_empty).map_err(fail)?;
+        Ok(host.told(from_traces(loaded, Kind::Replay, 0)))
+    }
+}
