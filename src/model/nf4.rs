@@ -78,10 +78,26 @@ pub struct Nf4 {
     pub cols: usize,
 }
 
-fn index(scaled: f32) -> u8 {
-    // A block of zeros scales to NaN, which exceeds nothing and so takes code 0; its scale of
-    // zero makes that a zero again.
-    BETWEEN.iter().map(|between| u8::from(scaled > *between)).sum()
+/// [-1, 1] in steps so narrow that each holds at most one bound: the code below it, and it.
+static STEPS: LazyLock<[(u8, f32); STEP_COUNT]> = LazyLock::new(|| {
+    std::array::from_fn(|step| {
+        let end = (step + 1) as f32 / (STEP_COUNT / 2) as f32 - 1.0;
+        let below = BETWEEN.iter().filter(|between| **between < end).count();
+        let start = step as f32 / (STEP_COUNT / 2) as f32 - 1.0;
+        match below.checked_sub(1).map(|last| BETWEEN[last]) {
+            Some(bound) if bound >= start => (below as u8 - 1, bound),
+            _ => (below as u8, f32::INFINITY),
+        }
+    })
+});
+const STEP_COUNT: usize = 64;
+
+/// The code nearest to a weight in [-1, 1]. A block of zeros scales to NaN, which takes code 0;
+/// its scale of zero makes that a zero again.
+fn index(steps: &[(u8, f32); STEP_COUNT], scaled: f32) -> u8 {
+    let step = ((scaled + 1.0) * (STEP_COUNT / 2) as f32) as usize;
+    let (code, bound) = steps[step.min(STEP_COUNT - 1)];
+    code + u8::from(scaled > bound)
 }
 
 impl Nf4 {
@@ -89,6 +105,7 @@ impl Nf4 {
     pub fn quantize(weights: &[f32], rows: usize, cols: usize) -> Nf4 {
         assert_eq!(weights.len(), rows * cols, "a matrix of {rows} × {cols}");
         let blocks = weights.len().div_ceil(BLOCK);
+        let steps = &*STEPS;
         let mut codes = vec![0u8; weights.len().div_ceil(2)];
         let mut absmax = vec![0f32; blocks];
         codes
@@ -100,8 +117,8 @@ impl Nf4 {
                 *absmax = block.iter().fold(0f32, |most, w| most.max(w.abs()));
                 let scale = 1.0 / *absmax;
                 for (byte, pair) in codes.iter_mut().zip(block.chunks(2)) {
-                    let low = pair.get(1).map_or(0, |w| index(w * scale));
-                    *byte = index(pair[0] * scale) << 4 | low;
+                    let low = pair.get(1).map_or(0, |w| index(steps, w * scale));
+                    *byte = index(steps, pair[0] * scale) << 4 | low;
                 }
             });
         Nf4 { codes, absmax, rows, cols }
@@ -221,7 +238,18 @@ mod tests {
             let middle = (f64::from(pair[0]) + f64::from(pair[1])) / 2.0;
             let last_bit = f64::from(bound.abs()) * f64::from(f32::EPSILON);
             assert!((middle - f64::from(bound)).abs() <= last_bit, "{bound} against {middle}");
-            assert_eq!(index(bound) + 1, index(bound.next_up()));
+            assert_eq!(index(&STEPS, bound) + 1, index(&STEPS, bound.next_up()));
+        }
+    }
+
+    #[test]
+    fn steps_give_the_code_that_counting_bounds_gives() {
+        let counted = |x: f32| BETWEEN.iter().filter(|between| x > **between).count() as u8;
+        let even = (-70_000..=70_000).map(|i| i as f32 / 65_536.0);
+        let edges = BETWEEN.into_iter().chain((0..=64).map(|i| i as f32 / 32.0 - 1.0));
+        let near = edges.flat_map(|x| [x.next_down().next_down(), x.next_down(), x, x.next_up()]);
+        for x in even.chain(near).chain([f32::NAN, f32::INFINITY, -f32::INFINITY, -0.0]) {
+            assert_eq!(index(&STEPS, x), counted(x), "{x}");
         }
     }
 

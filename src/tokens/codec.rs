@@ -52,13 +52,13 @@ struct Rendered {
 
 impl Codec {
     /// Opens the tokenizer and template of a Hugging Face folder or a GGUF. `template` replaces
-    /// the model's own: a path, or `hermes` for the shipped one.
+    /// the model's own: a path, or `hermes` for the shipped one; empty counts as not given.
     pub fn open(base: &Path, template: Option<&str>) -> Result<Codec> {
         let vocabulary = match files::gguf::find(base)? {
             Some(file) => vocabulary::from_gguf(&Gguf::open(&file)?)?,
             None => vocabulary::from_folder(base)?,
         };
-        let source = match template {
+        let source = match template.filter(|template| !template.is_empty()) {
             Some("hermes") => HERMES.to_string(),
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the chat template CHAT_TEMPLATE={path}"))?,

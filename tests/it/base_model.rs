@@ -1,7 +1,7 @@
 //! Base models from files: the same weights whichever way they are stored, and clear refusals.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
@@ -15,10 +15,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 }
 
 fn refusal(path: &Path) -> String {
-    match Weights::open(path) {
-        Ok(_) => panic!("{} was taken", path.display()),
-        Err(e) => format!("{e:#}"),
-    }
+    tiny_base::refusal(Weights::open(path))
 }
 
 #[test]
@@ -197,20 +194,10 @@ fn a_gguf_of_another_kind_is_refused_by_name() {
     refused("configuration says", &|f| f.u32("llama.feed_forward_length", 96));
 }
 
-/// The real small model, where it has been fetched.
-fn smollm2() -> PathBuf {
-    let folder = std::env::var_os("PROTO_SMOLLM2").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2"),
-        PathBuf::from,
-    );
-    assert!(folder.exists(), "{} is missing: run scripts/fetch_smollm2.sh", folder.display());
-    folder
-}
-
 #[test]
 #[ignore = "needs models/smollm2"]
 fn smollm2_opens_and_its_weights_are_sane() {
-    let weights = Weights::open(&smollm2()).unwrap();
+    let weights = Weights::open(&tiny_base::smollm2()).unwrap();
     let config: &ModelConfig = weights.config();
     assert_eq!((config.num_layers, config.hidden_size, config.vocab_size), (30, 576, 49152));
     assert_eq!((config.num_heads, config.num_kv_heads, config.head_dim), (9, 3, 64));

@@ -13,3 +13,4 @@ mod chat;
 mod rooms;
 mod tiny_base;
 mod script;
+mod tokenizer;

@@ -18,6 +18,24 @@ pub const HEAD_DIM: usize = 8;
 pub const INNER: usize = 64;
 pub const VOCAB: usize = 320;
 
+/// What an attempt was refused with; panics if it was not.
+pub fn refusal(result: anyhow::Result<impl Sized>) -> String {
+    match result {
+        Ok(_) => panic!("it was taken"),
+        Err(e) => format!("{e:#}"),
+    }
+}
+
+/// The real small model, for the tests that need it.
+pub fn smollm2() -> PathBuf {
+    let folder = std::env::var_os("PROTO_SMOLLM2").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2"),
+        PathBuf::from,
+    );
+    assert!(folder.exists(), "{} is missing: run scripts/fetch_smollm2.sh", folder.display());
+    folder
+}
+
 /// Texts enough for a tokenizer with some merges.
 pub fn texts() -> Vec<String> {
     let words = [
