@@ -9,6 +9,7 @@ use crate::config::{Config, KEYS};
 use crate::evaluate::evaluation::{Column, Mean};
 use crate::evaluate::{Delta, Evaluation, Metric, metrics, rounded};
 use crate::files;
+use crate::train::TrainingRecord;
 
 /// The version of the evidence's form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -266,6 +267,20 @@ impl Evidence {
             }
         }
         figures
+    }
+}
+
+impl TrainingEvidence {
+    /// The extract of a training record.
+    pub fn of(record: &TrainingRecord) -> TrainingEvidence {
+        let best = record.tune_losses.iter().map(|(_, loss)| *loss).min_by(f64::total_cmp);
+        let finite = |loss: Option<f64>| loss.filter(|l| l.is_finite()).map(rounded);
+        TrainingEvidence {
+            steps: record.steps as u64,
+            tokens: record.trained_tokens,
+            loss: finite(record.losses.last().copied()),
+            tune_loss: finite(best),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Items with every answer beside the reference.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
@@ -8,7 +10,8 @@ use crate::dataset::Kind;
 use crate::evaluate::evaluation::Output;
 use crate::evaluate::{Evaluation, Metric, Record};
 
-/// At most this many answers of a kind are shown in full; the rest is in `items.jsonl`.
+/// At most this many fixes and persistent failures are shown; the rest is in `items.jsonl`.
+/// Regressions are shown without exception.
 const MOST_SHOWN: usize = 100;
 /// Longest text shown of one answer, in characters.
 const LONGEST: usize = 4000;
@@ -49,6 +52,7 @@ pub(super) fn examples(records: &[Record]) -> Vec<Side> {
 
 pub(super) fn changes(evaluation: &Evaluation, records: &[Record]) -> Vec<Changes> {
     let found = &evaluation.changes;
+    let by_id: BTreeMap<&str, &Record> = records.iter().map(|r| (r.id.as_str(), r)).collect();
     let lists = [
         ("Regressions", "The base was right, the adapter is wrong.", &found.regressions, true),
         ("Fixes", "The base was wrong, the adapter is right.", &found.fixes, false),
@@ -57,8 +61,9 @@ pub(super) fn changes(evaluation: &Evaluation, records: &[Record]) -> Vec<Change
     lists
         .into_iter()
         .map(|(title, explanation, ids, open)| {
-            let of = |id: &String| records.iter().find(|r| r.id == *id);
-            let items = ids.iter().filter_map(of).take(MOST_SHOWN).map(side).collect();
+            let of = |id: &String| by_id.get(id.as_str()).copied();
+            let most = if open { ids.len() } else { MOST_SHOWN };
+            let items = ids.iter().take(most).filter_map(of).map(side).collect();
             Changes { title, explanation, total: ids.len(), open, items }
         })
         .collect()

@@ -10,7 +10,6 @@ mod traces;
 mod training;
 mod base_model;
 mod chat;
-mod rooms;
 mod tiny_base;
 mod script;
 mod tokenizer;

@@ -3,8 +3,9 @@
 use proto::config::Layers;
 use proto::evaluate::{Evaluation, Record};
 use proto::gate::policy::{better, enough, no_worse};
-use proto::gate::{DatasetEvidence, Decision, Evidence, Policy, judge};
+use proto::gate::{DatasetEvidence, Decision, Evidence, Policy, TrainingEvidence, judge};
 use proto::report::{Account, Training, html, summary};
+use proto::train::TrainingRecord;
 use serde_json::{Value, json};
 
 use crate::evaluation::compared;
@@ -212,4 +213,39 @@ fn a_run_that_stopped_early_is_told_as_far_as_it_went() {
     assert_eq!(summary(&nothing, 80), "No evaluation was asked for.\n");
     let odd = json!({"stages": "none", "gates": [1, {"a": 2}], "leakage": null});
     html(&Account { manifest: Some(&odd), ..bare }).unwrap();
+}
+
+#[test]
+fn a_training_record_becomes_facts_and_a_curve() {
+    let record = TrainingRecord {
+        examples: 1200,
+        without_targets: 2,
+        parameters: 1_597_440,
+        planned_steps: 300,
+        steps: 3,
+        tokens: 90_000,
+        trained_tokens: 45_123,
+        losses: vec![3.0, 2.0, 1.5],
+        tune_losses: vec![(2, 2.5), (3, 2.0)],
+        kept_step: 3,
+    };
+    let base = vec![("base".to_string(), "models/embedded".to_string())];
+    let training = Training::of(&record, base);
+    assert_eq!(training.losses, [(1, 3.0), (2, 2.0), (3, 1.5)]);
+    let page = html(&Account {
+        title: "run",
+        manifest: None,
+        training: Some(&training),
+        evaluation: None,
+        records: &[],
+        decision: None,
+        decision_path: "",
+    });
+    let page = page.unwrap();
+    for said in ["models&#x2f;embedded", "1,597,440", "3 of 300 planned", "45,123", "1.500 over 3"]
+    {
+        assert!(page.contains(said), "{said}");
+    }
+    let evidence = TrainingEvidence::of(&record);
+    assert_eq!((evidence.loss, evidence.tune_loss), (Some(1.5), Some(2.0)));
 }
