@@ -8,10 +8,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::ThreadId;
 
+use rhai::Array;
 use rhai::plugin::*;
-use rhai::{Array, Dynamic, EvalAltResult};
 
 use crate::chance::Chance;
+use crate::script::RhaiResultOf;
 
 /// A script's handle of one stream.
 #[derive(Debug, Clone)]
@@ -23,10 +24,7 @@ pub struct ChanceHandle {
 }
 
 impl ChanceHandle {
-    fn draw<T>(
-        &self,
-        take: impl FnOnce(&mut Chance) -> Result<T, Box<EvalAltResult>>,
-    ) -> Result<T, Box<EvalAltResult>> {
+    fn draw<T>(&self, take: impl FnOnce(&mut Chance) -> RhaiResultOf<T>) -> RhaiResultOf<T> {
         if std::thread::current().id() != self.home {
             return Err(format!(
                 "the stream \"{}\" belongs to where it was made; for rows in parallel make one \
@@ -40,65 +38,63 @@ impl ChanceHandle {
 }
 
 /// How many there are to choose from, as the stream counts.
-fn choices(n: i64) -> Result<usize, Box<EvalAltResult>> {
+fn choices(n: i64) -> RhaiResultOf<usize> {
     match usize::try_from(n) {
         Ok(n) if n > 0 => Ok(n),
         _ => Err(format!("a choice among {n}: there must be at least one").into()),
     }
 }
 
-/// Seeded randomness for scripts.
-#[export_module]
-pub mod verbs {
-    /// A seeded stream of random choices.
-    pub type Chance = ChanceHandle;
+/// Registers streams and what can be drawn from them.
+pub fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<ChanceHandle>("Chance");
+    engine.register_global_module(exported_module!(verbs).into());
+}
 
+#[export_module]
+mod verbs {
     /// A stream for one purpose: the same seed and label give the same choices.
     #[rhai_fn(return_raw)]
-    pub fn chance(seed: i64, label: &str) -> Result<Chance, Box<EvalAltResult>> {
+    pub fn chance(seed: i64, label: &str) -> RhaiResultOf<ChanceHandle> {
         let bits = u64::try_from(seed).map_err(|_| format!("the seed {seed} is negative"))?;
         Ok(ChanceHandle {
             label: label.into(),
             seed,
             home: std::thread::current().id(),
-            stream: Arc::new(Mutex::new(crate::chance::Chance::new(bits, label))),
+            stream: Arc::new(Mutex::new(Chance::new(bits, label))),
         })
     }
 
     /// A whole number from 0 up to but not including `n`.
     #[rhai_fn(return_raw)]
-    pub fn below(stream: &mut Chance, n: i64) -> Result<i64, Box<EvalAltResult>> {
+    pub fn below(stream: &mut ChanceHandle, n: i64) -> RhaiResultOf<i64> {
         let n = choices(n)?;
         stream.draw(|c| Ok(c.below(n) as i64))
     }
 
     /// A number from 0.0 up to but not including 1.0.
     #[rhai_fn(return_raw)]
-    pub fn unit(stream: &mut Chance) -> Result<f64, Box<EvalAltResult>> {
+    pub fn unit(stream: &mut ChanceHandle) -> RhaiResultOf<f64> {
         stream.draw(|c| Ok(c.unit()))
     }
 
     /// One of the items.
     #[rhai_fn(return_raw)]
-    pub fn pick(stream: &mut Chance, items: Array) -> Result<Dynamic, Box<EvalAltResult>> {
+    pub fn pick(stream: &mut ChanceHandle, items: Array) -> RhaiResultOf<Dynamic> {
         let n = choices(items.len() as i64)?;
         stream.draw(|c| Ok(items[c.below(n)].clone()))
     }
 
     /// `n` of the items, each drawn from all of them.
     #[rhai_fn(return_raw, name = "pick")]
-    pub fn pick_some(
-        stream: &mut Chance,
-        items: Array,
-        n: i64,
-    ) -> Result<Array, Box<EvalAltResult>> {
+    pub fn pick_some(stream: &mut ChanceHandle, items: Array, n: i64) -> RhaiResultOf<Array> {
         let from = choices(items.len() as i64)?;
         stream.draw(|c| Ok((0..n).map(|_| items[c.below(from)].clone()).collect()))
     }
 
     /// The items in a random order.
     #[rhai_fn(return_raw)]
-    pub fn shuffle(stream: &mut Chance, items: Array) -> Result<Array, Box<EvalAltResult>> {
+    pub fn shuffle(stream: &mut ChanceHandle, items: Array) -> RhaiResultOf<Array> {
         let mut items = items;
         stream.draw(|c| {
             c.shuffle(&mut items);
@@ -108,8 +104,8 @@ pub mod verbs {
     }
 
     /// What the stream is, in one line.
-    #[rhai_fn(global, pure, name = "to_string", name = "to_debug")]
-    pub fn describe(stream: &mut Chance) -> String {
+    #[rhai_fn(name = "to_string", name = "to_debug", name = "print", name = "debug", pure)]
+    pub fn show(stream: &mut ChanceHandle) -> String {
         format!("chance({}, \"{}\")", stream.seed, stream.label)
     }
 }
@@ -121,7 +117,7 @@ mod tests {
 
     fn engine() -> Engine {
         let mut engine = Engine::new();
-        engine.register_global_module(rhai::exported_module!(verbs).into());
+        register(&mut engine);
         engine
     }
 
@@ -188,7 +184,7 @@ mod tests {
 
     #[test]
     fn prints_as_one_line() {
-        assert_eq!(text(r#"chance(1, "x")"#), r#"chance(1, "x")"#);
+        assert_eq!(text(r#"chance(1, "x").to_string()"#), r#"chance(1, "x")"#);
         assert_eq!(text(r#"`${chance(1, "x")}`"#), r#"chance(1, "x")"#);
     }
 }

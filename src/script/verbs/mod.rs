@@ -13,6 +13,7 @@ use super::host::Host;
 
 mod asserts;
 pub mod chance;
+mod chance;
 mod row;
 mod rows;
 mod making;
@@ -28,6 +29,7 @@ pub fn register(engine: &mut Engine) {
     settings::register(engine);
     traces::register(engine);
     making::register(engine);
+    chance::register(engine);
     rows::register(engine);
     row::register(engine);
     super::policy::register(engine);
