@@ -33,10 +33,11 @@ impl fmt::Display for ScriptFailure {
         write!(f, "{}: {}", place(&self.file, self.line, self.column), self.message)?;
         if let Some(text) = &self.text {
             let number = self.line.to_string();
+            let (text, column) = window(text, self.column);
             write!(f, "\n {number} | {text}")?;
-            if self.column > 0 {
+            if column > 0 {
                 // Tabs are kept so that the caret stands under its character on any terminal.
-                let before = text.chars().take(self.column - 1);
+                let before = text.chars().take(column - 1);
                 let pad: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
                 write!(f, "\n {:width$} | {pad}^", "", width = number.len())?;
             }
@@ -52,6 +53,23 @@ impl fmt::Display for ScriptFailure {
 }
 
 impl std::error::Error for ScriptFailure {}
+
+/// The part of a long line around a column, without control characters, and the column in it.
+fn window(text: &str, column: usize) -> (String, usize) {
+    const WIDTH: usize = 120;
+    let chars: Vec<char> =
+        text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+    if chars.len() <= WIDTH {
+        return (chars.into_iter().collect(), column);
+    }
+    let start = column.saturating_sub(WIDTH / 2).min(chars.len() - WIDTH);
+    let end = start + WIDTH;
+    let (before, after) =
+        (if start > 0 { "…" } else { "" }, if end < chars.len() { "…" } else { "" });
+    let part: String = chars[start..end].iter().collect();
+    let shift = start - before.chars().count();
+    (format!("{before}{part}{after}"), column.saturating_sub(shift))
+}
 
 /// `file:line:column`, as far as it is known.
 pub fn place(file: &str, line: usize, column: usize) -> String {
@@ -287,6 +305,10 @@ fn explain_parse(kind: &ParseErrorType, file: &str, library: &Library) -> (Strin
         ParseErrorType::Reserved(name) => {
             (format!("`{name}` is a reserved word"), Some("give it another name".into()))
         }
+        ParseErrorType::WrongDocComment => (
+            kind.to_string(),
+            Some("`//` is an ordinary comment; `///` belongs right above an `fn`".into()),
+        ),
         other => (other.to_string(), None),
     }
 }
@@ -317,6 +339,23 @@ mod tests {
             .with_hint(did_you_mean("fo", ["foo"]));
         let shown = failure.to_string();
         assert_eq!(shown, "a.rhai:2:2: no\n 2 | \tfoo(x);\n   | \t^\n  hint: did you mean `foo`?");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_caret() {
+        let library = Library::embedded();
+        let line = format!("{}HERE{}", "a".repeat(500), "b\u{7}".repeat(500));
+        library.remember("a.rhai", &line);
+        for column in [1, 501, 1504] {
+            let at = Position::new(1, column);
+            let shown = ScriptFailure::at("a.rhai", at, "no".into(), &library).to_string();
+            let lines: Vec<&str> = shown.lines().collect();
+            assert!(lines[1].chars().count() < 130 && !lines[1].contains('\u{7}'), "{shown}");
+            let caret = lines[2].chars().count() - 1;
+            let wanted = line.chars().nth(usize::from(column) - 1).unwrap();
+            let wanted = if wanted.is_control() { ' ' } else { wanted };
+            assert_eq!(lines[1].chars().nth(caret), Some(wanted), "{shown}");
+        }
     }
 
     #[test]

@@ -30,7 +30,9 @@ impl Script {
         let shown = path.strip_prefix("./").unwrap_or(path).display().to_string();
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the script {shown}"))?;
-        Script::parse(&shown, &text, Library::with_files_under(project_of(path)?))
+        // Some editors begin a file with a byte-order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        Script::parse(&shown, text, Library::with_files_under(project_of(path)?))
     }
 
     /// Parses a text that has no file: it imports embedded modules only.

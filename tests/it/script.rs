@@ -630,3 +630,28 @@ fn embedded_modules_pass_their_own_check() {
         assert!(proto::script::describe(Some(name)).unwrap().contains("Functions"));
     }
 }
+
+fn scripts_under(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            scripts_under(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rhai") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn shipped_scripts_pass_their_check_and_their_tests() {
+    let mut found = Vec::new();
+    scripts_under(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts"), &mut found);
+    assert!(!found.is_empty());
+    for path in found {
+        let script = Script::read(&path).unwrap();
+        assert_eq!(check(&script), []);
+        for verdict in run_tests(&script, Arc::new(Ear::default())).unwrap() {
+            assert_eq!(verdict.failure, None, "{}", verdict.name);
+        }
+    }
+}
