@@ -44,12 +44,17 @@ impl Run {
         let config = self.settings.layers(&more)?.resolve(&declared)?;
         threads(config.size("THREADS"))?;
         let observer = Terminal::new()?;
+        let args: Vec<String> = std::env::args().collect();
+        let parent = config.path("RUNS_DIR").unwrap_or_default();
+        let folder = crate::run::Run::create(&parent, &args)?;
         let mut host = Host::new(config, Path::new("."), observer.clone());
+        host.set_run_folder(folder.folder().to_path_buf());
         host.skip_train = self.skip_train;
         host.skip_eval = self.skip_eval;
         let host = Arc::new(host);
         let ended = script.run(&host);
         observer.end();
+        folder.finish(if ended.is_ok() { "done" } else { "failed" })?;
         ended?;
         Ok(match host.passed() {
             Some(false) => Outcome::NotPassed,

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::config::Config;
 use crate::dataset::Rows;
+use crate::model::{Base, Generator};
 use crate::progress::Observer;
 use crate::tokens::{Encoded, Reply};
 use crate::trace::Message;
@@ -164,6 +165,22 @@ impl Comparison<'_> {
         }
         compare::compare(self, found, observer)
     }
+}
+
+/// The share of the rows' trained turns that a base answers exactly.
+pub fn exact_share(
+    base: &Base,
+    rows: &Rows,
+    config: &Config,
+    observer: &dyn Observer,
+) -> Result<f64> {
+    let settings = Settings::of(config, base.decoder.max_positions());
+    let found = item::items(rows, &[], &BTreeSet::new(), &base.codec, &settings)?;
+    let generator = Generator { decoder: &base.decoder, lora: None, batch: settings.batch };
+    let items = &found.items;
+    let answers = outputs::answers("base", &generator, items, &base.codec, &settings, observer)?;
+    let scores = items.iter().zip(&answers).filter_map(|(i, a)| Metric::ExactMatch.score(i, a));
+    Ok(scores.sum::<f64>() / items.len().max(1) as f64)
 }
 
 /// A number as it is written: nine decimals, so that the last bits of a sum do not show.

@@ -3,14 +3,20 @@
 use std::io::Write;
 
 use rhai::plugin::*;
-use rhai::{Array, Map};
+use rhai::{Array, FnPtr, Map};
+use serde_json::Value;
 
 use super::host;
-use crate::dataset::{Example, Rows};
+use crate::dataset::source::from_traces;
+use crate::dataset::{Example, Kind, Rows};
+use crate::evaluate::exact_share;
 use crate::files;
+use crate::model::Base;
+use crate::script::closures::each_index;
 use crate::script::options::Options;
 use crate::script::{RhaiResultOf, fail};
 use crate::tokens::training;
+use crate::trace::raw;
 use crate::train::full::{Shape, full};
 
 /// Registers the makers.
@@ -32,38 +38,61 @@ const TRAINING: [&str; 7] = [
     "MAX_SEQ_LENGTH",
 ];
 
-#[export_module]
-mod verbs {
-    /// Writes an array of maps as a JSONL file of that name into the run.
-    #[rhai_fn(return_raw)]
-    pub fn write_jsonl(ctx: NativeCallContext, name: &str, list: Array) -> RhaiResultOf<()> {
-        let host = host(&ctx)?;
-        let path = host.writable(name).map_err(fail)?;
-        let written = files::write_atomically(&path, |out| {
-            for item in &list {
-                let value: serde_json::Value = rhai::serde::from_dynamic(item)
-                    .map_err(|e| anyhow::anyhow!("row cannot be written as JSON: {e}"))?;
-                serde_json::to_writer(&mut *out, &value)?;
+/// Writes values into the run, and reads them as the rows they are.
+fn written(ctx: &NativeCallContext, name: &str, values: Vec<Value>) -> RhaiResultOf<Rows> {
+    let host = host(ctx)?;
+    let write = || -> anyhow::Result<Rows> {
+        let path = host.writable(name)?;
+        files::write_atomically(&path, |out| {
+            for value in &values {
+                serde_json::to_writer(&mut *out, value)?;
                 out.write_all(b"\n")?;
             }
             Ok(())
-        });
-        written.map_err(fail)?;
-        host.observer.say(&format!("{}: {} rows", path.display(), list.len()));
-        Ok(())
+        })?;
+        host.observer.say(&format!("{}: {} rows", path.display(), values.len()));
+        Rows::from_values(name, values)
+    };
+    write().map_err(fail)
+}
+
+#[export_module]
+mod verbs {
+    /// Writes an array of raw traces as a JSONL file of that name into the run, and gives them as
+    /// rows.
+    #[rhai_fn(return_raw)]
+    pub fn write_jsonl(ctx: NativeCallContext, name: &str, list: Array) -> RhaiResultOf<Rows> {
+        let values = list.iter().map(rhai::serde::from_dynamic).collect::<RhaiResultOf<_>>()?;
+        written(&ctx, name, values)
+    }
+
+    /// Writes the raw traces that the closure makes of 0, 1, … `count` - 1, in parallel, as a
+    /// JSONL file of that name into the run, and gives them as rows.
+    #[rhai_fn(name = "write_jsonl", return_raw)]
+    pub fn write_jsonl_each(
+        ctx: NativeCallContext,
+        name: &str,
+        count: i64,
+        make: FnPtr,
+    ) -> RhaiResultOf<Rows> {
+        let count = usize::try_from(count).map_err(|_| format!("{count} rows cannot be made"))?;
+        let read = |value: Dynamic| rhai::serde::from_dynamic(&value).map_err(|e| e.to_string());
+        let values = each_index(&ctx, count, name, make, read)?;
+        written(&ctx, name, values)
     }
 
     /// Trains a byte-level BPE tokenizer on every text of the rows and writes it, with the shipped
     /// chat template, as the beginning of a new model inside the run. Options: `vocab_size`;
-    /// `special`, texts that are always one token.
+    /// `rows`, how many of them are enough; `special`, texts that are always one token.
     #[rhai_fn(return_raw)]
     pub fn train_tokenizer(ctx: NativeCallContext, rows: Rows, options: Map) -> RhaiResultOf<()> {
         let host = host(&ctx)?;
-        let options = Options::read("train_tokenizer", options, &["vocab_size", "special"])?;
+        let options = Options::read("train_tokenizer", options, &["vocab_size", "rows", "special"])?;
         let size = options.int("vocab_size")?.unwrap_or(1024).max(0) as usize;
         let special = options.texts("special")?.unwrap_or_default();
         let special: Vec<&str> = special.iter().map(String::as_str).collect();
-        let texts = training::texts(rows.examples.iter().map(|e| &e.trace));
+        let enough = options.int("rows")?.map_or(usize::MAX, |n| n.max(1) as usize);
+        let texts = training::texts(rows.examples.iter().take(enough).map(|e| &e.trace));
         let folder = host.writable(MODEL).map_err(fail)?;
         training::train(texts.iter().map(String::as_str), size, &special, &folder).map_err(fail)
     }
@@ -104,5 +133,20 @@ mod verbs {
         full(&shape, &config, &rows, &folder, host.observer.as_ref()).map_err(fail)?;
         host.observer.say(&format!("the model is in {}", folder.display()));
         Ok(())
+    }
+
+    /// The share of a suite's turns that the model just made answers exactly, with its linears
+    /// quantised as configured.
+    #[rhai_fn(return_raw)]
+    pub fn evaluate_suite(ctx: NativeCallContext, path: &str) -> RhaiResultOf<f64> {
+        let host = host(&ctx)?;
+        let measure = || -> anyhow::Result<f64> {
+            let folder = host.writable(MODEL)?.display().to_string();
+            let base = Base::open(&host.config.with(&[("BASE_MODEL".into(), folder)])?)?;
+            let suite = raw::load(&[host.readable(path)?], &host.project, host.observer.as_ref())?;
+            let rows = from_traces(suite.refuse_empty()?, Kind::Real, 0);
+            exact_share(&base, &rows, &host.config, host.observer.as_ref())
+        };
+        measure().map_err(fail)
     }
 }

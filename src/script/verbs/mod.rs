@@ -12,7 +12,6 @@ use super::RhaiResultOf;
 use super::host::Host;
 
 mod asserts;
-pub mod chance;
 mod chance;
 mod row;
 mod rows;
@@ -25,7 +24,6 @@ pub use settings::unknown_key;
 
 /// Registers every noun.
 pub fn register(engine: &mut Engine) {
-    engine.register_global_module(rhai::exported_module!(chance::verbs).into());
     settings::register(engine);
     traces::register(engine);
     making::register(engine);
