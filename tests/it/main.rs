@@ -1,15 +1,15 @@
 //! One integration-test binary: every file in this folder is a module named here.
 
-mod evaluation;
-mod gate;
-mod report;
-mod cli;
-mod policy;
-mod rooms;
-mod traces;
-mod training;
 mod base_model;
 mod chat;
-mod tiny_base;
+mod cli;
+mod evaluation;
+mod gate;
+mod policy;
+mod report;
+mod rooms;
 mod script;
+mod tiny_base;
 mod tokenizer;
+mod traces;
+mod training;

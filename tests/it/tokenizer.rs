@@ -66,7 +66,10 @@ fn training_is_the_same_for_any_order_and_keeps_words_whole() {
     assert!(once == train(&texts), "another order gave another tokenizer");
 
     // Nor may another machine, another day or another number of threads.
-    assert_eq!(files::digest(&once[0]), "");
+    assert_eq!(
+        files::digest(&once[0]),
+        "825ac73fc2ce356a5777091c7389c484db2b6f2d1abcc8e096ee11478024d5df"
+    );
 
     let codec = hermes();
     let ids = |text: &str| codec.tokenize(text).unwrap();
