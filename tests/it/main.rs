@@ -7,6 +7,7 @@ mod evaluation;
 mod gate;
 mod policy;
 mod report;
+mod redaction;
 mod rooms;
 mod script;
 mod tiny_base;

@@ -1,0 +1,93 @@
+//! The evidence behind `redaction_ok`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Policy, Redacted, second};
+
+/// How many planted canaries of one class were found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recall {
+    /// Canaries planted.
+    pub planted: u64,
+    /// Canaries that redaction removed.
+    pub found: u64,
+}
+
+impl Recall {
+    /// The share found; zero when nothing was planted, since that proves nothing.
+    pub fn share(self) -> f64 {
+        if self.planted == 0 { 0.0 } else { self.found as f64 / self.planted as f64 }
+    }
+}
+
+/// What is known about the redaction of one dataset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Canaries planted, over all classes.
+    pub planted: u64,
+    /// Canaries found, over all classes.
+    pub found: u64,
+    /// The same by class.
+    pub by_class: BTreeMap<String, Recall>,
+    /// Places redacted, by rule.
+    pub by_rule: BTreeMap<String, u64>,
+    /// Rows the second scan read.
+    pub rows: u64,
+    /// Rows in which it found something.
+    pub residue_rows: u64,
+    /// What it found, by class.
+    pub residue: BTreeMap<String, u64>,
+}
+
+impl Proof {
+    /// Takes up what [`super::canaries`] measured.
+    pub fn canaries(&mut self, by_class: BTreeMap<String, Recall>) {
+        for (class, recall) in by_class {
+            self.planted += recall.planted;
+            self.found += recall.found;
+            let sum = self.by_class.entry(class).or_default();
+            sum.planted += recall.planted;
+            sum.found += recall.found;
+        }
+    }
+
+    /// Adds the counts of a redacted trace.
+    pub fn redacted(&mut self, redacted: &Redacted) {
+        for (rule, count) in &redacted.counts {
+            *self.by_rule.entry(rule.clone()).or_default() += count;
+        }
+    }
+
+    /// Reads a written row with the second scanner; true when it found nothing.
+    pub fn row(&mut self, policy: &Policy, text: &str) -> bool {
+        self.rows += 1;
+        let mut clean = true;
+        for finding in second::scan(text) {
+            let wanted = if finding.class.is_personal() { policy.pii } else { policy.secrets };
+            let value = &text[finding.start..finding.end];
+            if wanted && !policy.allow.iter().any(|a| a == value) {
+                clean = false;
+                *self.residue.entry(finding.class.as_str().into()).or_default() += 1;
+            }
+        }
+        self.residue_rows += u64::from(!clean);
+        clean
+    }
+
+    /// The recall of the worst class: an average would hide a class that is never found.
+    pub fn recall(&self) -> f64 {
+        let worst = self.by_class.values().map(|r| r.share()).min_by(f64::total_cmp);
+        worst.unwrap_or(0.0)
+    }
+
+    /// Whether canary recall and residue keep their bounds. Fails closed: without canaries or
+    /// without a second scan nothing is proven.
+    pub fn holds(&self, min_recall: f64, max_residue: u64) -> bool {
+        self.planted > 0
+            && self.rows > 0
+            && self.recall() >= min_recall
+            && self.residue_rows <= max_residue
+    }
+}

@@ -1,0 +1,276 @@
+//! Values assigned to names: env files, shells, YAML, JSON, INI, code, flags, XML and prose.
+
+use super::names::{self, Strength};
+use super::values::{self, Written};
+use super::{Hit, Rule, before, rule};
+use crate::redact::policy::Class;
+
+/// The rules by what the name is called.
+pub static RULES: [Rule; 4] = [
+    rule("assignment.password", "PASSWORD", Class::Assignment),
+    rule("assignment.token", "TOKEN", Class::Assignment),
+    rule("assignment.key", "KEY", Class::Assignment),
+    rule("assignment.secret", "SECRET", Class::Assignment),
+];
+
+/// How far a name reaches around its keyword.
+const NAME: usize = 64;
+/// How long a value is read.
+const VALUE: usize = 4096;
+
+fn rule_for(name: &str, strength: Strength) -> &'static Rule {
+    let name = name.to_ascii_lowercase();
+    match strength {
+        Strength::Password => &RULES[0],
+        _ if name.contains("token") => &RULES[1],
+        _ if name.contains("key") => &RULES[2],
+        _ => &RULES[3],
+    }
+}
+
+/// Judges a value whose name is known from structure: an entry of a JSON object.
+pub fn named(name: &str, value: &str, hits: &mut Vec<Hit>) {
+    let Some(strength) = names::strength(name) else { return };
+    let written = Written { quoted: true, ..Written::default() };
+    let trimmed = value.trim();
+    if values::is_secret(trimmed, strength, written) || is_docker_auth(name, trimmed) {
+        let start = value.len() - value.trim_start().len();
+        hits.push(Hit::new(start, start + trimmed.len(), rule_for(name, strength)));
+    }
+}
+
+/// `"auth": "dXNlcjpwYXNz"`, as Docker and npm keep it: base64 of `user:password`.
+fn is_docker_auth(name: &str, value: &str) -> bool {
+    use base64::Engine as _;
+    let name = name.trim_start_matches('_').to_ascii_lowercase();
+    let decoded = base64::engine::general_purpose::STANDARD.decode(value);
+    name == "auth"
+        && value.len() >= 8
+        && decoded.is_ok_and(|d| d.contains(&b':') && d.iter().all(|b| (b' '..0x7f).contains(b)))
+}
+
+/// The name around a keyword.
+struct Name {
+    start: usize,
+    end: usize,
+}
+
+fn name_around(bytes: &[u8], keyword: usize, keyword_end: usize) -> Name {
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"_-.".contains(b);
+    let left = bytes[keyword.saturating_sub(NAME)..keyword].iter().rev();
+    let mut start = keyword - left.take_while(|b| is_name(b)).count();
+    let right = bytes[keyword_end..].iter().take(NAME);
+    let mut end = keyword_end + right.take_while(|b| is_name(b)).count();
+    while start < end && b"-.".contains(&bytes[start]) {
+        start += 1;
+    }
+    while end > start && b"-.".contains(&bytes[end - 1]) {
+        end -= 1;
+    }
+    Name { start, end }
+}
+
+/// Where a value begins and how it is written.
+struct Slot {
+    at: usize,
+    quote: Option<u8>,
+    written: Written,
+    /// XML: the value ends at the next `<`.
+    element: bool,
+}
+
+/// Looks at the name around a keyword and at what is assigned to it. `last` is the end of the
+/// name looked at before, so that two keywords in one name count once.
+pub fn around(
+    text: &str,
+    keyword: usize,
+    keyword_end: usize,
+    last: &mut usize,
+    hits: &mut Vec<Hit>,
+) {
+    if keyword < *last {
+        return;
+    }
+    let bytes = text.as_bytes();
+    let name = name_around(bytes, keyword, keyword_end);
+    *last = name.end.max(keyword_end);
+    let Some(strength) = names::strength(&text[name.start..name.end]) else { return };
+    let Some(slot) = slot(text, &name) else { return };
+    let Some((start, end, written)) = value(bytes, &slot) else { return };
+    let Some(value) = text.get(start..end) else { return };
+    let shown = &text[name.start..name.end];
+    let called = !written.quoted
+        && !written.shell
+        && matches!(bytes.get(end), Some(b'(' | b'[')) // `token = read_token(…)`
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:".contains(&b));
+    if !called && (values::is_secret(value, strength, written) || is_docker_auth(shown, value)) {
+        hits.push(Hit::new(start, end, rule_for(shown, strength)));
+    }
+}
+
+fn skip(bytes: &[u8], at: usize, most: usize, what: &[u8]) -> usize {
+    at + bytes[at.min(bytes.len())..].iter().take(most).take_while(|b| what.contains(b)).count()
+}
+
+/// Finds the separator after a name and the place where the value begins.
+fn slot(text: &str, name: &Name) -> Option<Slot> {
+    const QUOTES: &[u8] = b"\"'`";
+    const BLANK: &[u8] = b" \t";
+    let bytes = text.as_bytes();
+    let before = name.start.checked_sub(1).map(|n| bytes[n]);
+    let mut at = name.end;
+    let quoted_name =
+        matches!((before, bytes.get(at)), (Some(a), Some(b)) if a == *b && QUOTES.contains(b));
+    if before == Some(b'<') && bytes.get(at) == Some(&b'>') {
+        return Some(Slot { at: at + 1, quote: None, written: Written::default(), element: true });
+    }
+    let flag = text[..name.start].ends_with("--")
+        || before == Some(b'-')
+            && name.start.checked_sub(2).is_none_or(|n| bytes[n].is_ascii_whitespace());
+    let closed = skip(bytes, at, 2, b"\"'`])");
+    let indexed = closed > at && bytes[at..closed].contains(&b']');
+    at = closed;
+    if let Some(at) = value_key(bytes, at) {
+        return Some(open(bytes, at, Written::default()));
+    }
+    let spaced = skip(bytes, at, 40, BLANK);
+    let shell = is_shell(text, name);
+    let rest = &bytes[spaced..];
+    let (separator, mut written) = match rest {
+        [b'=', b'=', b'=', ..] => (3, Written::default()),
+        [b'=', b'=' | b'>', ..] | [b':', b'=', ..] | [b'!', b'=', ..] => (2, Written::default()),
+        [b'=', ..] => (1, Written { shell: shell && spaced == at, ..Written::default() }),
+        [b'?', b':', ..] | [b'!', b':', ..] => (2, Written::default()),
+        [b':', b':', ..] => return None,
+        [b':', ..] => (1, Written::default()),
+        // `set("password", "…")` and `password("…")`, quoted or not at all.
+        [b',', ..] if quoted_name => (1, Written { prose: true, ..Written::default() }),
+        [b'(', ..]
+            if !indexed && spaced == at && rest.get(1).is_some_and(|b| QUOTES.contains(b)) =>
+        {
+            (1, Written { prose: true, ..Written::default() })
+        }
+        _ if flag && spaced > at => (0, Written { shell: true, ..Written::default() }),
+        // Dockerfiles and Windows
+        _ if spaced > at && is_declared(text, name) => {
+            (0, Written { shell: true, ..Written::default() })
+        }
+        _ if spaced > at && !flag => {
+            (word_after(rest)?, Written { prose: true, ..Written::default() })
+        }
+        _ => return None,
+    };
+    written.shell |= flag;
+    let mut value = skip(bytes, spaced + separator, 40, BLANK);
+    if matches!(rest.first(), Some(b':')) {
+        // `password: str = "…"` declares a type first.
+        let line =
+            bytes[value..].iter().take(48).position(|b| matches!(b, b'\n' | b'"' | b'\'' | b'='));
+        let equals = line
+            .map(|n| value + n)
+            .filter(|n| bytes[*n] == b'=' && bytes.get(n + 1) != Some(&b'='));
+        let is_type = |b: &u8| b.is_ascii_alphanumeric() || b" _.:<>[]|&?,".contains(b);
+        if let Some(equals) =
+            equals.filter(|n| bytes[*n - 1] == b' ' && bytes[value..*n].iter().all(is_type))
+        {
+            value = skip(bytes, equals + 1, 40, BLANK);
+        } else if quoted_name {
+            value = skip(bytes, value, 80, b" \t\r\n");
+        }
+    }
+    let slot = open(bytes, value, written);
+    // A list or a call needs quotes: `("password", user)` names a variable.
+    (slot.quote.is_some() || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
+}
+
+/// ` is `, ` was ` or ` to ` before a value in a sentence.
+fn word_after(rest: &[u8]) -> Option<usize> {
+    ["is: ", "is ", "was ", "to "].iter().find(|w| rest.starts_with(w.as_bytes())).map(|w| w.len())
+}
+
+/// `"DB_PASSWORD", "value": …`: gives the place after the colon.
+fn value_key(bytes: &[u8], at: usize) -> Option<usize> {
+    let key = skip(bytes, at, 80, b" \t\r\n,;\"'");
+    let rest = bytes.get(key..)?;
+    let after = rest.strip_prefix(b"value").or_else(|| rest.strip_prefix(b"Value"))?;
+    let start = bytes.len() - after.len();
+    let separator = skip(bytes, start, 6, b" \"'");
+    matches!(bytes.get(separator)?, b':' | b'=').then(|| skip(bytes, separator + 1, 20, b" \t"))
+}
+
+/// `ENV NAME value` and `setx NAME value`.
+fn is_declared(text: &str, name: &Name) -> bool {
+    let before = &text.as_bytes()[..name.start];
+    before.ends_with(b"ENV ") || before.ends_with(b"setx ")
+}
+
+/// Whether the name begins a shell-like assignment: at the start of a line, or exported.
+fn is_shell(text: &str, name: &Name) -> bool {
+    let line = before(text, name.start, 64);
+    let begins = line.len() == name.start || line.contains('\n');
+    let line = line.rsplit('\n').next().unwrap_or("");
+    let lead = line.trim_matches(|c: char| c.is_whitespace() || "+-|>#$%".contains(c));
+    let leads =
+        ["", "export", "set", "setx", "ENV", "ARG", "-e", "env", "declare -x", "local", "e"];
+    begins && leads.contains(&lead)
+        || line.ends_with("$env:")
+        || line.ends_with(" -e ")
+        || line.ends_with("export ")
+        || line.ends_with("--env ")
+        // `A=1 PASSWORD=x command`
+        || begins && line.ends_with(' ') && line.split_whitespace().all(|w| w.contains('='))
+}
+
+fn open(bytes: &[u8], at: usize, mut written: Written) -> Slot {
+    let prefix = match bytes.get(at..at + 2) {
+        Some([b'b' | b'r' | b'f' | b'u' | b'@' | b'L', b'"' | b'\'']) => 1,
+        _ => 0,
+    };
+    let quote = bytes.get(at + prefix).copied().filter(|b| b"\"'`".contains(b));
+    written.quoted = quote.is_some();
+    match quote {
+        Some(_) => Slot { at: at + prefix + 1, quote, written, element: false },
+        None => Slot { at, quote, written, element: false },
+    }
+}
+
+/// The value in a slot: its span and how it turned out to be written.
+fn value(bytes: &[u8], slot: &Slot) -> Option<(usize, usize, Written)> {
+    let window = bytes.get(slot.at..)?;
+    let window = &window[..window.len().min(VALUE)];
+    let mut written = slot.written;
+    let length = if slot.element {
+        written.quoted = true;
+        window.iter().position(|b| *b == b'<')?
+    } else if let Some(quote) = slot.quote {
+        let mut escaped = false;
+        window.iter().position(|b| {
+            let end = !escaped && (*b == quote || *b == b'\n');
+            escaped = !escaped && *b == b'\\';
+            end
+        })?
+    } else {
+        let stops: &[u8] = match written.shell {
+            true => b"\"'`\x00",
+            false => b"\"'`,;)}]&<>|\x00",
+        };
+        let is_end = |b: &u8| b.is_ascii_whitespace() || b.is_ascii_control() || stops.contains(b);
+        let mut length = window.iter().position(is_end).unwrap_or(window.len());
+        if written.shell {
+            let tail = &window[..length];
+            length -= tail.iter().rev().take_while(|b| b";,".contains(b)).count();
+        } else {
+            let tail = &window[..length];
+            length -= tail.iter().rev().take_while(|b| b".:!?\\".contains(b)).count();
+        }
+        let mut rest = window[length..].iter().skip_while(|b| b" \t\r".contains(b));
+        written.ends_line = matches!(rest.next(), None | Some(b'\n' | b'#'));
+        length
+    };
+    // A quoted value that never closes within reach is no value.
+    (length > 0 && slot.at + length < slot.at + VALUE).then_some((
+        slot.at,
+        slot.at + length,
+        written,
+    ))
+}

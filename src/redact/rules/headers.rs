@@ -1,0 +1,144 @@
+//! `Authorization` and cookie headers, in requests, logs, curl calls and code.
+
+use super::values::{is_mixed, is_placeholder, is_reference, is_words};
+use super::{Hit, Rule, after, rule};
+use crate::redact::policy::Class;
+
+pub static RULES: [Rule; 2] = [
+    rule("header.authorization", "AUTHORIZATION", Class::Header),
+    rule("header.cookie", "COOKIE", Class::Header),
+];
+
+/// Keywords and what each starts.
+pub const AUTHORIZATION: &[&str] = &["authorization", "bearer "];
+pub const COOKIE: &[&str] = &["cookie"];
+
+#[rustfmt::skip]
+const SCHEMES: &[&str] = &[
+    "basic ", "bearer ", "token ", "apikey ", "api-key ", "key ", "negotiate ", "ntlm ", "digest ",
+    "splunk ", "bot ", "snowflake ", "genie-key ", "sso-key ", "jwt ", "pat ",
+];
+/// Attributes of a `Set-Cookie` line.
+const ATTRIBUTES: &[&str] =
+    &["path", "domain", "expires", "max-age", "samesite", "priority", "version", "comment"];
+
+fn is_credential(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._~+/=-:%$!*@".contains(byte)
+}
+
+/// After `authorization` or `bearer`, at `end`.
+pub fn authorization(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
+    let bytes = text.as_bytes();
+    let bearer = bytes[start].eq_ignore_ascii_case(&b'b');
+    let mut at = end;
+    if !bearer {
+        at = past_separator(bytes, end).unwrap_or(bytes.len());
+        for scheme in SCHEMES {
+            if bytes
+                .get(at..at + scheme.len())
+                .is_some_and(|b| b.eq_ignore_ascii_case(scheme.as_bytes()))
+            {
+                at += scheme.len();
+                break;
+            }
+        }
+    }
+    at += bytes[at..].iter().take_while(|b| **b == b' ').take(8).count();
+    credential(text, at, hits);
+}
+
+/// The value of an `Authorization` entry of a structured header list.
+pub fn authorization_value(text: &str, hits: &mut Vec<Hit>) {
+    let at = SCHEMES.iter().find_map(|scheme| {
+        let head = text.get(..scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then_some(scheme.len())
+    });
+    credential(text, at.unwrap_or(0), hits);
+}
+
+fn credential(text: &str, start: usize, hits: &mut Vec<Hit>) {
+    let bytes = text.as_bytes();
+    let length =
+        bytes[start.min(bytes.len())..].iter().take(8192).take_while(|b| is_credential(b)).count();
+    let mut end = start + length;
+    while end > start && b".:!*".contains(&bytes[end - 1]) {
+        end -= 1;
+    }
+    let value = &text[start..end];
+    if end - start >= 8
+        && !is_placeholder(value)
+        && !is_reference(value)
+        && !is_words(value)
+        && is_mixed(value, 2.2)
+        || end - start >= 16 && is_scrambled(value)
+    {
+        hits.push(Hit::new(start, end, &RULES[0]));
+    }
+}
+
+/// Letters only, yet no words: base64 that happens to have no digit.
+fn is_scrambled(value: &str) -> bool {
+    !is_placeholder(value) && !is_words(value) && super::entropy(value.as_bytes()) >= 3.0
+}
+
+/// Past `: `, `=`, `": "`, `', '` and their like.
+fn past_separator(bytes: &[u8], end: usize) -> Option<usize> {
+    let skip = |at: usize, what: &[u8], most: usize| {
+        at + bytes[at..].iter().take(most).take_while(|b| what.contains(b)).count()
+    };
+    let at = skip(end, b"\"'`] ", 4);
+    if !matches!(bytes.get(at)?, b':' | b'=' | b',') {
+        return None;
+    }
+    let at = skip(at, b":=>,", 2);
+    let at = skip(at, b" \t", 8);
+    let prefix = usize::from(matches!(bytes.get(at..at + 2), Some([b'f' | b'b', b'"' | b'\''])));
+    Some(skip(at + prefix, b"\"'`[", 2))
+}
+
+/// After `cookie`, at `end`: each pair's value.
+pub fn cookie(text: &str, end: usize, hits: &mut Vec<Hit>) {
+    if let Some(at) = past_separator(text.as_bytes(), end) {
+        pairs(text, at, hits);
+    }
+}
+
+/// The pairs of a cookie header.
+pub fn pairs(text: &str, from: usize, hits: &mut Vec<Hit>) {
+    let bytes = text.as_bytes();
+    let mut at = from;
+    let limit = from + after(text, from, 8192).len();
+    while at < limit {
+        let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"_-.$%[]".contains(b);
+        let name_end = at + bytes[at..limit].iter().take_while(|b| is_name(b)).count();
+        if name_end == at || bytes.get(name_end) != Some(&b'=') {
+            return;
+        }
+        let name = text[at..name_end].to_ascii_lowercase();
+        let is_end = |b: &u8| b.is_ascii_whitespace() || b";\"'`,\\<>".contains(b);
+        let start = name_end + 1;
+        let end = start + bytes[start..limit].iter().take_while(|b| !is_end(b)).count();
+        let value = &text[start..end];
+        if !ATTRIBUTES.contains(&name.as_str()) && is_session(&name, value) {
+            hits.push(Hit::new(start, end, &RULES[1]));
+        }
+        at = end + bytes[end..limit].iter().take(4).take_while(|b| b"; ".contains(b)).count();
+        if at == end {
+            return;
+        }
+    }
+}
+
+fn is_session(name: &str, value: &str) -> bool {
+    const TELLING: &[&str] = &[
+        "sess", "sid", "auth", "token", "jwt", "csrf", "xsrf", "login", "secret", "key", "remember",
+    ];
+    if is_placeholder(value) || is_reference(value) {
+        return false;
+    }
+    let telling = TELLING.iter().any(|t| name.contains(t));
+    match telling {
+        true => value.len() >= 6 && !is_words(value),
+        false => value.len() >= 16 && !is_words(value) && is_mixed(value, 3.0),
+    }
+}

@@ -1,0 +1,361 @@
+//! Phone numbers, IP addresses, card numbers and IBANs: what begins with digits.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{Hit, Rule, before, rule};
+use crate::redact::policy::Class;
+
+pub static PHONE: Rule = rule("phone", "PHONE", Class::Phone);
+pub static IP: Rule = rule("ip", "IP", Class::Ip);
+pub static CARD: Rule = rule("card", "CARD", Class::Card);
+pub static IBAN: Rule = rule("iban", "IBAN", Class::Iban);
+
+/// Looks at every number of a text.
+pub fn scan(text: &str, hits: &mut Vec<Hit>) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_digit() {
+            at += 1;
+            continue;
+        }
+        let before = at.checked_sub(1).map(|n| bytes[n]);
+        let found = if before.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            iban(bytes, at)
+        } else {
+            let phone = || phone(text, at);
+            ipv4(text, at).or_else(|| card(bytes, at)).or_else(phone).or_else(|| ipv6(bytes, at))
+        };
+        let run = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        match found {
+            Some(hit) => {
+                at = hit.end.max(at + run);
+                hits.push(hit);
+            }
+            None => at += run,
+        }
+    }
+}
+
+/// A public IPv4 address at `at`.
+fn ipv4(text: &str, at: usize) -> Option<Hit> {
+    let bytes = text.as_bytes();
+    let length =
+        bytes[at..].iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b'.').count();
+    let mut end = at + length;
+    if bytes[end - 1] == b'.' {
+        end -= 1;
+    }
+    let address: Ipv4Addr = text[at..end].parse().ok()?;
+    let after = &bytes[end..];
+    let glued = after.first().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        || matches!(after, [b'-' | b'+', next, ..] if next.is_ascii_alphanumeric());
+    if glued || is_version(&text[..at]) || !is_public_v4(address) {
+        return None;
+    }
+    Some(Hit::new(at, end, &IP))
+}
+
+/// Whether what stands before four numbers says that they are a version.
+fn is_version(lead: &str) -> bool {
+    let tail = before(lead, lead.len(), 16);
+    let lower = tail.to_ascii_lowercase();
+    let trimmed = lower.trim_end_matches([' ', ':', '=', '"', '\'', '~', '^', '>', '<', '(']);
+    if ["version", "release", "ver", "v"].iter().any(|w| {
+        trimmed
+            .strip_suffix(w)
+            .is_some_and(|rest| !rest.ends_with(|c: char| c.is_ascii_alphabetic()))
+    }) {
+        return true;
+    }
+    let bytes = tail.as_bytes();
+    match bytes {
+        // `Chrome/120.0.0.1`, but `http://1.2.3.5` is an address.
+        [.., a, b'/'] => *a != b'/' && a.is_ascii_alphanumeric() && !a.is_ascii_digit(),
+        [.., b'=', b'=' | b'>' | b'~'] | [.., b'~' | b'>' | b'<' | b'!', b'='] => true,
+        [.., b'^' | b'~'] => true,
+        [.., a, b'-' | b'.'] => a.is_ascii_alphabetic(),
+        _ => false,
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let o = address.octets();
+    let special = match o {
+        [0 | 10 | 127, ..] | [192, 168, ..] | [169, 254, ..] | [224..=255, ..] => true,
+        [172, b, ..] => (16..32).contains(&b),
+        [100, b, ..] => (64..128).contains(&b),
+        [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [198, 18 | 19, ..] => true,
+        // Public resolvers, and the address everybody makes up.
+        [8, 8, 8, 8] | [8, 8, 4, 4] | [1, 1, 1, 1] | [1, 0, 0, 1] | [9, 9, 9, 9] | [1, 2, 3, 4] => {
+            true
+        }
+        _ => false,
+    };
+    !special
+}
+
+/// A global IPv6 address at `at`; global ones begin with a digit.
+fn ipv6(bytes: &[u8], at: usize) -> Option<Hit> {
+    if !matches!(bytes[at], b'2' | b'3') || at > 0 && matches!(bytes[at - 1], b':' | b'.' | b'-') {
+        return None;
+    }
+    let is_part = |b: &u8| b.is_ascii_hexdigit() || *b == b':';
+    let length = bytes[at..].iter().take(40).take_while(|b| is_part(b)).count();
+    let mut end = at + length;
+    while end > at && bytes[end - 1] == b':' && !bytes[..end].ends_with(b"::") {
+        end -= 1;
+    }
+    let text = std::str::from_utf8(&bytes[at..end]).ok()?;
+    if text.bytes().filter(|b| *b == b':').count() < 2 || text.find(':') != Some(4) {
+        return None;
+    }
+    let address: Ipv6Addr = text.parse().ok()?;
+    let s = address.segments();
+    let documentation = s[0] == 0x2001 && s[1] == 0x0db8 || s[0] & 0xfff0 == 0x3ff0;
+    let resolver = s[0] == 0x2001 && s[1] == 0x4860 && s[2] == 0x4860
+        || s[0] == 0x2606 && s[1] == 0x4700 && s[2] == 0x4700;
+    let glued = bytes.get(end).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    (s[0] & 0xe000 == 0x2000 && !documentation && !resolver && !glued)
+        .then(|| Hit::new(at, end, &IP))
+}
+
+/// The digits of a number with single separators, and where it ends.
+fn digits(bytes: &[u8], at: usize, most: usize, separators: &[u8]) -> (Vec<u8>, usize) {
+    let mut digits = Vec::new();
+    let mut i = at;
+    let mut end = at;
+    while i < bytes.len() && digits.len() <= most {
+        if bytes[i].is_ascii_digit() {
+            digits.push(bytes[i] - b'0');
+            end = i + 1;
+        } else if !separators.contains(&bytes[i]) || end != i {
+            break;
+        }
+        i += 1;
+    }
+    (digits, end)
+}
+
+fn ends_number(bytes: &[u8], end: usize) -> bool {
+    let next = bytes.get(end);
+    let glued = next.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let goes_on = matches!(next, Some(b'.' | b'-' | b'/' | b','))
+        && bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
+    !glued && !goes_on
+}
+
+/// A payment card number at `at`: a known issuer, its length, and Luhn's check digit.
+fn card(bytes: &[u8], at: usize) -> Option<Hit> {
+    if at > 0 && matches!(bytes[at - 1], b'.' | b'-' | b'+') {
+        return None;
+    }
+    let (number, end) = digits(bytes, at, 19, b" -");
+    // A longer run of groups may begin with a card: cut at the card's own length.
+    let prefix = |n: usize| number.iter().take(n).fold(0u32, |sum, d| sum * 10 + u32::from(*d));
+    let lengths: &[usize] = match (prefix(1), prefix(2), prefix(3), prefix(4)) {
+        (4, ..) => &[16, 19, 13],
+        (_, 51..=55, ..) => &[16],
+        (_, _, _, 2221..=2720) => &[16],
+        (_, 34 | 37, ..) => &[15],
+        (_, _, _, 6011) | (_, 65, ..) | (_, _, 644..=649, _) => &[16, 19],
+        (_, 35, ..) => &[16],
+        (_, 36 | 38, ..) | (_, _, 300..=305, _) => &[14],
+        (_, 62, ..) => &[16, 19],
+        _ => return None,
+    };
+    lengths.iter().find_map(|length| {
+        let (number, cut) = match number.len() == *length {
+            true => (number.clone(), end),
+            false => digits(bytes, at, *length - 1, b" -"),
+        };
+        let varied = number.iter().any(|d| *d != number[0]);
+        let fits = number.len() == *length && varied && luhn(&number) && ends_number(bytes, cut);
+        let shape = &bytes[at..cut];
+        let grouped = !shape.iter().any(|b| b" -".contains(b)) || is_grouped(shape);
+        // Thirteen digits without groups are more often milliseconds than an old card.
+        let plausible = *length != 13 || shape.len() > 13;
+        (fits && grouped && plausible).then(|| Hit::new(at, cut, &CARD))
+    })
+}
+
+/// Groups as cards have them, all with the same separator.
+fn is_grouped(shape: &[u8]) -> bool {
+    let groups: Vec<usize> = shape.split(|b| b" -".contains(b)).map(<[u8]>::len).collect();
+    let one = !(shape.contains(&b' ') && shape.contains(&b'-'));
+    one && matches!(
+        groups[..],
+        [4, 4, 4, 4] | [4, 6, 5] | [4, 6, 4] | [4, 4, 4, 4, 3] | [4, 4, 4, 1] | [8, 8]
+    )
+}
+
+fn luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(i, d)| match i % 2 {
+            0 => u32::from(*d),
+            _ => [0, 2, 4, 6, 8, 1, 3, 5, 7, 9][*d as usize],
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}
+
+/// Lengths of IBANs by country.
+#[rustfmt::skip]
+const COUNTRIES: &[(&str, usize)] = &[
+    ("AD", 24), ("AE", 23), ("AL", 28), ("AT", 20), ("AZ", 28), ("BA", 20), ("BE", 16), ("BG", 22),
+    ("BH", 22), ("BR", 29), ("BY", 28), ("CH", 21), ("CR", 22), ("CY", 28), ("CZ", 24), ("DE", 22),
+    ("DK", 18), ("DO", 28), ("EE", 20), ("EG", 29), ("ES", 24), ("FI", 18), ("FO", 18), ("FR", 27),
+    ("GB", 22), ("GE", 22), ("GI", 23), ("GL", 18), ("GR", 27), ("GT", 28), ("HR", 21), ("HU", 28),
+    ("IE", 22), ("IL", 23), ("IQ", 23), ("IS", 26), ("IT", 27), ("JO", 30), ("KW", 30), ("KZ", 20),
+    ("LB", 28), ("LC", 32), ("LI", 21), ("LT", 20), ("LU", 20), ("LV", 21), ("LY", 25), ("MC", 27),
+    ("MD", 24), ("ME", 22), ("MK", 19), ("MR", 27), ("MT", 31), ("MU", 30), ("NL", 18), ("NO", 15),
+    ("PK", 24), ("PL", 28), ("PS", 29), ("PT", 25), ("QA", 29), ("RO", 24), ("RS", 22), ("SA", 24),
+    ("SC", 31), ("SE", 24), ("SI", 19), ("SK", 24), ("SM", 27), ("ST", 25), ("SV", 28), ("TL", 23),
+    ("TN", 24), ("TR", 26), ("UA", 29), ("VA", 22), ("VG", 24), ("XK", 20),
+];
+
+/// An IBAN whose check digits are at `at`.
+fn iban(bytes: &[u8], at: usize) -> Option<Hit> {
+    let start = at.checked_sub(2)?;
+    if start > 0 && (bytes[start - 1].is_ascii_alphanumeric() || bytes[start - 1] == b'_') {
+        return None;
+    }
+    let country = bytes[start..at].to_ascii_uppercase();
+    let (_, length) = COUNTRIES.iter().find(|(c, _)| c.as_bytes() == country)?;
+    let mut symbols = Vec::with_capacity(34);
+    let mut i = start;
+    while symbols.len() < *length {
+        let byte = *bytes.get(i)?;
+        match byte {
+            b' ' | b'-' if i > start && bytes[i - 1] != byte && symbols.len().is_multiple_of(4) => {
+            }
+            _ if byte.is_ascii_alphanumeric() => symbols.push(byte.to_ascii_uppercase()),
+            _ => return None,
+        }
+        i += 1;
+    }
+    let value = |b: &u8| u32::from(if b.is_ascii_digit() { b - b'0' } else { b - b'A' + 10 });
+    let rest = symbols[4..].iter().chain(&symbols[..4]).map(value).fold(0u32, |rest, v| {
+        let shifted = if v < 10 { rest * 10 } else { rest * 100 };
+        (shifted + v) % 97
+    });
+    let ends = !bytes.get(i).is_some_and(u8::is_ascii_alphanumeric);
+    (rest == 1 && ends).then(|| Hit::new(start, i, &IBAN))
+}
+
+/// Words before a number that make any plausible number a phone number.
+const LABELS: &[&str] = &[
+    "phone", "tel", "mobile", "cell", "fax", "whatsapp", "handy", "telefon", "call", "sms", "dial",
+    "mob",
+];
+
+/// A phone number whose first digit is at `at`.
+fn phone(text: &str, at: usize) -> Option<Hit> {
+    let bytes = text.as_bytes();
+    let is_word = |b: &u8| b.is_ascii_alphanumeric() || b"_.-/:#$=@%\\".contains(b);
+    let mut start = at;
+    if start > 0 && bytes[start - 1] == b'(' {
+        start -= 1;
+    }
+    let plus = start > 0 && bytes[start - 1] == b'+';
+    if plus {
+        start -= 1;
+    }
+    let labelled = is_labelled(&text[..start]);
+    if !labelled && start > 0 && is_word(&bytes[start - 1]) && !text[..start].ends_with("tel:") {
+        let assigned = plus && matches!(bytes[start - 1], b':' | b'=' | b'/' | b'@');
+        if !assigned {
+            return None;
+        }
+    }
+    let (groups, end) = groups(bytes, at);
+    let total: usize = groups.iter().sum();
+    if !(7..=15).contains(&total) || !ends_number(bytes, end) {
+        return None;
+    }
+    let separated = groups.len() > 1;
+    let line_start = start == 0 || bytes[start - 1] == b'\n';
+    let sound = match (plus, labelled) {
+        (true, true) => true,
+        // A line that a diff added may begin with a plus and a number.
+        (true, false) => {
+            total >= 8 && bytes[at] != b'0' && (separated || total >= 10 && !line_start)
+        }
+        (false, true) => separated || total >= 9,
+        (false, false) => is_national(bytes, at, start, &groups, end),
+    };
+    if !sound || is_date(&groups, bytes, at) {
+        return None;
+    }
+    Some(Hit::new(start, end, &PHONE))
+}
+
+fn is_labelled(lead: &str) -> bool {
+    let tail = before(lead, lead.len(), 24);
+    let tail = tail.trim_end_matches(|c: char| " :=\"'.()#\t".contains(c)).to_ascii_lowercase();
+    let tail = tail.strip_suffix("number").or_else(|| tail.strip_suffix("_no")).unwrap_or(&tail);
+    let tail = tail.trim_end_matches(['_', ' ', '-']);
+    LABELS.iter().any(|label| {
+        tail.strip_suffix(label)
+            .is_some_and(|rest| !rest.ends_with(|c: char| c.is_ascii_lowercase()))
+    })
+}
+
+/// The lengths of the digit groups of a number and where it ends.
+fn groups(bytes: &[u8], at: usize) -> (Vec<usize>, usize) {
+    let mut groups = Vec::new();
+    let (mut i, mut end) = (at, at);
+    while groups.len() < 7 {
+        let run = bytes[i..].iter().take(16).take_while(|b| b.is_ascii_digit()).count();
+        if run == 0 {
+            break;
+        }
+        groups.push(run);
+        i += run;
+        end = i;
+        // One separator, or a bracket with a blank beside it.
+        let between = bytes[i..].iter().take(3).take_while(|b| b" -.()/".contains(b)).count();
+        let gap = &bytes[i..i + between];
+        let brackets = gap.iter().any(|b| b"()".contains(b));
+        if gap.is_empty() || gap.len() > 1 && !brackets {
+            break;
+        }
+        i += between;
+    }
+    (groups, end)
+}
+
+/// National numbers without a country code that are written like nothing else.
+fn is_national(bytes: &[u8], at: usize, start: usize, groups: &[usize], end: usize) -> bool {
+    let gaps: Vec<u8> = bytes[at..end].iter().copied().filter(|b| !b.is_ascii_digit()).collect();
+    let area = |n: usize| bytes.get(at + n).is_some_and(|b| (b'2'..=b'9').contains(b));
+    match groups {
+        // North America
+        [3, 3, 4] if start < at => area(0) && gaps.contains(&b')'),
+        [3, 3, 4] => area(0) && area(4) && gaps[0] == gaps[1] && b"-. ".contains(&gaps[0]),
+        [1, 3, 3, 4] => bytes[at] == b'1' && area(2) && gaps[1..].windows(2).all(|w| w[0] == w[1]),
+        // A trunk zero, then groups
+        [2..=5, 3..=8] => {
+            bytes[at] == b'0'
+                && bytes[at + 1] != b'0'
+                && matches!(gaps[0], b' ' | b'/' | b'-')
+                && groups.iter().sum::<usize>() >= 10
+        }
+        [2..=5, 2..=4, 2..=5] | [2..=5, 2..=4, 2..=4, 2..=4] | [2, 2, 2, 2, 2] => {
+            bytes[at] == b'0'
+                && bytes[at + 1] != b'0'
+                && groups.iter().sum::<usize>() >= 9
+                && gaps.iter().all(|g| b" -/()".contains(g))
+        }
+        _ => false,
+    }
+}
+
+/// `2026-11-22`, `22.11.2026` and longer times.
+fn is_date(groups: &[usize], bytes: &[u8], at: usize) -> bool {
+    let year = |n: usize| matches!(bytes.get(n..n + 2), Some(b"19" | b"20"));
+    matches!(groups, [4, 2, 2, ..]) && year(at) || matches!(groups, [2, 2, 4, ..]) && year(at + 6)
+}

@@ -1,0 +1,165 @@
+//! Private keys: whole, cut, numbered, quoted, with or without their header.
+
+use super::{Hit, Rule, after, before, rule};
+use crate::redact::policy::Class;
+
+pub static RULES: [Rule; 1] = [rule("private-key", "PRIVATE_KEY", Class::PrivateKey)];
+
+/// Keywords: the ends of a begin and of an end marker.
+pub const MARKERS: &[&str] = &["private key-----", "private key block-----", "private key ----"];
+/// PuTTY's own format.
+pub const PUTTY: &str = "private-lines:";
+
+/// How much of a key is read.
+const LENGTH: usize = 24 << 10;
+/// The shortest piece that cannot be a word of prose.
+const PIECE: usize = 16;
+
+/// At a marker that ends at `end`; `start` is where its keyword begins.
+pub fn marker(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
+    let line = before(text, start, 48);
+    let Some(dashes) = line.rfind("----") else { return };
+    let head = &line[dashes..];
+    if head.contains("BEGIN") {
+        let begin = start - head.len();
+        let begin = begin - text[..begin].bytes().rev().take(4).take_while(|b| *b == b'-').count();
+        if let Some(stop) = forwards(text, end) {
+            hits.push(Hit::new(begin, stop, &RULES[0]));
+        }
+    } else if head.contains("END") {
+        let begin = start - head.len();
+        if let Some(first) = backwards(text, begin) {
+            hits.push(Hit::new(first, end, &RULES[0]));
+        }
+    }
+}
+
+/// After `Private-Lines:`.
+pub fn putty(text: &str, end: usize, hits: &mut Vec<Hit>) {
+    if let Some(stop) = forwards(text, end) {
+        hits.push(Hit::new(end, stop, &RULES[0]));
+    }
+}
+
+fn is_base64(word: &str) -> bool {
+    word.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+}
+
+/// A word without the quotes, signs and line ends that code, diffs and listings put around it.
+fn bare(word: &str) -> &str {
+    // A line number that a listing glued to its line.
+    let unnumbered = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    let word = match unnumbered.starts_with(['→', '|', ':', '│', '\t']) {
+        true => unnumbered,
+        false => word,
+    };
+    let word = word.trim_matches(|c: char| "\"'`,;:|>\\()[]{}#*<→│".contains(c));
+    let word = word.strip_suffix("\\n").unwrap_or(word);
+    word.strip_prefix(['+', '-']).filter(|rest| rest.len() >= PIECE).unwrap_or(word)
+}
+
+/// Words that may stand between the pieces of a key.
+fn is_between(word: &str) -> bool {
+    let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    bare.is_empty()
+        || bare.len() <= 5 && bare.bytes().all(|b| b.is_ascii_digit())
+        || [
+            "Proc-Type",
+            "ENCRYPTED",
+            "4,ENCRYPTED",
+            "DEK-Info",
+            "Version",
+            "Comment",
+            "Hash",
+            "truncated",
+            "omitted",
+            "lines",
+            "more",
+        ]
+        .contains(&bare)
+        || bare.starts_with("AES-")
+        || bare.starts_with("DES-")
+}
+
+/// The end of the key that begins after a marker; none where no key material follows.
+fn forwards(text: &str, from: usize) -> Option<usize> {
+    let window = after(text, from, LENGTH);
+    let mut end = None;
+    let mut short = None;
+    for (start, word) in (Words { text: window, at: 0 }) {
+        if let Some(dash) = word.find("-----").or_else(|| word.find("----")) {
+            // The end marker, unless another key begins.
+            let rest = after(window, start + dash, 64);
+            let piece = bare(&word[..dash]);
+            let glued = piece.len() >= 4 && is_base64(piece);
+            if end.is_none() && !glued {
+                return None;
+            }
+            let close = rest.find("KEY").and_then(|n| {
+                let dashes = rest[n..].find("----")?;
+                let tail = &rest[n + dashes..];
+                Some(n + dashes + tail.bytes().take_while(|b| *b == b'-').count())
+            });
+            return match close {
+                Some(close) if rest.contains("END") => Some(from + start + dash + close),
+                _ => end.or(short).map(|e| from + e),
+            };
+        }
+        let piece = bare(word);
+        if piece.len() >= PIECE && is_base64(piece) {
+            end = Some(start + word.len());
+            short = None;
+        } else if !is_between(word) {
+            // The last line of a key may be short, if its end marker follows.
+            if short.is_some() || !is_base64(piece) {
+                break;
+            }
+            short = Some(start + word.len());
+        }
+    }
+    end.map(|e| from + e)
+}
+
+/// The start of the key material before an end marker at `to`, if its begin marker is missing.
+fn backwards(text: &str, to: usize) -> Option<usize> {
+    let window = before(text, to, LENGTH);
+    let from = to - window.len();
+    let mut first = None;
+    let mut short = 0;
+    for word in window.rsplit(char::is_whitespace).filter(|word| !word.is_empty()) {
+        let start = word.as_ptr() as usize - window.as_ptr() as usize;
+        let piece = bare(word);
+        if word.contains("-----") {
+            // A begin marker: the whole key is found from there.
+            return None;
+        }
+        if piece.len() >= PIECE && is_base64(piece) {
+            first = Some(start);
+        } else if !is_between(word) {
+            short += 1;
+            if first.is_some() || short > 1 || !is_base64(piece) {
+                break;
+            }
+        }
+    }
+    first.map(|f| from + f)
+}
+
+/// Words with their positions; a literal `\n` separates like a real one.
+struct Words<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = (usize, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = &self.text[self.at..];
+        let start = self.at + rest.find(|c: char| !c.is_whitespace())?;
+        let rest = &self.text[start..];
+        let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        self.at = start + length;
+        Some((start, &rest[..length]))
+    }
+}

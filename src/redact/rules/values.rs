@@ -1,0 +1,357 @@
+//! Whether a value that stands where a secret would stand is one.
+
+use super::entropy;
+use super::names::Strength;
+
+/// Words of which placeholders are made: a value of nothing else is none's secret.
+#[rustfmt::skip]
+const FILLER: &[&str] = &[
+    "a", "abc", "access", "account", "add", "admin", "an", "and", "any", "api", "apikey", "app",
+    "auth", "bar", "basic", "baz", "bearer", "change", "changeme", "changeit", "client", "code",
+    "config", "credential", "credentials", "default", "demo", "dev", "dummy", "empty", "enter",
+    "env", "example", "fake", "field", "fill", "foo", "foobar", "from", "generate", "generated",
+    "github", "goes", "here", "hidden", "hook", "id", "in", "insert", "invalid", "is", "it", "json",
+    "jwt", "key", "keys", "live", "local", "login", "me", "missing", "mock", "my", "n", "name",
+    "new", "no", "none", "not", "null", "of", "old", "openai", "optional", "or", "pass", "passwd",
+    "password", "paste", "personal", "placeholder", "please", "private", "prod", "project", "pwd",
+    "real", "redacted", "removed", "replace", "replaceme", "required", "sample", "secret",
+    "secrets", "secure", "service", "session", "set", "shared", "some", "something", "string",
+    "super", "supersecret", "tbd", "temp", "test", "testing", "text", "the", "this", "todo",
+    "token", "tokens", "type", "undefined", "unknown", "unset", "use", "user", "username", "value",
+    "var", "variable", "webhook", "with", "x", "xx", "xxx", "xxxx", "xxxxx", "xxxxxx", "y", "you",
+    "your", "yours",
+];
+
+/// Words that follow `password:` in code, schemas and prose.
+#[rustfmt::skip]
+const DESCRIPTIONS: &[&str] = &[
+    "array", "argument", "attempt", "authentication", "been", "blank", "boolean", "bool", "box",
+    "bytes", "can", "cannot", "changed", "char", "column", "confirmation", "correct", "does",
+    "encrypted", "error", "expired", "expires", "failed", "failure", "false", "file", "for", "form",
+    "function", "has", "hash", "hashed", "hint", "incorrect", "input", "int", "integer", "label",
+    "length", "long", "manager", "match", "matches", "minimum", "must", "nil", "number", "object",
+    "only", "option", "parameter", "policy", "prompt", "property", "protected", "reset", "return",
+    "rotated", "rotation", "schema", "short", "should", "str", "strength", "successfully", "that",
+    "to", "too", "true", "updated", "url", "valid", "validation", "varchar", "was", "weak", "when",
+    "will", "wrong",
+];
+
+/// How a value is written.
+#[derive(Clone, Copy, Default)]
+pub struct Written {
+    /// Between quotes.
+    pub quoted: bool,
+    /// `NAME=value` on a line of its own, an exported variable or a command-line flag.
+    pub shell: bool,
+    /// The last thing on its line.
+    pub ends_line: bool,
+    /// After `is`, `was` or `to` in a sentence.
+    pub prose: bool,
+}
+
+/// Whether `value`, assigned to a name of this strength, is a secret.
+pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
+    let least = match strength {
+        Strength::Password => 4,
+        Strength::Secret => 8,
+        Strength::Weak => 16,
+    };
+    let spaced = value.contains(|c: char| c.is_whitespace());
+    if spaced && strength != Strength::Password {
+        return false;
+    }
+    if value.len() < least || is_placeholder(value) || is_reference(value) {
+        return false;
+    }
+    if is_checksum(value) || is_path(value) || is_file_name(value) || is_date(value) {
+        return false;
+    }
+    if !written.quoted && !written.shell && is_code(value) {
+        return false;
+    }
+    match strength {
+        Strength::Password => is_password(value, written),
+        Strength::Secret => !is_words(value) && is_random(value) || is_uuid(value),
+        Strength::Weak => {
+            !is_words(value) && !is_uuid(value) && !is_hex(value) && is_mixed(value, 3.3)
+        }
+    }
+}
+
+fn is_password(value: &str, written: Written) -> bool {
+    let lower = value.to_ascii_lowercase();
+    if DESCRIPTIONS.contains(&lower.as_str()) || FILLER.contains(&lower.as_str()) {
+        return false;
+    }
+    let letters = value.bytes().all(|b| b.is_ascii_alphabetic());
+    if written.prose {
+        let scrambled = value.len() >= 12 && !is_words(value);
+        return value.len() >= 6 && (!letters && is_mixed(value, 2.0) || scrambled);
+    }
+    if written.quoted || written.shell {
+        // A sentence between quotes is a message about passwords.
+        return !(value.contains(' ') && value.split(' ').all(is_plain_word));
+    }
+    // `password: hunter` on a line of its own is a setting; in the middle of a line it is talk.
+    if letters {
+        return written.ends_line && value.len() >= 6 && !is_camel(value);
+    }
+    // `password: hunter2`, but not `password: user1.password`.
+    let bare = !value.contains(['.', '_', ':']) && !is_camel(value);
+    !is_identifier(value) || written.ends_line && bare
+}
+
+fn is_plain_word(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
+    word.len() < 20 && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'\'')
+}
+
+/// `YOUR_API_KEY`, `xxxx-xxxx`, `changeme123`, `<token>`, `********`, `...`.
+pub fn is_placeholder(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    let mut distinct = [false; 256];
+    bytes.iter().for_each(|b| distinct[*b as usize] = true);
+    let distinct = distinct.iter().filter(|d| **d).count();
+    if distinct <= 2 || (bytes.len() >= 12 && distinct <= 3) {
+        return true;
+    }
+    let enclosed = [("<", ">"), ("[", "]"), ("{", "}"), ("(", ")"), ("%", "%"), ("__", "__")];
+    if enclosed.iter().any(|(a, b)| value.starts_with(a) && value.ends_with(b)) {
+        let inside = value.trim_matches(|c: char| "<>[]{}()%_".contains(c));
+        if is_words(inside) || inside.is_empty() {
+            return true;
+        }
+    }
+    if ["***", "...", "…", "•••", "xxxxx", "XXXXX"].iter().any(|mask| value.contains(mask))
+    {
+        // A masked token shows little of itself.
+        let shown = bytes.iter().filter(|b| b.is_ascii_alphanumeric() && !b"xX".contains(b));
+        if shown.count() <= 12 {
+            return true;
+        }
+    }
+    let mut words = 0;
+    let mut digits = 0;
+    for part in split_words(value) {
+        if part.bytes().all(|b| b.is_ascii_digit()) {
+            digits += part.len();
+            if !"12345678901234567890".contains(part) && !"0000000000".contains(part) {
+                return false;
+            }
+        } else if FILLER.contains(&part.to_ascii_lowercase().as_str()) {
+            words += 1;
+        } else {
+            return false;
+        }
+    }
+    words > 0 && digits <= 10
+}
+
+/// `$TOKEN`, `${{ secrets.X }}`, `%TOKEN%`, `os.environ[…]`, `process.env.X`, `op://…`.
+pub fn is_reference(value: &str) -> bool {
+    #[rustfmt::skip]
+    const STARTS: &[&str] = &[
+        "${", "$(", "$env:", "{{", "{%", "<%", "#{", "@{", "%(", "%{", "((", "arn:aws", "op://",
+        "vault:", "env:", "env(", "ENV[", "ENC[", "getenv", "secret://", "secretref:", "file:",
+        "http://", "https://", "projects/", "ssm:", "!Ref", "!Sub", "!vault", "@Microsoft.KeyVault",
+        "azurekeyvault", "keyring:", "ref+", "$ANSIBLE_VAULT", "data:", "urn:", "ssh-rsa",
+        "ssh-ed25519", "encrypted:",
+    ];
+    #[rustfmt::skip]
+    const INSIDE: &[&str] = &[
+        "process.env", "os.environ", "os.getenv", "getenv(", "ENV[", "secrets.", "import.meta",
+        "System.getenv", "std::env", "env!(", "env.get", "Deno.env", "getpass", "input(",
+    ];
+    let variable = value.strip_prefix('$').is_some_and(|rest| {
+        let name = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+        // `$TOKEN`, `$TOKEN/x`; but `$2y$…` is a hash and `$ecret9!` a password.
+        name > 0
+            && (name == rest.len() || !rest.as_bytes()[name].is_ascii_punctuation())
+            && rest[..name]
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            || !rest.is_empty() && name == rest.len() && is_words(rest)
+    });
+    let batch = value.len() > 2 && value.starts_with('%') && value.ends_with('%');
+    variable
+        || batch
+        || STARTS.iter().any(|s| value.starts_with(s))
+        || INSIDE.iter().any(|s| value.contains(s))
+        || value.starts_with("<SECRET_")
+}
+
+/// `sha512-…` and its like: a checksum that says what it is.
+fn is_checksum(value: &str) -> bool {
+    ["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "sha512:", "md5:", "h1:", "blake3:"]
+        .iter()
+        .any(|p| value.starts_with(p))
+}
+
+fn is_path(value: &str) -> bool {
+    let rooted = ["/", "./", "../", "~/", "\\\\"].iter().any(|p| value.starts_with(p))
+        || value.as_bytes().get(1..3).is_some_and(|b| b == b":\\" || b == b":/");
+    (rooted || value.contains('/')) && value.split(['/', '\\']).all(|p| p.is_empty() || is_words(p))
+}
+
+fn is_file_name(value: &str) -> bool {
+    const ENDS: &[&str] = &[
+        "json", "pem", "txt", "py", "js", "ts", "tsx", "yaml", "yml", "key", "crt", "cer", "env",
+        "toml", "md", "html", "sh", "rs", "go", "java", "rb", "php", "cs", "cfg", "conf", "ini",
+        "xml", "csv", "lock", "log", "pub", "db", "sqlite", "gguf", "com", "org", "net", "io",
+    ];
+    let Some((stem, end)) = value.rsplit_once('.') else { return false };
+    ENDS.contains(&end) && stem.split('.').all(is_words)
+}
+
+fn is_date(value: &str) -> bool {
+    let b = value.as_bytes();
+    let digits =
+        |r: std::ops::Range<usize>| b.get(r).is_some_and(|d| d.iter().all(u8::is_ascii_digit));
+    digits(0..4)
+        && b.get(4) == Some(&b'-')
+        && digits(5..7)
+        && b.get(7) == Some(&b'-')
+        && digits(8..10)
+}
+
+pub fn is_uuid(value: &str) -> bool {
+    value.len() == 36
+        && value.bytes().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}
+
+pub fn is_hex(value: &str) -> bool {
+    value.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Something a program computes: a call, an index, a chain of names.
+fn is_code(value: &str) -> bool {
+    if value.contains(['(', ')', '[', ']', '{', '}'])
+        || value.contains("::")
+        || value.contains("->")
+    {
+        return true;
+    }
+    let value = value.trim_start_matches(['&', '*', '!', '@']);
+    is_identifier(value) && (value.contains('.') || value.contains('_') || is_camel(value))
+}
+
+/// Names joined by dots, of which every one could be a variable.
+fn is_identifier(value: &str) -> bool {
+    value.split('.').all(|part| {
+        part.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && is_words(part)
+    })
+}
+
+fn is_camel(value: &str) -> bool {
+    value.bytes().all(|b| b.is_ascii_alphanumeric())
+        && value.bytes().skip(1).any(|b| b.is_ascii_uppercase())
+        && value.bytes().any(|b| b.is_ascii_lowercase())
+        && is_words(value)
+}
+
+/// Splits at punctuation, between letters and digits, and before the capitals of camelCase.
+pub fn split_words(text: &str) -> impl Iterator<Item = &str> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < bytes.len() && !bytes[at].is_ascii_alphanumeric() {
+            at += 1;
+        }
+        let start = at;
+        while at < bytes.len() && bytes[at].is_ascii_alphanumeric() {
+            at += 1;
+            let (last, Some(next)) = (bytes[at - 1], bytes.get(at)) else { break };
+            let after = bytes.get(at + 1);
+            let digit = last.is_ascii_digit() != next.is_ascii_digit();
+            let hump = next.is_ascii_uppercase()
+                && (last.is_ascii_lowercase() || after.is_some_and(u8::is_ascii_lowercase));
+            if digit || hump {
+                break;
+            }
+        }
+        (at > start).then(|| &text[start..at])
+    })
+}
+
+/// Whether a value reads like words with perhaps a short number after them: `us-east-1`,
+/// `refresh_token`, `myApiKeyV2`.
+pub fn is_words(value: &str) -> bool {
+    let joined = |b: u8| b.is_ascii_alphanumeric() || b"-_./: ".contains(&b);
+    if value.is_empty() || !value.bytes().all(joined) {
+        return false;
+    }
+    let (mut letters, mut digits) = (0, 0);
+    for part in value.split(|c: char| !c.is_ascii_alphanumeric()) {
+        digits += part.bytes().filter(u8::is_ascii_digit).count();
+        letters += part.bytes().filter(u8::is_ascii_alphabetic).count();
+        if !part.is_empty() && !is_compound(part) {
+            return false;
+        }
+    }
+    let symbols = value.len() - letters - digits;
+    letters >= 2 * digits && letters + digits >= 2 * symbols
+}
+
+/// One word, words in camelCase, or a short number: humps as people make them, and at most one
+/// number between them.
+fn is_compound(part: &str) -> bool {
+    let (mut humps, mut numbers, mut shouts, mut mute, mut letters) = (0, 0, 0, 0, 0);
+    for piece in split_words(part) {
+        if piece.bytes().all(|b| b.is_ascii_digit()) {
+            numbers += 1;
+            if piece.len() > 4 {
+                return false;
+            }
+            continue;
+        }
+        humps += 1;
+        letters += piece.len();
+        shouts += usize::from(piece.len() > 1 && piece.bytes().all(|b| b.is_ascii_uppercase()));
+        let vowels = piece.bytes().any(|b| b"aeiouyAEIOUY".contains(&b));
+        mute += usize::from(piece.len() > 1 && !vowels);
+        if !is_wordish(piece) {
+            return false;
+        }
+    }
+    let long = humps <= 1 || letters >= 3 * humps || letters <= 12 && letters >= 2 * humps;
+    numbers <= 1 && shouts <= 1 && mute <= 1 && long
+}
+
+/// Whether letters could be an English word or an abbreviation: some vowels, no long run of
+/// consonants, one case.
+fn is_wordish(part: &str) -> bool {
+    let bytes = part.as_bytes();
+    let inner_capitals = bytes[1..].iter().filter(|b| b.is_ascii_uppercase()).count();
+    if inner_capitals > 0 && inner_capitals + 1 < bytes.len() {
+        return false;
+    }
+    if bytes.len() <= 4 {
+        return true;
+    }
+    let is_vowel = |b: &u8| b"aeiouyAEIOUY".contains(b);
+    let vowels = bytes.iter().filter(|b| is_vowel(b)).count();
+    let run = bytes.split(is_vowel).map(<[u8]>::len).max().unwrap_or(0);
+    bytes.len() <= 20 && vowels * 6 >= bytes.len() && run <= 5
+}
+
+/// Enough different characters for a generated value.
+fn is_random(value: &str) -> bool {
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    if digits == value.len() {
+        return value.len() >= 20;
+    }
+    let floor = if value.len() >= 16 { 2.7 } else { 2.4 };
+    entropy(value.as_bytes()) >= floor
+}
+
+/// Random, with both letters and digits or symbols.
+pub fn is_mixed(value: &str, floor: f64) -> bool {
+    let letter = value.bytes().any(|b| b.is_ascii_alphabetic());
+    let other = value.bytes().any(|b| !b.is_ascii_alphabetic());
+    letter && other && entropy(value.as_bytes()) >= floor
+}

@@ -1,0 +1,274 @@
+//! All traces of one session, redacted together.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use anyhow::Result;
+
+use super::Redacted;
+use super::chase::Chase;
+use super::decode::each_view;
+use super::placeholders::{Numbering, placeholders};
+use super::policy::Policy;
+use super::rules::Rule;
+use super::scan::Scanner;
+use super::walk;
+use crate::trace::Trace;
+
+/// How often a session is read again until nothing more is found. Redaction only ever shrinks
+/// what is left, so a second round is rare and a fourth unheard of.
+const ROUNDS: usize = 8;
+
+/// The shortest rest of a find beside a placeholder that is worth redacting.
+const REST: usize = 4;
+
+/// Redacts sessions under one policy. Holds no state between sessions.
+pub struct Redactor {
+    scanner: Scanner,
+}
+
+/// A place to redact, in the text as it stands.
+struct Place {
+    start: usize,
+    end: usize,
+    rule: Rule,
+    /// What it says, decoded.
+    value: String,
+}
+
+/// One string of the session on its way.
+struct Text {
+    text: String,
+    name: Option<String>,
+    /// Which trace it belongs to.
+    trace: usize,
+}
+
+impl Redactor {
+    /// Compiles a policy. A team rule that is no valid pattern is an error that names it.
+    pub fn new(policy: Policy) -> Result<Self> {
+        Ok(Redactor { scanner: Scanner::new(policy)? })
+    }
+
+    /// The policy it was made from.
+    pub fn policy(&self) -> &Policy {
+        self.scanner.policy()
+    }
+
+    /// Whether a row lost more of its text than the policy allows.
+    pub fn too_much(&self, redacted: &Redacted) -> bool {
+        redacted.share > self.policy().max_share
+    }
+
+    /// Redacts one text by itself.
+    pub fn text(&self, text: &str) -> Result<String> {
+        let mut texts = vec![Text { text: text.to_string(), name: None, trace: 0 }];
+        self.texts(&mut texts, 1)?;
+        Ok(texts.swap_remove(0).text)
+    }
+
+    /// Redacts all traces of one session together, with one numbering of placeholders.
+    pub fn session(&self, traces: &[&Trace]) -> Result<Vec<Redacted>> {
+        let mut texts = Vec::new();
+        for (trace, from) in traces.iter().enumerate() {
+            let leaves = walk::leaves(from).into_iter();
+            texts.extend(leaves.map(|leaf| Text { text: leaf.text, name: leaf.name, trace }));
+        }
+        let accounts = self.texts(&mut texts, traces.len())?;
+        let mut texts = texts.into_iter().map(|t| t.text);
+        let mut redacted = Vec::with_capacity(traces.len());
+        for (from, account) in traces.iter().zip(accounts) {
+            let mut trace = (*from).clone();
+            walk::put_back(&mut trace, &mut texts);
+            redacted.push(Redacted { trace, share: account.share(), counts: account.counts });
+        }
+        Ok(redacted)
+    }
+
+    /// Redacts texts in place until nothing more is found.
+    fn texts(&self, texts: &mut [Text], traces: usize) -> Result<Vec<Account>> {
+        let mut accounts: Vec<Account> = (0..traces).map(|_| Account::default()).collect();
+        for text in texts.iter() {
+            accounts[text.trace].total += text.text.len();
+        }
+        let mut numbering = Numbering::new(texts.iter().map(|t| t.text.as_str()));
+        let mut chase = Chase::default();
+        let mut pending: Vec<usize> = (0..texts.len()).collect();
+        for _ in 0..ROUNDS {
+            let mut places: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
+            let mut news = false;
+            for index in &pending {
+                let found = self.find(&texts[*index])?;
+                for place in &found {
+                    news |= chase.add(&place.value, &place.rule);
+                }
+                if !found.is_empty() {
+                    places.insert(*index, found);
+                }
+            }
+            if news {
+                chase.prepare()?;
+                pending = (0..texts.len()).collect();
+            }
+            if !chase.is_empty() {
+                for index in &pending {
+                    let found = self.chased(&texts[*index].text, &chase);
+                    if !found.is_empty() {
+                        places.entry(*index).or_default().extend(found);
+                    }
+                }
+            }
+            pending.clear();
+            for (index, found) in places {
+                let text = &mut texts[index];
+                let redacted =
+                    replace(&text.text, found, &mut numbering, &mut accounts[text.trace]);
+                if let Some(redacted) = redacted {
+                    text.text = redacted;
+                    pending.push(index);
+                }
+            }
+            if pending.is_empty() {
+                break;
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// What the rules find in a text and in everything decoded from it.
+    fn find(&self, text: &Text) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        let mut failed = None;
+        each_view(&text.text, &mut |view, map, depth| {
+            let name = text.name.as_deref().filter(|_| depth == 0);
+            match self.scanner.scan(view, name) {
+                Ok(hits) => {
+                    for hit in hits {
+                        let (start, end) = map(hit.start, hit.end);
+                        let value = view[hit.start..hit.end].to_string();
+                        places.push(Place { start, end, rule: hit.rule, value });
+                    }
+                }
+                Err(error) => failed = Some(error),
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        Ok(self.keep(&text.text, places))
+    }
+
+    /// Where values found elsewhere stand in a text.
+    fn chased(&self, text: &str, chase: &Chase) -> Vec<Place> {
+        let mut places = Vec::new();
+        each_view(text, &mut |view, map, _| {
+            chase.find(view, &mut |hit, value| {
+                let (start, end) = map(hit.start, hit.end);
+                places.push(Place { start, end, rule: hit.rule, value: value.to_string() });
+            });
+        });
+        self.keep(text, places)
+    }
+
+    /// Leaves out what is allowed and what is a placeholder already.
+    fn keep(&self, text: &str, places: Vec<Place>) -> Vec<Place> {
+        if places.is_empty() {
+            return places;
+        }
+        let taken = placeholders(text);
+        let mut kept = Vec::with_capacity(places.len());
+        for place in places {
+            let allowed = self.policy().allow.contains(&place.value);
+            let is_placeholder =
+                |value: &str| matches!(&placeholders(value)[..], [r] if r.len() == value.len());
+            if allowed || is_placeholder(&place.value) {
+                continue;
+            }
+            let first = taken.partition_point(|r| r.end <= place.start);
+            if taken.get(first).is_none_or(|r| r.start >= place.end) {
+                kept.push(place);
+            } else {
+                kept.extend(around(text, &place, &taken[first..]));
+            }
+        }
+        kept
+    }
+}
+
+/// The parts of a place that no placeholder covers.
+fn around(text: &str, place: &Place, taken: &[Range<usize>]) -> Vec<Place> {
+    let mut parts = Vec::new();
+    let mut from = place.start;
+    let ends = taken.iter().take_while(|r| r.start < place.end).map(|r| (r.start, r.end));
+    for (to, next) in ends.chain([(place.end, place.end)]) {
+        let part = text.get(from..to.max(from)).unwrap_or("");
+        if part.bytes().filter(u8::is_ascii_alphanumeric).count() >= REST {
+            let (rule, value) = (place.rule.clone(), part.to_string());
+            parts.push(Place { start: from, end: to, rule, value });
+        }
+        from = next.max(from);
+    }
+    parts
+}
+
+/// Replaces places by placeholders; overlapping ones by one.
+fn replace(
+    text: &str,
+    mut places: Vec<Place>,
+    numbering: &mut Numbering,
+    account: &mut Account,
+) -> Option<String> {
+    places.retain(|p| text.get(p.start..p.end).is_some_and(|t| !t.is_empty()));
+    places.sort_by(|a, b| {
+        (a.start, b.end, a.rule.class, &a.rule.name, &a.value).cmp(&(
+            b.start,
+            a.end,
+            b.rule.class,
+            &b.rule.name,
+            &b.value,
+        ))
+    });
+    let mut merged: Vec<Place> = Vec::with_capacity(places.len());
+    for place in places {
+        match merged.last_mut() {
+            Some(last) if place.start < last.end => {
+                if place.end > last.end {
+                    last.end = place.end;
+                    last.value = text[last.start..last.end].to_string();
+                }
+            }
+            _ => merged.push(place),
+        }
+    }
+    if merged.is_empty() {
+        return None;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for place in merged {
+        out += &text[from..place.start];
+        out += &numbering.of(&place.value, &place.rule);
+        from = place.end;
+        *account.counts.entry(place.rule.name.to_string()).or_default() += 1;
+        account.redacted += place.end - place.start;
+    }
+    out += &text[from..];
+    Some(out)
+}
+
+/// What redaction did to one trace.
+#[derive(Default)]
+struct Account {
+    counts: BTreeMap<String, u64>,
+    total: usize,
+    redacted: usize,
+}
+
+impl Account {
+    fn share(&self) -> f64 {
+        match self.total {
+            0 => 0.0,
+            total => (self.redacted as f64 / total as f64).min(1.0),
+        }
+    }
+}

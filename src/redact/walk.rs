@@ -1,0 +1,112 @@
+//! Every string of a trace, in a fixed order.
+
+use serde_json::{Map, Value};
+
+use crate::trace::Trace;
+
+/// A string with the name it is the value of, where it stands in structured data.
+pub(super) struct Leaf {
+    pub text: String,
+    pub name: Option<String>,
+}
+
+/// Copies every string that redaction covers. Roles and ids are left out: they are structure.
+pub(super) fn leaves(trace: &Trace) -> Vec<Leaf> {
+    let mut leaves = Vec::new();
+    let mut copy = trace.clone();
+    visit(&mut copy, &mut |text, name| {
+        leaves.push(Leaf { text: text.clone(), name: name.map(String::from) });
+    });
+    leaves
+}
+
+/// Puts back texts in the order in which [`leaves`] gave them.
+pub(super) fn put_back(trace: &mut Trace, texts: impl Iterator<Item = String>) {
+    let mut texts = texts;
+    visit(trace, &mut |text, _| {
+        if let Some(new) = texts.next() {
+            *text = new;
+        }
+    });
+}
+
+type Visit<'a> = &'a mut dyn FnMut(&mut String, Option<&str>);
+
+fn visit(trace: &mut Trace, f: Visit) {
+    f(&mut trace.source, None);
+    for text in
+        [&mut trace.task_category, &mut trace.outcome, &mut trace.repository].into_iter().flatten()
+    {
+        f(text, None);
+    }
+    for word in &mut trace.keywords {
+        f(word, None);
+    }
+    f(&mut trace.origin.file, None);
+    for tool in &mut trace.tools {
+        value(tool, None, f);
+    }
+    for message in &mut trace.messages {
+        if let Some(reasoning) = &mut message.reasoning_content {
+            f(reasoning, None);
+        }
+        f(&mut message.content, None);
+        for call in &mut message.tool_calls {
+            f(&mut call.name, None);
+            object(&mut call.arguments, f);
+        }
+        for text in [&mut message.name, &mut message.author].into_iter().flatten() {
+            f(text, None);
+        }
+    }
+}
+
+fn value(json: &mut Value, name: Option<&str>, f: Visit) {
+    match json {
+        Value::String(text) => f(text, name),
+        Value::Array(items) => {
+            let mut flag: Option<String> = None;
+            for item in items {
+                // `["--password", "…"]`: a flag names the element after it.
+                let own = flag.take();
+                flag = item.as_str().filter(|t| t.starts_with("--")).map(String::from);
+                value(item, own.as_deref().or(name), f);
+            }
+        }
+        Value::Object(map) => object(map, f),
+        // A number can be a card or a PIN; it becomes text only if it has to go.
+        Value::Number(number) => {
+            let before = number.to_string();
+            let mut text = before.clone();
+            f(&mut text, name);
+            if text != before {
+                *json = Value::String(text);
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+fn object(map: &mut Map<String, Value>, f: Visit) {
+    // `{"name": "DB_PASSWORD", "value": "…"}`: the name stands beside the value.
+    let beside = ["name", "key", "variable", "Name", "Key"]
+        .into_iter()
+        .find_map(|k| map.get(k)?.as_str().map(String::from));
+    let entries = std::mem::take(map);
+    for (key, mut item) in entries {
+        let mut new = key.clone();
+        f(&mut new, None);
+        let name = match (key.as_str(), &beside) {
+            ("value" | "Value", Some(name)) => name,
+            _ => &key,
+        };
+        value(&mut item, Some(name), f);
+        let mut free = new.clone();
+        let mut copy = 1;
+        while map.contains_key(&free) {
+            copy += 1;
+            free = format!("{new}_{copy}");
+        }
+        map.insert(free, item);
+    }
+}
