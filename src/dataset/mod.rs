@@ -11,6 +11,7 @@
 mod components;
 pub mod dedup;
 pub mod example;
+pub mod generate;
 pub mod leakage;
 pub mod ledger;
 pub mod minhash;
