@@ -33,7 +33,8 @@ pub use statistics::Delta;
 /// A model that can be asked: the base alone or the base with an adapter.
 pub trait Subject: Sync {
     /// Answers each prompt greedily: the new token ids of each, without the stop token that ended
-    /// it; the flag tells whether it ended with a stop token (rather than at `max_new`).
+    /// it; the flag tells whether it ended with a stop token (rather than at `max_new`). It forms
+    /// its own batches and tells the observer how many prompts are done.
     fn generate(
         &self,
         prompts: &[Vec<u32>],
@@ -90,7 +91,7 @@ pub struct Custom<'a> {
 /// How the comparison is run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Answers generated at once.
+    /// Reference rows measured at once.
     pub batch: usize,
     /// Longest answer, in tokens.
     pub max_new: usize,

@@ -38,8 +38,9 @@ pub struct Loss {
     pub rows: u64,
 }
 
-/// A subject's answers, in the order of the items. Prompts of like length share a batch; which
-/// ones do depends on the items alone, so that every subject sees the same batches.
+/// A subject's answers, in the order of the items. The subject gets all prompts at once, the
+/// longest first, and forms its own batches: so memory peaks at the start, and a sequence that
+/// ends makes room for the next.
 pub fn answers(
     column: &str,
     subject: &dyn Subject,
@@ -51,33 +52,27 @@ pub fn answers(
     observer.begin(&format!("evaluate {column}"), Some(items.len() as u64), "answers");
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_key(|i| (std::cmp::Reverse(items[*i].prompt.len()), *i));
+    let prompts: Vec<Vec<u32>> = order.iter().map(|i| items[*i].prompt.clone()).collect();
+    let replies = subject
+        .generate(&prompts, settings.max_new, chat.stop_ids(), observer)
+        .with_context(|| format!("cannot evaluate the {column} model"))?;
+    ensure!(
+        replies.len() == prompts.len(),
+        "the {column} model answered {} of {} prompts",
+        replies.len(),
+        prompts.len()
+    );
     let mut answers = vec![Answer::default(); items.len()];
-    let mut done = 0;
-    for batch in order.chunks(settings.batch.max(1)) {
-        observer.check()?;
-        let prompts: Vec<Vec<u32>> = batch.iter().map(|i| items[*i].prompt.clone()).collect();
-        let replies = subject
-            .generate(&prompts, settings.max_new, chat.stop_ids(), observer)
-            .with_context(|| format!("the {column} column, item {}", items[batch[0]].id))?;
-        ensure!(
-            replies.len() == batch.len(),
-            "the {column} model answered {} of {} prompts",
-            replies.len(),
-            batch.len()
-        );
-        for (i, (ids, stopped)) in batch.iter().zip(replies) {
-            let reply = chat.parse(&ids);
-            answers[*i] = Answer {
-                ids,
-                stopped,
-                content: reply.content,
-                reasoning: reply.reasoning,
-                calls: reply.calls,
-                malformed: reply.malformed,
-            };
-        }
-        done += batch.len() as u64;
-        observer.advance(done, "");
+    for (i, (ids, stopped)) in order.into_iter().zip(replies) {
+        let reply = chat.parse(&ids);
+        answers[i] = Answer {
+            ids,
+            stopped,
+            content: reply.content,
+            reasoning: reply.reasoning,
+            calls: reply.calls,
+            malformed: reply.malformed,
+        };
     }
     observer.end();
     Ok(answers)
