@@ -108,7 +108,7 @@ pub fn named(value: &Dynamic) -> String {
         "array" => "an array".into(),
         "map" => "a map".into(),
         "Fn" => "a function".into(),
-        other if other.ends_with("::PolicyCheck") => "a single check".into(),
+        other if other.ends_with("::Check") => "a single check".into(),
         other => format!("a {}", other.rsplit("::").next().unwrap_or(other)),
     }
 }

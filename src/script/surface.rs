@@ -184,7 +184,6 @@ pub fn plain(kind: &str) -> String {
         "Array" => "array",
         "Map" => "map",
         "Blob" => "blob",
-        "PolicyCheck" => "Check",
         other => other,
     }
     .to_string()

@@ -190,7 +190,7 @@ fn doc_describes_verbs_modules_and_scripts() {
         "rows.filter(reason: string, keep: closure) -> Rows\n      Keeps the rows",
         "row.session: string",
         "setting(key: string) -> any",
-        "better(evidence: Evidence, metric: string, gain: any) -> Check",
+        "better(evidence: Evidence, metric: string) -> Check",
         "proto/gates\n      The shipped gate policy",
     ] {
         assert!(shown.contains(wanted), "{wanted}\n{shown}");

@@ -506,7 +506,7 @@ throw "never run";
     assert_eq!(
         found,
         [
-            "2:8 no module `proto/nothing` comes with proto; there are proto/gates, proto/quality",
+            "2:8 no module `proto/nothing` comes with proto; there are proto/gates, proto/invented, proto/quality",
             "6:10 unknown function `filtr`",
             "6:31 nothing has a property `sesion`",
             "7:10 `take` is called with the wrong number of arguments",
@@ -572,7 +572,7 @@ fn check_follows_imports_on_disk() {
 #[test]
 fn a_policy_is_checked_against_what_policies_can_call() {
     let found = problems(
-        "fn policy(evidence) { print(rows_from([])); [holds(\"a\", true)] }\nfn test_it() { assert(policy(evidence(#{})).len() == 1); }",
+        "fn policy(evidence) { print(rows_from([])); [require(\"a\", true, \"b\")] }\nfn test_it() { assert(policy(evidence(#{})).len() == 1); }",
     );
     assert_eq!(found, ["1:29 unknown function `rows_from`"]);
 }

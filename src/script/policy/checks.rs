@@ -1,31 +1,17 @@
-//! Checks: the only thing a policy can answer with.
+//! Checks: the only thing a policy can answer with. The comparisons are the gate's own.
 
 use rhai::ImmutableString;
 use rhai::plugin::*;
 
 use super::Evidence;
+use crate::gate::{Check, policy as compare};
 use crate::script::RhaiResultOf;
 use crate::script::compare::named;
 use crate::script::failure::place;
 
-/// One check of a policy: what was wanted, what was measured, whether it passed, who asked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PolicyCheck {
-    /// What was looked at.
-    pub name: String,
-    /// What was wanted, such as `>= 0.02`.
-    pub wanted: String,
-    /// What was measured.
-    pub measured: f64,
-    /// Whether it passed.
-    pub passed: bool,
-    /// Where the check is written: `file:line`.
-    pub author: String,
-}
-
 /// Registers the constructors of checks.
 pub fn register(engine: &mut Engine) {
-    engine.register_type_with_name::<PolicyCheck>("Check");
+    engine.register_type_with_name::<Check>("Check");
     engine.register_global_module(exported_module!(constructors).into());
     engine.register_global_module(exported_module!(properties).into());
 }
@@ -40,14 +26,10 @@ fn number(value: &Dynamic, what: &str) -> Result<f64, String> {
     }
 }
 
+/// Where the check is written.
 fn author(ctx: &NativeCallContext) -> String {
     let line = ctx.call_position().line().unwrap_or(0);
     place(ctx.call_source().unwrap_or("policy"), line, 0)
-}
-
-fn least(ctx: &NativeCallContext, name: String, measured: f64, wanted: f64) -> PolicyCheck {
-    let passed = measured >= wanted;
-    PolicyCheck { name, wanted: format!(">= {wanted}"), measured, passed, author: author(ctx) }
 }
 
 #[export_module]
@@ -59,10 +41,10 @@ mod constructors {
         name: &str,
         value: Dynamic,
         wanted: Dynamic,
-    ) -> RhaiResultOf<PolicyCheck> {
-        let measured = number(&value, &format!("the value of check `{name}`"))?;
+    ) -> RhaiResultOf<Check> {
+        let value = number(&value, &format!("the value of check `{name}`"))?;
         let wanted = number(&wanted, &format!("the bound of check `{name}`"))?;
-        Ok(least(&ctx, name.into(), measured, wanted))
+        Ok(compare::at_least(name, Some(value), wanted).by(&author(&ctx)))
     }
 
     /// Passes when the value is at most what is wanted.
@@ -72,51 +54,55 @@ mod constructors {
         name: &str,
         value: Dynamic,
         wanted: Dynamic,
-    ) -> RhaiResultOf<PolicyCheck> {
-        let measured = number(&value, &format!("the value of check `{name}`"))?;
+    ) -> RhaiResultOf<Check> {
+        let value = number(&value, &format!("the value of check `{name}`"))?;
         let wanted = number(&wanted, &format!("the bound of check `{name}`"))?;
-        let passed = measured <= wanted;
-        let (name, wanted) = (name.into(), format!("<= {wanted}"));
-        Ok(PolicyCheck { name, wanted, measured, passed, author: author(&ctx) })
+        Ok(compare::at_most(name, Some(value), wanted).by(&author(&ctx)))
     }
 
-    /// Passes when the adapter is better than the base by at least `gain` on a metric.
+    /// Passes when the candidate is better than the base on a metric beyond chance: the whole
+    /// interval of the difference lies on the good side of zero. Otherwise nothing is decided,
+    /// or the check fails where the whole interval lies on the bad side.
     #[rhai_fn(return_raw)]
-    pub fn better(
-        ctx: NativeCallContext,
-        evidence: Evidence,
-        metric: &str,
-        gain: Dynamic,
-    ) -> RhaiResultOf<PolicyCheck> {
-        let name = evidence.label("delta", metric);
-        let wanted = number(&gain, &format!("the gain wanted by check `{name}`"))?;
-        let measured = evidence.figure(metric, "delta")?;
-        Ok(least(&ctx, name, measured, wanted))
+    pub fn better(ctx: NativeCallContext, evidence: Evidence, metric: &str) -> RhaiResultOf<Check> {
+        if let Some(suite) = evidence.suite() {
+            return Err(format!("of suite `{suite}` ask `no_worse`").into());
+        }
+        Ok(compare::better(evidence.whole(), metric)?.by(&author(&ctx)))
     }
 
-    /// Passes when the adapter is worse than the base by at most `loss` on a metric.
+    /// Passes when the candidate is worse than the base by at most `margin` on a metric.
     #[rhai_fn(return_raw)]
     pub fn no_worse(
         ctx: NativeCallContext,
         evidence: Evidence,
         metric: &str,
-        loss: Dynamic,
-    ) -> RhaiResultOf<PolicyCheck> {
-        let name = evidence.label("delta", metric);
-        let loss = number(&loss, &format!("the loss allowed by check `{name}`"))?;
-        if loss < 0.0 {
-            return Err(format!("the loss allowed by check `{name}` is negative: {loss}").into());
+        margin: Dynamic,
+    ) -> RhaiResultOf<Check> {
+        let name = evidence.difference(metric);
+        let margin = number(&margin, &format!("the margin of check `{name}`"))?;
+        if margin < 0.0 {
+            return Err(format!("the margin of check `{name}` is negative: {margin}").into());
         }
-        let measured = evidence.figure(metric, "delta")?;
-        // Not `-loss`, which would print as -0.
-        Ok(least(&ctx, name, measured, 0.0 - loss))
+        Ok(compare::no_worse(evidence.whole(), &name, margin)?.by(&author(&ctx)))
     }
 
-    /// Passes when the flag is true; measured is 1 or 0.
-    pub fn holds(ctx: NativeCallContext, name: &str, flag: bool) -> PolicyCheck {
-        let measured = if flag { 1.0 } else { 0.0 };
-        let (name, wanted) = (name.into(), "true".into());
-        PolicyCheck { name, wanted, measured, passed: flag, author: author(&ctx) }
+    /// Passes when there is as much of a figure (`pairs`, `sessions`) as wanted; with less,
+    /// nothing is decided.
+    #[rhai_fn(return_raw)]
+    pub fn enough(
+        ctx: NativeCallContext,
+        evidence: Evidence,
+        figure: &str,
+        wanted: Dynamic,
+    ) -> RhaiResultOf<Check> {
+        let wanted = number(&wanted, &format!("the bound of check `{figure}`"))?;
+        Ok(compare::enough(evidence.whole(), figure, wanted)?.by(&author(&ctx)))
+    }
+
+    /// Passes when a condition that the policy worked out holds; `reason` says what it was.
+    pub fn require(ctx: NativeCallContext, name: &str, holds: bool, reason: &str) -> Check {
+        compare::require(name, holds, reason).by(&author(&ctx))
     }
 }
 
@@ -124,38 +110,54 @@ mod constructors {
 mod properties {
     /// What the check looked at.
     #[rhai_fn(get = "name", pure)]
-    pub fn name(check: &mut PolicyCheck) -> ImmutableString {
+    pub fn name(check: &mut Check) -> ImmutableString {
         check.name.as_str().into()
     }
 
     /// What it wanted.
     #[rhai_fn(get = "wanted", pure)]
-    pub fn wanted(check: &mut PolicyCheck) -> ImmutableString {
+    pub fn wanted(check: &mut Check) -> ImmutableString {
         check.wanted.as_str().into()
     }
 
-    /// What it measured.
+    /// What it measured; `()` where nothing was.
     #[rhai_fn(get = "measured", pure)]
-    pub fn measured(check: &mut PolicyCheck) -> f64 {
-        check.measured
+    pub fn measured(check: &mut Check) -> Dynamic {
+        check.measured.map_or(Dynamic::UNIT, Dynamic::from)
     }
 
     /// Whether it passed.
     #[rhai_fn(get = "passed", pure)]
-    pub fn passed(check: &mut PolicyCheck) -> bool {
+    pub fn passed(check: &mut Check) -> bool {
         check.passed
+    }
+
+    /// Whether there was too little evidence to tell.
+    #[rhai_fn(get = "undecided", pure)]
+    pub fn undecided(check: &mut Check) -> bool {
+        check.undecided
+    }
+
+    /// What a reader should know beside the numbers.
+    #[rhai_fn(get = "note", pure)]
+    pub fn note(check: &mut Check) -> ImmutableString {
+        check.note.as_str().into()
     }
 
     /// Where it is written.
     #[rhai_fn(get = "author", pure)]
-    pub fn author_of(check: &mut PolicyCheck) -> ImmutableString {
+    pub fn author_of(check: &mut Check) -> ImmutableString {
         check.author.as_str().into()
     }
 
     /// One line.
     #[rhai_fn(name = "to_string", name = "to_debug", pure)]
-    pub fn show(check: &mut PolicyCheck) -> String {
-        let verdict = if check.passed { "passed" } else { "failed" };
-        format!("Check({} {}: {}, {verdict})", check.name, check.wanted, check.measured)
+    pub fn show(check: &mut Check) -> String {
+        let verdict = match (check.passed, check.undecided) {
+            (true, _) => "passed",
+            (false, true) => "undecided",
+            (false, false) => "failed",
+        };
+        format!("Check({}: {verdict})", check.line())
     }
 }

@@ -1,65 +1,67 @@
 //! Evidence as policies see it: read-only, typed, and strict about names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rhai::plugin::*;
 use rhai::{Array, ImmutableString, Map};
-use serde_json::Value;
 
+use crate::evaluate::Delta;
+use crate::gate::evidence::Deltas;
+use crate::gate::{DatasetEvidence, EvaluationEvidence, Evidence as Whole};
 use crate::script::RhaiResultOf;
-use crate::script::failure::nearest;
+use crate::script::check::defaults;
+use crate::script::compare::named;
 
 /// A view on evidence, or on one suite within it.
 #[derive(Debug, Clone)]
 pub struct Evidence {
-    value: Arc<Value>,
+    whole: Arc<Whole>,
+    figures: Arc<BTreeMap<String, Option<f64>>>,
     suite: Option<ImmutableString>,
 }
 
 impl Evidence {
     /// All of it.
-    pub fn new(value: Arc<Value>) -> Self {
-        Evidence { value, suite: None }
+    pub fn new(whole: Whole) -> Self {
+        let figures = Arc::new(whole.figures());
+        Evidence { whole: Arc::new(whole), figures, suite: None }
     }
 
-    /// How a figure of this view is called in a check.
-    pub fn label(&self, figure: &str, metric: &str) -> String {
+    /// What the view looks at.
+    pub fn whole(&self) -> &Whole {
+        &self.whole
+    }
+
+    /// The suite, where the view is on one.
+    pub fn suite(&self) -> Option<&str> {
+        self.suite.as_deref()
+    }
+
+    /// The full name of a difference within this view.
+    pub fn difference(&self, metric: &str) -> String {
         match &self.suite {
-            Some(suite) => format!("{suite}.{figure}.{metric}"),
-            None => format!("{figure}.{metric}"),
+            Some(suite) => format!("suite.{suite}.{metric}"),
+            None => format!("delta.{metric}"),
         }
     }
 
-    /// A figure of a metric.
-    pub fn figure(&self, metric: &str, figure: &str) -> Result<f64, String> {
-        let of = match &self.suite {
-            Some(suite) => format!("suite `{suite}`"),
-            None => "the evidence".to_string(),
-        };
-        let metrics = self.value.get("metrics").ok_or_else(|| format!("{of} has no metrics"))?;
-        let found = member(metrics, metric, &format!("metric in {of}"))?;
-        match member(found, figure, &format!("figure of metric `{metric}`"))?.as_f64() {
-            Some(number) if number.is_finite() => Ok(number),
-            _ => Err(format!("`{figure}` of metric `{metric}` in {of} is not a number")),
+    /// A figure by its full name; one that is unknown or was not measured is an error.
+    fn figure(&self, name: &str) -> RhaiResultOf<f64> {
+        match self.figures.get(name) {
+            Some(Some(figure)) if figure.is_finite() => Ok(*figure),
+            _ => Ok(self.whole.lookup(name)?),
         }
     }
-}
 
-/// A member of an object, or what there is instead.
-fn member<'a>(object: &'a Value, name: &str, what: &str) -> Result<&'a Value, String> {
-    let members = object.as_object().ok_or_else(|| format!("there is no {what}"))?;
-    if let Some(found) = members.get(name).filter(|value| !value.is_null()) {
-        return Ok(found);
+    /// A column's mean of a metric.
+    fn mean(&self, column: &str, metric: &str) -> RhaiResultOf<f64> {
+        if let Some(suite) = &self.suite {
+            let known = "ask its `delta`, `lower` or `upper`";
+            return Err(format!("of suite `{suite}` only differences are known; {known}").into());
+        }
+        self.figure(&format!("{column}.{metric}"))
     }
-    let mut known: Vec<&str> =
-        members.iter().filter(|(_, v)| !v.is_null()).map(|(k, _)| k.as_str()).collect();
-    known.sort_unstable();
-    let hint = match nearest(name, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`? "),
-        None => String::new(),
-    };
-    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-    Err(format!("no {what} is called `{name}`; {hint}there is {known}"))
 }
 
 /// Registers the view.
@@ -75,112 +77,220 @@ pub fn register_for_tests(engine: &mut Engine) {
 
 #[export_module]
 mod view {
-    /// What the adapter reached on a metric, as a fraction.
+    /// What the candidate reached on a metric.
     #[rhai_fn(pure, return_raw)]
     pub fn metric(evidence: &mut Evidence, name: &str) -> RhaiResultOf<f64> {
-        Ok(evidence.figure(name, "adapter")?)
+        evidence.mean("candidate", name)
     }
 
     /// What the base without adapter reached.
     #[rhai_fn(pure, return_raw)]
     pub fn baseline(evidence: &mut Evidence, name: &str) -> RhaiResultOf<f64> {
-        Ok(evidence.figure(name, "baseline")?)
+        evidence.mean("base", name)
     }
 
-    /// Adapter minus base.
+    /// What the adapter now in use reached; see `has_champion`.
+    #[rhai_fn(pure, return_raw)]
+    pub fn champion(evidence: &mut Evidence, name: &str) -> RhaiResultOf<f64> {
+        evidence.mean("champion", name)
+    }
+
+    /// Whether there was an adapter in use to compare with.
+    #[rhai_fn(pure)]
+    pub fn has_champion(evidence: &mut Evidence) -> bool {
+        evidence.whole.has_champion()
+    }
+
+    /// Candidate minus base.
     #[rhai_fn(pure, return_raw)]
     pub fn delta(evidence: &mut Evidence, name: &str) -> RhaiResultOf<f64> {
-        Ok(evidence.figure(name, "delta")?)
+        evidence.figure(&evidence.difference(name))
     }
 
-    /// The lower end of the delta's confidence interval.
+    /// The lower end of the difference's 95 % interval.
     #[rhai_fn(pure, return_raw)]
     pub fn lower(evidence: &mut Evidence, name: &str) -> RhaiResultOf<f64> {
-        Ok(evidence.figure(name, "lower")?)
+        evidence.figure(&(evidence.difference(name) + ".low"))
     }
 
-    /// The upper end of the delta's confidence interval.
+    /// The upper end of the difference's 95 % interval.
     #[rhai_fn(pure, return_raw)]
     pub fn upper(evidence: &mut Evidence, name: &str) -> RhaiResultOf<f64> {
-        Ok(evidence.figure(name, "upper")?)
+        evidence.figure(&(evidence.difference(name) + ".high"))
     }
 
-    /// The names of the metrics.
-    #[rhai_fn(pure)]
-    pub fn metrics(evidence: &mut Evidence) -> Array {
-        names(evidence.value.get("metrics"))
-    }
-
-    /// A fixed suite; it has metrics of its own.
+    /// A fixed suite; it has differences of its own.
     #[rhai_fn(pure, return_raw)]
     pub fn suite(evidence: &mut Evidence, name: &str) -> RhaiResultOf<Evidence> {
-        let none = Value::Object(serde_json::Map::new());
-        let suites = evidence.value.get("suites").unwrap_or(&none);
-        let found = member(suites, name, "suite")?;
-        Ok(Evidence { value: Arc::new(found.clone()), suite: Some(name.into()) })
+        let suites = evidence.whole.suites();
+        if !suites.iter().any(|known| known == name) {
+            let known = if suites.is_empty() { "none".into() } else { suites.join(", ") };
+            return Err(format!("unknown suite `{name}`; there is {known}").into());
+        }
+        Ok(Evidence { suite: Some(name.into()), ..evidence.clone() })
     }
 
     /// The names of the fixed suites.
     #[rhai_fn(pure)]
     pub fn suites(evidence: &mut Evidence) -> Array {
-        names(evidence.value.get("suites"))
+        evidence.whole.suites().into_iter().map(Dynamic::from).collect()
     }
 
-    /// The value of a configuration key, as it was resolved for this run.
-    #[rhai_fn(pure, return_raw)]
-    pub fn setting(evidence: &mut Evidence, key: &str) -> RhaiResultOf<Dynamic> {
-        let none = Value::Object(serde_json::Map::new());
-        let settings = evidence.value.get("settings").unwrap_or(&none);
-        scalar(key, member(settings, key, "setting")?)
+    /// The names of the tools that the references call: `evidence.value("tool.read.exact_match")`.
+    #[rhai_fn(pure)]
+    pub fn tools(evidence: &mut Evidence) -> Array {
+        evidence.whole.tools().into_iter().map(Dynamic::from).collect()
     }
 
-    /// Any other value by its path: `evidence.value("dataset.min_example_ok")`. It must be a
-    /// number, a string or a flag.
+    /// Any figure by its full name, such as `loss.val.delta` or `dataset.leakage`.
     #[rhai_fn(pure, return_raw)]
-    pub fn value(evidence: &mut Evidence, path: &str) -> RhaiResultOf<Dynamic> {
-        let mut at: &Value = &evidence.value;
-        for part in path.split('.') {
-            at = member(at, part, &format!("value on the way to `{path}`"))?;
-        }
-        scalar(path, at)
+    pub fn value(evidence: &mut Evidence, name: &str) -> RhaiResultOf<f64> {
+        evidence.figure(name)
+    }
+
+    /// Whether a figure was measured in this run; its name must be known.
+    #[rhai_fn(pure, return_raw)]
+    pub fn measured(evidence: &mut Evidence, name: &str) -> RhaiResultOf<bool> {
+        Ok(evidence.whole.find(name)?.is_some())
+    }
+
+    /// A threshold in force, by its configuration key: every `GATE_…` number and the limits of
+    /// the dataset.
+    #[rhai_fn(pure, return_raw)]
+    pub fn threshold(evidence: &mut Evidence, key: &str) -> RhaiResultOf<f64> {
+        Ok(evidence.whole.threshold(key)?)
     }
 
     /// One line.
     #[rhai_fn(name = "to_string", name = "to_debug", pure)]
     pub fn show(evidence: &mut Evidence) -> String {
-        let metrics = evidence.value.get("metrics").and_then(Value::as_object);
-        format!("Evidence({} metrics)", metrics.map_or(0, serde_json::Map::len))
+        let measured = evidence.figures.values().flatten().count();
+        format!("Evidence({measured} figures)")
     }
 }
 
 #[export_module]
 mod made {
-    /// Evidence for testing a policy: `evidence(#{metrics: #{exact_match: #{delta: 0.1}}})`.
+    /// Evidence for testing a policy, from figures by name:
+    /// `evidence(#{"delta.exact_match": 0.2, "delta.exact_match.low": 0.1, pairs: 60})`.
+    /// Thresholds are the shipped ones unless named: `GATE_MAX_SUITE_DROP: 0.1`.
     #[rhai_fn(return_raw)]
-    pub fn evidence(map: Map) -> RhaiResultOf<Evidence> {
-        let value = rhai::serde::from_dynamic::<Value>(&Dynamic::from(map))?;
-        Ok(Evidence::new(Arc::new(value)))
+    pub fn evidence(figures: Map) -> RhaiResultOf<Evidence> {
+        let mut whole = Whole::new(DatasetEvidence::default(), None, None, &defaults());
+        for (name, value) in figures {
+            let flag = value.as_bool().map(|flag| f64::from(u8::from(flag)));
+            let whole_number = value.as_int().map(|n| n as f64);
+            let number = value.as_float().or(whole_number).or(flag);
+            let number = number
+                .map_err(|_| format!("figure `{name}` must be a number, not {}", named(&value)))?;
+            set(&mut whole, &name, number)?;
+        }
+        Ok(Evidence::new(whole))
     }
 }
 
-fn names(object: Option<&Value>) -> Array {
-    let mut names: Vec<&str> = object
-        .and_then(Value::as_object)
-        .map(|members| members.keys().map(String::as_str).collect())
-        .unwrap_or_default();
-    names.sort_unstable();
-    names.into_iter().map(|name| name.into()).collect()
+/// Puts a figure where it is looked up.
+fn set(whole: &mut Whole, name: &str, number: f64) -> Result<(), String> {
+    if let Some(threshold) = whole.thresholds.get_mut(name) {
+        threshold.value = number;
+        return Ok(());
+    }
+    let data = &mut whole.dataset;
+    match name {
+        "dataset.min_example_ok" => data.min_example_ok = Some(number != 0.0),
+        "dataset.redaction_ok" => data.redaction_ok = Some(number != 0.0),
+        "dataset.train" => data.train = Some(number),
+        "dataset.val" => data.val = Some(number),
+        "dataset.leakage" => data.leakage = Some(number),
+        "redaction.canary_recall" => data.canary_recall = Some(number),
+        "redaction.residue" => data.residue = Some(number),
+        _ => {
+            let evaluation = whole.evaluation.get_or_insert_default();
+            return set_measured(evaluation, name, number);
+        }
+    }
+    Ok(())
 }
 
-fn scalar(path: &str, value: &Value) -> RhaiResultOf<Dynamic> {
-    match value {
-        Value::Bool(flag) => Ok((*flag).into()),
-        Value::String(text) => Ok(text.as_str().into()),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(whole), _) => Ok(whole.into()),
-            (None, Some(number)) if number.is_finite() => Ok(number.into()),
-            _ => Err(format!("`{path}` is not a number a policy can read").into()),
-        },
-        _ => Err(format!("`{path}` is not a number, a string or a flag").into()),
+fn set_measured(e: &mut EvaluationEvidence, name: &str, number: f64) -> Result<(), String> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let slices = match parts[0] {
+        "suite" => Some(&mut e.suite),
+        "tool" => Some(&mut e.tool),
+        "source" => Some(&mut e.source),
+        "task_category" => Some(&mut e.task_category),
+        _ => None,
+    };
+    if let (Some(slices), [_, slice, rest @ ..]) = (slices, parts.as_slice()) {
+        let deltas = slices.entry(slice.to_string()).or_default();
+        return set_difference(deltas, rest, number).ok_or_else(|| unknown(name));
     }
+    let deltas = match parts[0] {
+        "delta" => Some(&mut e.delta),
+        "champion_delta" => Some(e.champion_delta.get_or_insert_default()),
+        _ => None,
+    };
+    if let Some(deltas) = deltas {
+        return set_difference(deltas, &parts[1..], number).ok_or_else(|| unknown(name));
+    }
+    match parts.as_slice() {
+        ["pairs"] => e.pairs = number as u64,
+        ["sessions"] => e.sessions = number as u64,
+        ["regressions"] => e.regressions = number as u64,
+        ["fixes"] => e.fixes = number as u64,
+        ["adapter", "active"] => e.adapter_active = Some(number != 0.0),
+        [column @ ("base" | "champion" | "candidate"), metric] => {
+            let means = e.means.entry(column.to_string()).or_default();
+            means.insert(metric.to_string(), number);
+        }
+        ["loss", group, column @ ("base" | "champion" | "candidate")] => {
+            e.loss.entry(group.to_string()).or_default().insert(column.to_string(), number);
+        }
+        _ => return Err(unknown(name)),
+    }
+    Ok(())
+}
+
+/// Sets `metric` or `metric.detail`; `None` where the name says neither.
+fn set_difference(deltas: &mut Deltas, name: &[&str], number: f64) -> Option<()> {
+    let (metric, detail) = match name {
+        [metric] => (metric, ""),
+        [metric, detail] => (metric, *detail),
+        _ => return None,
+    };
+    let delta = deltas.entry(metric.to_string()).or_insert_with(no_difference);
+    match detail {
+        "" => delta.delta = number,
+        "low" => delta.low = Some(number),
+        "high" => delta.high = Some(number),
+        "p" => delta.p = number,
+        "sign_p" => delta.sign_p = number,
+        "detectable" => delta.detectable = Some(number),
+        _ => return None,
+    }
+    Some(())
+}
+
+/// A difference of nothing, to be filled in.
+fn no_difference() -> Delta {
+    Delta {
+        delta: 0.0,
+        low: None,
+        high: None,
+        interval: "given".into(),
+        p: 1.0,
+        sign_p: 1.0,
+        rose: 0,
+        fell: 0,
+        pairs: 0,
+        sessions: 0,
+        detectable: None,
+    }
+}
+
+fn unknown(name: &str) -> String {
+    format!(
+        "no evidence has a figure `{name}`; name figures as policies look them up: delta.METRIC, \
+         delta.METRIC.low, suite.NAME.METRIC, candidate.METRIC, dataset.leakage, pairs, GATE_…"
+    )
 }

@@ -6,12 +6,10 @@
 //! returns something else than checks) is a [`PolicyFailure`], never a pass.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
-use rhai::{Array, CallFnOptions, Dynamic, Engine, Scope};
-use serde_json::Value;
+use rhai::{AST, ASTNode, Array, CallFnOptions, Dynamic, Engine, Expr, Scope, Stmt};
 
 use super::compare::named;
 use super::engine::{self, POLICY};
@@ -19,11 +17,12 @@ use super::failure::{OPERATIONS_HINT, ScriptFailure, from_run};
 use super::library::Library;
 use super::surface::Surface;
 use super::{source, stdlib};
+use crate::files::digest;
+use crate::gate;
 
 mod checks;
 mod evidence;
 
-pub use checks::PolicyCheck;
 pub(super) use evidence::Evidence;
 
 /// The name of the shipped policy.
@@ -41,7 +40,7 @@ const STACK: usize = 16 << 20;
 pub struct PolicySource {
     /// The file as it was named, or `proto/gates`.
     pub name: String,
-    /// Its text; part of what the decision digests.
+    /// Its text.
     pub text: String,
 }
 
@@ -52,6 +51,32 @@ impl PolicySource {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the gate policy {name}"))?;
         Ok(PolicySource { name, text })
+    }
+
+    fn parse(&self, library: &Library) -> Result<AST> {
+        library.remember(&self.name, &self.text);
+        Ok(source::parse(&self.name, &self.text, library).map_err(|failure| *failure)?)
+    }
+
+    /// The digest of the policy and of every embedded module it may reach.
+    pub fn digest(&self) -> String {
+        let library = Library::embedded();
+        let mut texts = vec![(self.name.clone(), self.text.clone())];
+        let mut next = 0;
+        while let Some((name, text)) = texts.get(next).cloned() {
+            next += 1;
+            let Ok(ast) = source::parse(&name, &text, &library) else { continue };
+            for path in imports(&ast) {
+                if let Ok(found) = library.find(&path, Some(&name))
+                    && !texts.iter().any(|(known, _)| *known == found.name)
+                {
+                    texts.push((found.name, found.text));
+                }
+            }
+        }
+        // The file's own name and place do not change what it says.
+        let parts: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
+        digest(serde_json::json!(parts).to_string().as_bytes())
     }
 
     /// The policy that comes with the program.
@@ -76,14 +101,20 @@ impl std::fmt::Display for PolicyFailure {
 
 impl std::error::Error for PolicyFailure {}
 
+/// Asks a policy about some evidence, for the gate to judge.
+pub fn ask(policy: &PolicySource, evidence: &gate::Evidence) -> gate::Policy {
+    let checks = judge(policy, evidence).map_err(|failure| failure.reason);
+    gate::Policy { name: policy.name.clone(), digest: policy.digest(), checks }
+}
+
 /// Asks a policy about some evidence.
-///
-/// The evidence is read as `metrics.<name>.{adapter, baseline, delta, lower, upper}`,
-/// `suites.<name>.metrics…`, `settings.<KEY>`, and anything else by its path.
-pub fn judge(policy: &PolicySource, evidence: &Value) -> Result<Vec<PolicyCheck>, PolicyFailure> {
+pub fn judge(
+    policy: &PolicySource,
+    evidence: &gate::Evidence,
+) -> Result<Vec<gate::Check>, PolicyFailure> {
     let failed = |reason: String| PolicyFailure { reason };
     std::thread::scope(|scope| {
-        let run = || ask(policy, evidence).map_err(|error| failed(format!("{error:#}")));
+        let run = || answer(policy, evidence).map_err(|error| failed(format!("{error:#}")));
         let thread = std::thread::Builder::new()
             .name("policy".into())
             .stack_size(STACK)
@@ -93,15 +124,14 @@ pub fn judge(policy: &PolicySource, evidence: &Value) -> Result<Vec<PolicyCheck>
     })
 }
 
-fn ask(policy: &PolicySource, evidence: &Value) -> Result<Vec<PolicyCheck>> {
+fn answer(policy: &PolicySource, evidence: &gate::Evidence) -> Result<Vec<gate::Check>> {
     let library = Library::embedded();
-    library.remember(&policy.name, &policy.text);
-    let ast = source::parse(&policy.name, &policy.text, &library).map_err(|failure| *failure)?;
+    let ast = policy.parse(&library)?;
     let defined = ast.iter_functions().any(|f| f.name == FUNCTION && f.params.len() == 1);
     anyhow::ensure!(defined, "{}: it defines no `fn {FUNCTION}(evidence)`", policy.name);
     let engine = pure(&library);
     let options = CallFnOptions::new().eval_ast(true).rewind_scope(true);
-    let evidence = Evidence::new(Arc::new(evidence.clone()));
+    let evidence = Evidence::new(evidence.clone());
     let scope = &mut Scope::new();
     let answer =
         engine.call_fn_with_options::<Dynamic>(options, scope, &ast, FUNCTION, (evidence,));
@@ -126,22 +156,36 @@ fn ask(policy: &PolicySource, evidence: &Value) -> Result<Vec<PolicyCheck>> {
 }
 
 /// Reads what the policy returned.
-fn read(name: &str, answer: Dynamic) -> Result<Vec<PolicyCheck>> {
+fn read(name: &str, answer: Dynamic) -> Result<Vec<gate::Check>> {
     let wanted = format!("`fn {FUNCTION}` must return a list of checks");
     let kind = named(&answer);
     let Some(list) = answer.try_cast::<Array>() else {
         anyhow::bail!("{name}: {wanted}, not {kind}");
     };
     anyhow::ensure!(!list.is_empty(), "{name}: {wanted}; the list is empty");
-    let mut checks: Vec<PolicyCheck> = Vec::with_capacity(list.len());
+    let mut checks: Vec<gate::Check> = Vec::with_capacity(list.len());
     for (index, item) in list.into_iter().enumerate() {
         let kind = named(&item);
-        let Some(check) = item.try_cast::<PolicyCheck>() else {
+        let Some(check) = item.try_cast::<gate::Check>() else {
             anyhow::bail!("{name}: {wanted}; item {index} is {kind}");
         };
         checks.push(check);
     }
     Ok(checks)
+}
+
+/// The modules a source imports by a literal path, in the order of the source.
+fn imports(ast: &AST) -> Vec<String> {
+    let mut found = Vec::new();
+    ast.walk(&mut |path| {
+        if let Some(ASTNode::Stmt(Stmt::Import(import, _))) = path.last()
+            && let Expr::StringConstant(text, _) = &import.0
+        {
+            found.push(text.to_string());
+        }
+        true
+    });
+    found
 }
 
 /// The engine of policies.
