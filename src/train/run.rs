@@ -140,6 +140,11 @@ pub fn train(
         record.losses.push(loss / targets as f64);
         record.steps = step + 1;
         observer.advance(record.steps as u64, &format!("loss {:.3}", loss / targets as f64));
+        if record.steps.is_multiple_of(total.div_ceil(10)) || record.steps == total {
+            let recent = &record.losses[record.steps.saturating_sub(total.div_ceil(10))..];
+            let mean = recent.iter().sum::<f64>() / recent.len() as f64;
+            observer.say(&format!("step {} of {total}: loss {mean:.4}", record.steps));
+        }
         let due = settings.eval_steps > 0 && record.steps % settings.eval_steps == 0;
         if tune.is_empty() || !(due || record.steps == total) {
             return Ok(true);
