@@ -21,6 +21,7 @@
 //! | [`gate`] | a decision from evidence; pure | touch a file, a clock or chance |
 //! | [`report`] | what a person reads at the end: table and `report.html` | compute a figure |
 //! | [`run`] | one run's folder: name, lock, `run.json` | know what a file means |
+//! | [`protocol`] | the steps from a dataset to a decision, in order | decide what a script decides |
 //! | [`script`] | the Rhai host and its verbs | do domain work |
 //! | [`commands`] | one file per command | anything a script could not do |
 //!
@@ -39,6 +40,7 @@ pub mod files;
 pub mod gate;
 pub mod model;
 pub mod progress;
+pub mod protocol;
 pub mod redact;
 pub mod report;
 pub mod run;

@@ -17,6 +17,10 @@ use crate::files;
 use crate::model::Lora;
 use crate::model::lora::Pair;
 
+mod lineage;
+
+pub use lineage::Lineage;
+
 /// The file with the card.
 pub const CARD: &str = "adapter_config.json";
 /// The file with the factors.

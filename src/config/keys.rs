@@ -124,6 +124,7 @@ pub const KEYS: &[Key] = &[
     host("THREADS", COUNT, "0", "threads; 0 takes all"),
     // Adapter
     key("ADAPTER", Kind::Text, "", "start from, or with --skip-train evaluate, this PEFT adapter"),
+    key("CHAMPION", Kind::Text, "", "the PEFT adapter in use, evaluated as a third column"),
     key("LORA_R", Kind::Int(1, 1024), "16", "rank of the adapter"),
     key("LORA_ALPHA", Kind::Float(0.0, 4096.0), "16", "the adapter's output is scaled by alpha / r"),
     key("LORA_DROPOUT", Kind::Float(0.0, 0.95), "0.0", "dropout on the adapter's input"),

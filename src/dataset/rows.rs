@@ -199,6 +199,11 @@ impl Rows {
         Ok(Rows::new(examples, stage))
     }
 
+    /// Rows as they are, without an account of where they came from.
+    pub fn of(examples: &Arc<Vec<Arc<Example>>>) -> Self {
+        Rows { examples: examples.clone(), ..Rows::default() }
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.examples.len()

@@ -4,15 +4,17 @@
 //! [`statistics`] says how sure a difference is, [`evaluation`] is what remains of it all.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use crate::config::Config;
-use crate::dataset::Rows;
+use crate::dataset::source::from_traces;
+use crate::dataset::{Kind, Rows};
 use crate::model::{Base, Generator};
 use crate::progress::Observer;
 use crate::tokens::{Encoded, Reply};
-use crate::trace::Message;
+use crate::trace::{Message, raw};
 
 mod compare;
 pub mod distributions;
@@ -77,6 +79,23 @@ pub struct Suite {
     pub digest: String,
     /// Its rows.
     pub rows: Rows,
+}
+
+/// The suites of these files, each named after its file.
+pub fn suites(files: &[String], project: &Path, observer: &dyn Observer) -> Result<Vec<Suite>> {
+    let mut suites: Vec<Suite> = Vec::new();
+    for file in files {
+        let loaded = raw::load(&[PathBuf::from(file)], project, observer)?.refuse_empty()?;
+        let name = Path::new(file).file_stem().map(|n| n.to_string_lossy().into_owned());
+        let name = name.unwrap_or_else(|| file.clone());
+        if suites.iter().any(|s| s.name == name) {
+            bail!("EVAL_FILES names two suites `{name}`; rename one of the files");
+        }
+        let digests: Vec<&str> = loaded.files.iter().map(|f| f.sha256.as_str()).collect();
+        let digest = digests.join("+");
+        suites.push(Suite { name, digest, rows: from_traces(loaded, Kind::Real, 0) });
+    }
+    Ok(suites)
 }
 
 /// A metric of a team's own, by name.

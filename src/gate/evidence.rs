@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, KEYS};
+use crate::dataset::manifest::Manifest;
 use crate::evaluate::evaluation::{Column, Mean};
 use crate::evaluate::{Delta, Evaluation, Metric, metrics, rounded};
 use crate::files;
@@ -51,6 +52,23 @@ pub struct DatasetEvidence {
     pub canary_recall: Option<f64>,
     /// Rows in which the second scan found something.
     pub residue: Option<f64>,
+}
+
+impl DatasetEvidence {
+    /// What a manifest with this digest says.
+    pub fn of(manifest: &Manifest, digest: &str) -> DatasetEvidence {
+        let gates = &manifest.gates;
+        DatasetEvidence {
+            digest: digest.into(),
+            min_example_ok: Some(gates.min_example_ok),
+            redaction_ok: Some(gates.redaction_ok),
+            train: Some(gates.train_rows as f64),
+            val: Some(gates.val_rows as f64),
+            leakage: Some(gates.leakage),
+            canary_recall: Some(gates.canary_recall),
+            residue: Some(gates.residue_rows as f64),
+        }
+    }
 }
 
 /// The paired differences of one slice, by metric.

@@ -1,5 +1,6 @@
 //! What verbs act on: configuration, run, observer.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -7,8 +8,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::config::Config;
 use crate::dataset::Rows;
+use crate::dataset::manifest::Provenance;
 use crate::model::Base;
 use crate::progress::Observer;
+use crate::protocol::Protocol;
 
 /// The context of one script's run. Verbs reach it through the call they serve.
 pub struct Host {
@@ -25,6 +28,7 @@ pub struct Host {
     run: OnceLock<PathBuf>,
     passed: Mutex<Option<bool>>,
     base: Mutex<Option<Arc<Base>>>,
+    scripts: OnceLock<BTreeMap<String, String>>,
 }
 
 /// Where raw traces lie when TRACES names none, and what stands in while that folder is empty.
@@ -43,6 +47,7 @@ impl Host {
             run: OnceLock::new(),
             passed: Mutex::new(None),
             base: Mutex::new(None),
+            scripts: OnceLock::new(),
         }
     }
 
@@ -55,6 +60,35 @@ impl Host {
         let opened = Arc::new(Base::open(&self.config)?);
         *base = Some(opened.clone());
         Ok(opened)
+    }
+
+    /// Goes on with the second half of the protocol, in this run.
+    pub fn protocol<T>(&self, step: impl FnOnce(&Protocol) -> Result<T>) -> Result<T> {
+        step(&Protocol {
+            config: &self.config,
+            project: &self.project,
+            folder: self.run_folder()?,
+            base: &|| self.base(),
+            skip_train: self.skip_train,
+            skip_eval: self.skip_eval,
+            observer: self.observer.as_ref(),
+        })
+    }
+
+    /// What a dataset written now is made with.
+    pub fn provenance(&self) -> Result<Provenance> {
+        let base = self.base()?;
+        Ok(Provenance {
+            program: env!("CARGO_PKG_VERSION").into(),
+            scripts: self.scripts.get().cloned().unwrap_or_default(),
+            tokenizer: base.codec.digest()?,
+            chat_template: base.codec.template_digest(),
+        })
+    }
+
+    /// Names the scripts this run executes, with their digests; the first names stay.
+    pub fn set_scripts(&self, scripts: BTreeMap<String, String>) {
+        let _ = self.scripts.set(scripts);
     }
 
     /// Says what the newest stage did, and gives the rows back.

@@ -3,6 +3,7 @@
 /// Every embedded module: the name scripts import and its source.
 pub const MODULES: &[(&str, &str)] = &[
     ("proto/gates", include_str!("../../stdlib/gates.rhai")),
+    ("proto/generators", include_str!("../../stdlib/generators.rhai")),
     ("proto/invented", include_str!("../../stdlib/invented.rhai")),
     ("proto/invented_sample", include_str!("../../stdlib/invented_sample.rhai")),
     ("proto/quality", include_str!("../../stdlib/quality.rhai")),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms from first to last: each may use only those before it.
 const ORDER: &[&str] = &[
     "trace", "redact", "dataset", "tokens", "model", "adapter", "train", "evaluate", "gate",
-    "report", "run", "script", "commands",
+    "report", "run", "protocol", "script", "commands",
 ];
 
 /// Open to every room.

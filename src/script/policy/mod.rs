@@ -107,6 +107,11 @@ pub fn ask(policy: &PolicySource, evidence: &gate::Evidence) -> gate::Policy {
     gate::Policy { name: policy.name.clone(), digest: policy.digest(), checks }
 }
 
+/// The answer of a policy that could not even be read: it blocks.
+pub fn unreadable(error: &anyhow::Error) -> gate::Policy {
+    gate::Policy { name: "GATE_SCRIPT".into(), digest: digest(b""), checks: Err(format!("{error:#}")) }
+}
+
 /// Asks a policy about some evidence.
 pub fn judge(
     policy: &PolicySource,

@@ -13,6 +13,8 @@ use super::host::Host;
 
 mod asserts;
 mod chance;
+mod dataset;
+mod judging;
 mod row;
 mod rows;
 mod making;
@@ -27,6 +29,8 @@ pub fn register(engine: &mut Engine) {
     settings::register(engine);
     traces::register(engine);
     making::register(engine);
+    dataset::register(engine);
+    judging::register(engine);
     chance::register(engine);
     rows::register(engine);
     row::register(engine);

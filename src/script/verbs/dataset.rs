@@ -1,0 +1,170 @@
+//! From rows to a dataset on disk: redact, filter, deduplicate, split, mix, write.
+
+use rhai::plugin::*;
+
+use super::host;
+use crate::dataset::generate::{Pool, generate as make, generator};
+use crate::dataset::ledger::Ledger;
+use crate::dataset::quality::{Bounds, filter, rule, standard};
+use crate::dataset::similarity::Limits;
+use crate::dataset::snapshot::{self, Shards, Snapshot};
+use crate::dataset::split::{self, Parts};
+use crate::dataset::{Dataset, Example, Rows, mix, redaction};
+use crate::redact::{Policy, Redactor};
+use crate::script::host::Host;
+use crate::script::{RhaiResultOf, fail};
+
+/// Registers the steps.
+pub fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<Parts>("Parts");
+    engine.register_type_with_name::<Dataset>("Mixed");
+    engine.register_type_with_name::<Snapshot>("Dataset");
+    engine.register_global_module(exported_module!(verbs).into());
+}
+
+/// The length of an example in tokens, as the trainer will see it.
+fn tokens(host: &Host) -> anyhow::Result<impl Fn(&Example) -> anyhow::Result<usize> + Sync + use<>> {
+    let base = host.base()?;
+    Ok(move |e: &Example| Ok(base.codec.encode(&e.trace.messages, &e.trace.tools)?.ids.len()))
+}
+
+fn redactor(host: &Host) -> anyhow::Result<Redactor> {
+    Redactor::new(Policy::from_config(&host.config)?)
+}
+
+fn seed(host: &Host) -> u64 {
+    host.config.size("SEED") as u64
+}
+
+fn told<T>(host: &Host, line: Option<String>, value: T) -> T {
+    line.iter().for_each(|line| host.observer.say(line));
+    value
+}
+
+#[export_module]
+mod verbs {
+    /// Examples made from the real rows by the generator of that name, up to `times` from each;
+    /// these alone, to be added to the rows. `proto doc generators` lists them.
+    #[rhai_fn(pure, return_raw)]
+    pub fn generate(
+        ctx: NativeCallContext,
+        rows: &mut Rows,
+        name: &str,
+        times: i64,
+    ) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let run = || -> anyhow::Result<Rows> {
+            let generator = generator(name)?;
+            let (pool, observer) = (Pool::of(rows), host.observer.as_ref());
+            make(rows, generator, &pool, times.max(0) as u64, seed(&host), observer)
+        };
+        run().map(|rows| host.told(rows)).map_err(fail)
+    }
+
+    /// Replaces every secret and every piece of personal data by a numbered placeholder, session
+    /// by session, and plants canaries in shadow copies to measure what would be missed.
+    #[rhai_fn(pure, return_raw)]
+    pub fn redact(ctx: NativeCallContext, rows: &mut Rows) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let observer = host.observer.as_ref();
+        let done = redactor(&host).and_then(|r| redaction::redact(rows, &r, seed(&host), observer));
+        done.map(|rows| host.told(rows)).map_err(fail)
+    }
+
+    /// Every quality rule in turn, then the length limit MAX_SEQ_LENGTH; the first rule that
+    /// objects drops the row and is counted.
+    #[rhai_fn(pure, return_raw)]
+    pub fn filter_quality(ctx: NativeCallContext, rows: &mut Rows) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let run = || -> anyhow::Result<Rows> {
+            let bounds = Bounds::from_config(&host.config)?;
+            standard(rows, &bounds, Some(&tokens(&host)?), host.observer.as_ref())
+        };
+        run().map(|rows| host.told(rows)).map_err(fail)
+    }
+
+    /// One quality rule by its name.
+    #[rhai_fn(name = "filter", pure, return_raw)]
+    pub fn filter_rule(ctx: NativeCallContext, rows: &mut Rows, name: &str) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let run = || -> anyhow::Result<Rows> {
+            let bounds = Bounds::from_config(&host.config)?;
+            filter(rows, name, &[rule(name)?], &bounds, None, host.observer.as_ref())
+        };
+        run().map(|rows| host.told(rows)).map_err(fail)
+    }
+
+    /// Drops exact copies, near copies and sessions that another one contains.
+    #[rhai_fn(pure, return_raw)]
+    pub fn dedup(ctx: NativeCallContext, rows: &mut Rows) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let run = || -> anyhow::Result<Rows> {
+            let limits = Limits::from_config(&host.config)?;
+            crate::dataset::dedup::dedup(rows, &limits, host.observer.as_ref())
+        };
+        run().map(|rows| host.told(rows)).map_err(fail)
+    }
+
+    /// Splits whole components into train, tune and val.
+    #[rhai_fn(name = "split", pure, return_raw)]
+    pub fn split_rows(ctx: NativeCallContext, rows: &mut Rows) -> RhaiResultOf<Parts> {
+        let host = host(&ctx)?;
+        let run = || -> anyhow::Result<Parts> {
+            let options = split::Options::from_config(&host.config)?;
+            let ledger = host.config.path("LEDGER").map(|path| Ledger::read(&path)).transpose()?;
+            split::split(rows, &options, ledger.as_ref(), host.observer.as_ref())
+        };
+        let parts = run().map_err(fail)?;
+        Ok(told(&host, parts.stages.last().map(|s| s.line()), parts.clone()))
+    }
+
+    /// Mixes generated and general rows into the training part, by the configured ratios.
+    #[rhai_fn(name = "mix", pure, return_raw)]
+    pub fn mix_parts(ctx: NativeCallContext, parts: &mut Parts) -> RhaiResultOf<Dataset> {
+        let host = host(&ctx)?;
+        let run = || -> anyhow::Result<Dataset> {
+            let options = mix::Options::from_config(&host.config)?;
+            mix::mix(parts, &options, &tokens(&host)?, host.observer.as_ref())
+        };
+        let mixed = run().map_err(fail)?;
+        Ok(told(&host, mixed.stages.last().map(|s| s.line()), mixed.clone()))
+    }
+
+    /// Scans every row once more and writes the dataset and its manifest into the run. With
+    /// TRAIN_FILES and VAL_FILES those are read, proven and written instead.
+    #[rhai_fn(pure, return_raw)]
+    pub fn write(ctx: NativeCallContext, dataset: &mut Dataset) -> RhaiResultOf<Snapshot> {
+        let host = host(&ctx)?;
+        let run = || -> anyhow::Result<Snapshot> {
+            let (config, observer) = (&host.config, host.observer.as_ref());
+            let redactor = redactor(&host)?;
+            let replaced = Shards::from_config(config)
+                .map(|s| s.read(&host.project, &redactor, config, &tokens(&host)?, observer))
+                .transpose()?;
+            let dataset = replaced.as_ref().unwrap_or(dataset);
+            let folder = host.run_folder()?.join("dataset");
+            let provenance = host.provenance()?;
+            snapshot::write(dataset, &folder, config, redactor.policy(), provenance, observer)
+        };
+        let written = run().map_err(fail)?;
+        Ok(told(&host, Some(written.to_string()), written.clone()))
+    }
+
+    /// One line: how many rows in each part.
+    #[rhai_fn(name = "to_string", name = "to_debug", name = "print", name = "debug", pure)]
+    pub fn show_parts(parts: &mut Parts) -> String {
+        parts.to_string()
+    }
+
+    /// One line: how many rows in each part.
+    #[rhai_fn(name = "to_string", name = "to_debug", name = "print", name = "debug", pure)]
+    pub fn show_mixed(dataset: &mut Dataset) -> String {
+        dataset.to_string()
+    }
+
+    /// One line: how many rows in each part, and where they lie.
+    #[rhai_fn(name = "to_string", name = "to_debug", name = "print", name = "debug", pure)]
+    pub fn show_dataset(dataset: &mut Snapshot) -> String {
+        dataset.to_string()
+    }
+}
