@@ -119,7 +119,12 @@ fn references(task: &Comparison, items: &[Item]) -> Result<Vec<References>> {
     }
     let encode = |(group, examples): (Option<&str>, BTreeMap<&str, &Arc<Example>>)| {
         let examples: Vec<_> = examples.into_values().cloned().collect();
-        References::encode(group.unwrap_or("val"), &examples, task.chat, &task.settings)
+        References::encode(
+            group.unwrap_or(outputs::VALIDATION),
+            &examples,
+            task.chat,
+            &task.settings,
+        )
     };
     groups.into_iter().map(encode).collect()
 }

@@ -171,6 +171,12 @@ impl Comparison<'_> {
                 bail!("there is already a metric `{}`; choose another name", custom.name);
             }
         }
+        for (i, suite) in self.suites.iter().enumerate() {
+            let taken = self.suites[..i].iter().any(|other| other.name == suite.name);
+            if taken || suite.name == outputs::VALIDATION {
+                bail!("two sets of items are called `{}`; rename a file of EVAL_FILES", suite.name);
+            }
+        }
         let found = item::items(self.val, self.suites, self.seen, self.chat, &self.settings)?;
         if found.items.is_empty() {
             let reasons: Vec<_> = found.left_out.iter().map(|(r, n)| format!("{r}: {n}")).collect();

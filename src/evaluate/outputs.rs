@@ -10,6 +10,9 @@ use crate::progress::Observer;
 use crate::tokens::Encoded;
 use crate::trace::ToolCall;
 
+/// The name of validation among the groups of references.
+pub const VALIDATION: &str = "val";
+
 /// One answer, taken apart.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answer {

@@ -2,9 +2,9 @@
 //! could have been seen.
 //!
 //! Items of one session are not independent, so every method here resamples, flips or counts
-//! whole sessions. Percentile bootstrap intervals are too narrow with few sessions; below
-//! [`FEW`] the interval is bias-corrected and accelerated (BCa), at levels widened for the small
-//! sample (Hesterberg 2015).
+//! whole sessions. Percentile bootstrap intervals are too narrow with few sessions, so their
+//! levels are widened (Hesterberg 2015), and below [`FEW`] sessions the interval is also
+//! bias-corrected and accelerated (BCa).
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::distributions::{normal_cdf, normal_quantile, sign_test, student_quant
 use super::rounded;
 use crate::chance::Chance;
 
-/// Below this many sessions the percentile bootstrap is not trusted.
+/// Below this many sessions the plain percentile bootstrap is not trusted.
 pub const FEW: usize = 30;
 /// How sure the intervals are.
 pub const CONFIDENCE: f64 = 0.95;
@@ -84,7 +84,9 @@ pub fn paired<'a>(
     let few = clusters.len() < FEW;
     let interval = (clusters.len() > 1).then(|| {
         let means = bootstrap(&clusters, resamples, &mut chance.clone());
-        if few { bca(&clusters, &means) } else { percentile(&means, tails()) }
+        let tail = widened(clusters.len());
+        let levels = if few { bca_levels(&clusters, &means, tail) } else { (tail, 1.0 - tail) };
+        percentile(&means, levels)
     });
     Some(Delta {
         delta: rounded(mean(&clusters)),
@@ -138,12 +140,13 @@ fn quantile(sorted: &[f64], level: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64)
 }
 
-/// The BCa interval at levels widened for few sessions.
-fn bca(clusters: &[Cluster], sorted: &[f64]) -> (f64, f64) {
-    let n = clusters.len() as f64;
+/// The tail to cut off on each side so that an interval over `sessions` resampled sessions is as
+/// wide as Student's (Hesterberg 2015): the bootstrap alone is narrow by the factor √((n−1)/n) and
+/// knows nothing of Student's tails.
+fn widened(sessions: usize) -> f64 {
+    let n = sessions as f64;
     let t = student_quantile(tails().1, n - 1.0);
-    let widened = normal_cdf(-libm::sqrt(n / (n - 1.0)) * t);
-    percentile(sorted, bca_levels(clusters, sorted, widened))
+    normal_cdf(-libm::sqrt(n / (n - 1.0)) * t)
 }
 
 /// The quantile levels of the BCa interval (Efron 1987) whose nominal tails are `tail` each. Where
@@ -309,6 +312,7 @@ mod tests {
         let chance = Chance::new(1, "test");
         near(sign_flip(&gold(), 1, &mut chance.clone()), 0.375);
         near(detectable(&gold()).unwrap(), 0.7398077687604246);
+        near(widened(8), 0.0057375205170298775);
         let many: Vec<Cluster> =
             (0..40).map(|i| Cluster { sum: if i % 8 < 5 { 1.0 } else { -1.0 }, n: 1.0 }).collect();
         // 25 of 40: the exact two-sided binomial p.

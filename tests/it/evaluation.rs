@@ -400,6 +400,20 @@ fn a_team_adds_a_metric_and_a_bad_one_is_refused() {
 }
 
 #[test]
+fn suites_need_names_of_their_own() {
+    let mut setup = Setup::new(lookups(4, Kind::Real, "w"));
+    let rows = lookups(2, Kind::Real, "g");
+    for name in ["val", "general"] {
+        let suite = Suite { name: name.into(), digest: "d".into(), rows: rows.clone() };
+        setup.suites.push(suite.clone());
+        setup.suites.push(suite);
+        let error = setup.compare(&[]).unwrap_err().to_string();
+        assert!(error.contains(&format!("called `{name}`")), "{error}");
+        setup.suites.clear();
+    }
+}
+
+#[test]
 fn nothing_to_evaluate_is_an_error_that_says_why() {
     let error = Setup::new(Rows::default()).compare(&[]).unwrap_err().to_string();
     assert!(error.contains("nothing to evaluate"), "{error}");
