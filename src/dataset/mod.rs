@@ -14,6 +14,7 @@ pub mod example;
 pub mod generate;
 pub mod leakage;
 pub mod ledger;
+pub mod manifest;
 pub mod minhash;
 pub mod mix;
 pub mod normal;
@@ -23,8 +24,10 @@ pub mod redaction;
 pub mod rows;
 pub mod schema;
 pub mod similarity;
+pub mod snapshot;
 pub mod source;
 pub mod split;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 

@@ -1,28 +1,296 @@
 //! Redaction of rows, a session at a time, and what it found.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use anyhow::{Context, Result};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// What redaction found in the rows.
+use super::example::{identity, number_repeats};
+use super::{Example, Rows, Stage};
+use crate::chance::Chance;
+use crate::files;
+use crate::progress::Observer;
+use crate::redact::{Policy, Proof, Recall, Redacted, Redactor, canaries};
+use crate::trace::Trace;
+
+/// Rows in whose shadow copies canaries are planted, at most.
+const CANARY_ROWS: usize = 64;
+
+/// What redaction found in the rows, and the proof of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Redaction {
+    /// What was asked for.
+    pub policy: PolicyNote,
     /// Rows that went through it.
     pub rows: u64,
+    /// Sessions those belong to.
+    pub sessions: u64,
     /// Rows in which something was replaced.
     pub changed: u64,
-    /// How many values were replaced, by class.
-    pub counts: BTreeMap<String, u64>,
+    /// Rows that joined these without going through it: above zero nothing is proven.
+    pub unredacted: u64,
+    /// Canaries, replaced values by rule, and what the second scan found.
+    pub proof: Proof,
+}
+
+/// A policy as the manifest shows it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyNote {
+    /// Whether secrets are redacted.
+    pub secrets: bool,
+    /// Whether personal data are.
+    pub pii: bool,
+    /// Classes switched off nevertheless.
+    pub without: Vec<String>,
+    /// How many literal values are allowed to stay.
+    pub allowed_values: u64,
+    /// The names of the team's own rules.
+    pub team_rules: Vec<String>,
+}
+
+impl PolicyNote {
+    fn of(policy: &Policy) -> Self {
+        PolicyNote {
+            secrets: policy.secrets,
+            pii: policy.pii,
+            without: policy.without.iter().map(|c| c.as_str().to_string()).collect(),
+            allowed_values: policy.allow.len() as u64,
+            team_rules: policy.extra.iter().map(|r| r.name.clone()).collect(),
+        }
+    }
 }
 
 impl Redaction {
     /// Both together.
     pub fn and(mut self, other: &Redaction) -> Redaction {
         self.rows += other.rows;
+        self.sessions += other.sessions;
         self.changed += other.changed;
-        for (class, n) in &other.counts {
-            *self.counts.entry(class.clone()).or_default() += n;
+        self.unredacted += other.unredacted;
+        let proof = &other.proof;
+        self.proof.canaries(proof.by_class.clone());
+        for (rule, n) in &proof.by_rule {
+            *self.proof.by_rule.entry(rule.clone()).or_default() += n;
+        }
+        self.proof.rows += proof.rows;
+        self.proof.residue_rows += proof.residue_rows;
+        for (class, n) in &proof.residue {
+            *self.proof.residue.entry(class.clone()).or_default() += n;
         }
         self
+    }
+}
+
+/// Redacts every row, all rows of one session together: a value has the same placeholder in a
+/// session and in what was generated from it. Rows that lost too much of their text are dropped.
+///
+/// A row that changed gets a new id, and a session named after its content a new name: a digest
+/// of the text as it was could be searched for what was taken out.
+pub fn redact(
+    rows: &Rows,
+    redactor: &Redactor,
+    seed: u64,
+    observer: &dyn Observer,
+) -> Result<Rows> {
+    observer.begin("redact", Some(rows.len() as u64), "rows");
+    let redacted = by_session(&rows.examples, redactor, observer);
+    let recall = plant(&rows.examples, redactor, seed);
+    observer.end();
+    let (redacted, sessions) = redacted?;
+    let mut account = Redaction {
+        policy: PolicyNote::of(redactor.policy()),
+        rows: rows.len() as u64,
+        sessions,
+        ..Redaction::default()
+    };
+    account.proof.canaries(recall?);
+
+    let names = session_names(&rows.examples, &redacted);
+    let mut dropped = BTreeMap::new();
+    let mut renamed: BTreeMap<String, String> = BTreeMap::new();
+    let mut kept: Vec<Example> = Vec::with_capacity(rows.len());
+    let mut former: Vec<Option<String>> = Vec::with_capacity(rows.len());
+    for (example, found) in rows.examples.iter().zip(redacted) {
+        account.proof.redacted(&found);
+        let changed = found.trace != example.trace;
+        account.changed += u64::from(changed);
+        if redactor.too_much(&found) {
+            *dropped.entry("redacted_share".to_string()).or_default() += 1;
+            continue;
+        }
+        let mut example = Example { trace: found.trace, ..example.as_ref().clone() };
+        let key = example.session_key();
+        let name = names.get(&key);
+        if let Some(name) = name {
+            example.trace.session.clone_from(name);
+        }
+        if changed || name.is_some() {
+            former.push(Some(example.id.clone()));
+            example.id = identity(example.kind, &example.trace, 0);
+        } else {
+            former.push(None);
+        }
+        kept.push(example);
+    }
+    number_repeats(&mut kept);
+    for (example, former) in kept.iter().zip(former) {
+        if let Some(former) = former {
+            renamed.insert(former, example.id.clone());
+        }
+    }
+    for example in &mut kept {
+        if let Some(parent) = &mut example.derived_from
+            && let Some(name) = renamed.get(parent)
+        {
+            parent.clone_from(name);
+        }
+    }
+    let kept = kept.into_iter().map(Arc::new).collect();
+    let rows = rows.after(kept, Stage::passed("redact", rows.len(), dropped));
+    Ok(rows.noting(|noted| noted.redaction = Some(account)))
+}
+
+/// The rows after redaction, in their order, and how many sessions there are.
+pub(super) fn by_session(
+    examples: &[Arc<Example>],
+    redactor: &Redactor,
+    observer: &dyn Observer,
+) -> Result<(Vec<Redacted>, u64)> {
+    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (at, example) in examples.iter().enumerate() {
+        groups.entry(example.session_key()).or_default().push(at);
+    }
+    let groups: Vec<Vec<usize>> = groups.into_values().collect();
+    let redacted: Vec<Result<Vec<Redacted>>> = groups
+        .par_iter()
+        .map(|group| {
+            observer.check()?;
+            let traces: Vec<&Trace> = group.iter().map(|at| &examples[*at].trace).collect();
+            let place = || format!("{}: cannot redact it", examples[group[0]].place());
+            redactor.session(&traces).with_context(place)
+        })
+        .collect();
+    let mut places: Vec<Option<Redacted>> = examples.iter().map(|_| None).collect();
+    for (group, redacted) in groups.iter().zip(redacted) {
+        for (at, redacted) in group.iter().zip(redacted?) {
+            places[*at] = Some(redacted);
+        }
+    }
+    let all: Option<Vec<Redacted>> = places.into_iter().collect();
+    let all = all.context("redaction gave back fewer rows than it was given")?;
+    Ok((all, groups.len() as u64))
+}
+
+/// Plants canaries in copies of some rows, the same for any order of rows.
+fn plant(
+    examples: &[Arc<Example>],
+    redactor: &Redactor,
+    seed: u64,
+) -> Result<BTreeMap<String, Recall>> {
+    let mut rows: Vec<&Arc<Example>> = examples.iter().collect();
+    rows.sort_by(|a, b| a.id.cmp(&b.id));
+    Chance::new(seed, "rows for canaries").shuffle(&mut rows);
+    rows.truncate(CANARY_ROWS);
+    let traces: Vec<&Trace> = rows.into_iter().map(|e| &e.trace).collect();
+    canaries(redactor, &traces, seed).context("cannot plant canaries")
+}
+
+/// New names for changed sessions that were named after their content, by their old key.
+fn session_names(examples: &[Arc<Example>], redacted: &[Redacted]) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for (example, redacted) in examples.iter().zip(redacted) {
+        let named_after_content =
+            example.trace.session.strip_prefix("raw-").is_some_and(|rest| {
+                rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_hexdigit())
+            });
+        if named_after_content && !example.kind.is_generated() && redacted.trace != example.trace {
+            let mut messages = redacted.trace.messages.clone();
+            messages.iter_mut().for_each(|m| m.row = 0);
+            let bytes = serde_json::to_vec(&messages).unwrap_or_default();
+            let name = format!("raw-{}", &files::digest(&bytes)[..16]);
+            names.entry(example.session_key()).or_insert(name);
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Kind;
+    use super::super::testing::{chat, prose};
+    use super::*;
+    use crate::progress::Silent;
+
+    fn rows(examples: Vec<Example>) -> Rows {
+        let n = examples.len();
+        Rows::new(examples.into_iter().map(Arc::new).collect(), Stage::made("made", n))
+    }
+
+    fn redactor() -> Redactor {
+        Redactor::new(Policy::default()).unwrap()
+    }
+
+    fn mail(name: &str) -> String {
+        format!("write to {name}@quarry-mail.com about it, {}", prose(1, 20))
+    }
+
+    #[test]
+    fn a_session_and_what_was_made_from_it_share_their_placeholders() {
+        let parent = chat("a", &mail("mira.holt"), "done");
+        let mut trace = parent.trace.clone();
+        trace.messages[0].content = format!("first {}", mail("tom.berg"));
+        trace.messages[1].content = format!("then {}", mail("mira.holt"));
+        let child = Example::generated(Kind::Synthetic, &parent, trace, 0);
+        let out = redact(&rows(vec![parent.clone(), child]), &redactor(), 1, &Silent).unwrap();
+        let text = |n: usize, m: usize| out.examples[n].trace.messages[m].content.clone();
+        let placeholder = |s: &str| s[s.find('<').unwrap()..=s.find('>').unwrap()].to_string();
+        assert_eq!(placeholder(&text(0, 0)), placeholder(&text(1, 1)));
+        assert_ne!(placeholder(&text(0, 0)), placeholder(&text(1, 0)));
+        assert_ne!(out.examples[0].id, parent.id);
+        assert_eq!(out.examples[1].derived_from.as_ref(), Some(&out.examples[0].id));
+        let account = out.account.redaction.as_ref().unwrap();
+        assert_eq!((account.rows, account.sessions, account.changed), (2, 1, 2));
+        assert!(account.proof.planted > 0);
+    }
+
+    #[test]
+    fn untouched_rows_keep_their_id_and_redacting_again_changes_nothing() {
+        let all = vec![chat("a", "hello there", "hi"), chat("b", &mail("mira.holt"), "done")];
+        let once = redact(&rows(all.clone()), &redactor(), 1, &Silent).unwrap();
+        assert_eq!(once.examples[0].id, all[0].id);
+        let twice = redact(&once, &redactor(), 1, &Silent).unwrap();
+        assert_eq!(once.examples, twice.examples);
+    }
+
+    #[test]
+    fn a_row_that_was_little_but_secrets_is_dropped() {
+        let all = vec![chat("a", "mira.holt@quarry-mail.com", "ok"), chat("b", "hello", "hi")];
+        let out = redact(&rows(all), &redactor(), 1, &Silent).unwrap();
+        assert_eq!(out.len(), 1);
+        let stage = out.stages.last().unwrap();
+        assert_eq!(stage.dropped["redacted_share"], 1);
+        assert!(stage.adds_up());
+    }
+
+    #[test]
+    fn a_session_named_after_its_content_is_named_anew() {
+        let secret = chat("raw-0123456789abcdef", &mail("mira.holt"), "done");
+        let plain = chat("raw-fedcba9876543210", "hello", "hi");
+        let out = redact(&rows(vec![secret, plain]), &redactor(), 1, &Silent).unwrap();
+        assert_ne!(out.examples[0].trace.session, "raw-0123456789abcdef");
+        assert_eq!(out.examples[1].trace.session, "raw-fedcba9876543210");
+    }
+
+    #[test]
+    fn rows_that_join_later_are_not_proven() {
+        let clean = redact(&rows(vec![chat("a", "hello", "hi")]), &redactor(), 1, &Silent).unwrap();
+        let late = rows(vec![chat("b", "hello", "hi")]);
+        for both in [clean.and(&late), late.and(&clean)] {
+            assert_eq!(both.account.redaction.as_ref().unwrap().unredacted, 1);
+            let again = redact(&both, &redactor(), 1, &Silent).unwrap();
+            assert_eq!(again.account.redaction.as_ref().unwrap().unredacted, 0);
+        }
     }
 }

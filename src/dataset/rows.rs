@@ -159,7 +159,13 @@ impl Rows {
     pub fn and(&self, other: &Rows) -> Self {
         let examples = self.examples.iter().chain(other.examples.iter()).cloned().collect();
         let stages = self.stages.iter().chain(other.stages.iter()).cloned().collect();
-        let account = Arc::new(self.account.and(&other.account));
+        let mut account = self.account.and(&other.account);
+        if let Some(redaction) = &mut account.redaction {
+            for side in [self, other].into_iter().filter(|s| s.account.redaction.is_none()) {
+                redaction.unredacted += side.len() as u64;
+            }
+        }
+        let account = Arc::new(account);
         Rows { examples: Arc::new(examples), stages: Arc::new(stages), account }
     }
 

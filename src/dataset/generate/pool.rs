@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Result;
 use serde_json::Value;
 
+use super::super::redaction::by_session;
+use super::super::{Kind, Rows};
 use crate::chance::Chance;
+use crate::progress::Observer;
+use crate::redact::Redactor;
 use crate::trace::{ToolCall, Trace};
 
 /// What a value looks like; a value is only swapped for one that looks alike.
@@ -67,8 +72,15 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// What these sessions use. They must have been redacted: a value that is a secret only by
-    /// its surroundings would not be recognised elsewhere.
+    /// What the real rows use, after redaction: a value that is a secret only by its
+    /// surroundings would not be recognised elsewhere.
+    pub fn new(rows: &Rows, redactor: &Redactor, observer: &dyn Observer) -> Result<Pool> {
+        let real: Vec<_> = rows.examples.iter().filter(|e| e.kind == Kind::Real).cloned().collect();
+        let (redacted, _) = by_session(&real, redactor, observer)?;
+        Ok(Pool::collect(redacted.iter().map(|r| &r.trace)))
+    }
+
+    /// What these sessions use.
     pub(super) fn collect<'a>(traces: impl Iterator<Item = &'a Trace>) -> Pool {
         let mut pool = Pool::default();
         for call in traces.flat_map(|t| &t.messages).flat_map(|m| &m.tool_calls) {

@@ -1,5 +1,7 @@
 //! From rows to a dataset on disk: redact, filter, deduplicate, split, mix, write.
 
+use anyhow::Context;
+use rhai::Array;
 use rhai::plugin::*;
 
 use super::host;
@@ -43,22 +45,29 @@ fn told<T>(host: &Host, line: Option<String>, value: T) -> T {
 
 #[export_module]
 mod verbs {
-    /// Examples made from the real rows by the generator of that name, up to `times` from each;
-    /// these alone, to be added to the rows. `proto doc generators` lists them.
+    /// Examples made from the real rows by the generators of these names, up to `times` from each
+    /// row by each; these alone, to be added to the rows. An unknown name lists the known ones.
     #[rhai_fn(pure, return_raw)]
     pub fn generate(
         ctx: NativeCallContext,
         rows: &mut Rows,
-        name: &str,
+        names: Array,
         times: i64,
     ) -> RhaiResultOf<Rows> {
         let host = host(&ctx)?;
+        let names = names.into_iter().map(Dynamic::into_string).collect::<Result<Vec<_>, _>>();
+        let names = names.map_err(|found| format!("a generator's name is a string, not {found}"))?;
         let run = || -> anyhow::Result<Rows> {
-            let generator = generator(name)?;
-            let (pool, observer) = (Pool::of(rows), host.observer.as_ref());
-            make(rows, generator, &pool, times.max(0) as u64, seed(&host), observer)
+            let generators = names.iter().map(|n| generator(n)).collect::<Result<Vec<_>, _>>()?;
+            let observer = host.observer.as_ref();
+            let pool = Pool::new(rows, &redactor(&host)?, observer)?;
+            let times = u64::try_from(times).context("a number of examples is 0 or more")?;
+            let made = generators.into_iter().map(|g| {
+                make(rows, g, &pool, times, seed(&host), observer).map(|rows| host.told(rows))
+            });
+            made.reduce(|all, more| Ok(all?.and(&more?))).unwrap_or_else(|| Ok(Rows::default()))
         };
-        run().map(|rows| host.told(rows)).map_err(fail)
+        run().map_err(fail)
     }
 
     /// Replaces every secret and every piece of personal data by a numbered placeholder, session

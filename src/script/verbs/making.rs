@@ -38,32 +38,33 @@ const TRAINING: [&str; 7] = [
     "MAX_SEQ_LENGTH",
 ];
 
-/// Writes values into the run, and reads them as the rows they are.
-fn written(ctx: &NativeCallContext, name: &str, values: Vec<Value>) -> RhaiResultOf<Rows> {
+/// Writes values into the run, one a line.
+fn written(ctx: &NativeCallContext, name: &str, values: &[Value]) -> RhaiResultOf<()> {
     let host = host(ctx)?;
-    let write = || -> anyhow::Result<Rows> {
+    let write = || -> anyhow::Result<()> {
         let path = host.writable(name)?;
         files::write_atomically(&path, |out| {
-            for value in &values {
+            for value in values {
                 serde_json::to_writer(&mut *out, value)?;
                 out.write_all(b"\n")?;
             }
             Ok(())
         })?;
         host.observer.say(&format!("{}: {} rows", path.display(), values.len()));
-        Rows::from_values(name, values)
+        Ok(())
     };
     write().map_err(fail)
 }
 
 #[export_module]
 mod verbs {
-    /// Writes an array of raw traces as a JSONL file of that name into the run, and gives them as
-    /// rows.
+    /// Writes an array of maps, raw traces in any of their forms, as a JSONL file of that name
+    /// into the run.
     #[rhai_fn(return_raw)]
-    pub fn write_jsonl(ctx: NativeCallContext, name: &str, list: Array) -> RhaiResultOf<Rows> {
-        let values = list.iter().map(rhai::serde::from_dynamic).collect::<RhaiResultOf<_>>()?;
-        written(&ctx, name, values)
+    pub fn write_jsonl(ctx: NativeCallContext, name: &str, list: Array) -> RhaiResultOf<()> {
+        let values: Vec<Value> =
+            list.iter().map(rhai::serde::from_dynamic).collect::<RhaiResultOf<_>>()?;
+        written(&ctx, name, &values)
     }
 
     /// Writes the raw traces that the closure makes of 0, 1, … `count` - 1, in parallel, as a
@@ -78,7 +79,8 @@ mod verbs {
         let count = usize::try_from(count).map_err(|_| format!("{count} rows cannot be made"))?;
         let read = |value: Dynamic| rhai::serde::from_dynamic(&value).map_err(|e| e.to_string());
         let values = each_index(&ctx, count, name, make, read)?;
-        written(&ctx, name, values)
+        written(&ctx, name, &values)?;
+        Rows::from_values(name, values).map_err(fail)
     }
 
     /// Trains a byte-level BPE tokenizer on every text of the rows and writes it, with the shipped

@@ -1,0 +1,249 @@
+//! The dataset on disk: `train.jsonl`, `tune.jsonl`, `val.jsonl`, `duplicates.jsonl` and, written
+//! last, `dataset_manifest.json`. A folder without a manifest is an unfinished snapshot.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::leakage::measure;
+use super::manifest::{Manifest, Provenance, Written};
+use super::mix::{Dataset, lengths};
+use super::redaction::{Redaction, redact};
+use super::similarity::Limits;
+use super::source::from_rows;
+use super::{Example, Kind, Part, Stage, TokenCount};
+use crate::config::Config;
+use crate::files;
+use crate::progress::Observer;
+use crate::redact::{Policy, Proof, Redactor};
+use crate::trace::raw;
+
+/// The manifest's file name.
+pub const MANIFEST: &str = "dataset_manifest.json";
+
+/// Rows that are serialised and scanned together.
+const BATCH: usize = 512;
+
+/// A dataset that has been written.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The rows that were written: those the second scan let through.
+    pub dataset: Dataset,
+    /// What the manifest says.
+    pub manifest: Arc<Manifest>,
+    /// The digest of the manifest's bytes.
+    pub digest: String,
+    /// Where it lies.
+    pub folder: PathBuf,
+}
+
+impl std::fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in {}", self.dataset, self.folder.display())?;
+        let failed = self.manifest.gates.failed();
+        if !failed.is_empty() {
+            write!(f, "; did not pass {}", failed.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a dataset into `folder`. Every row is scanned once more as the text that is written; a
+/// row in which something is found is left out and counted.
+pub fn write(
+    dataset: &Dataset,
+    folder: &Path,
+    config: &Config,
+    policy: &Policy,
+    provenance: Provenance,
+    observer: &dyn Observer,
+) -> Result<Snapshot> {
+    let before = dataset.train.len() + dataset.tune.len() + dataset.val.len();
+    observer.begin("write dataset", Some(before as u64), "rows");
+    let mut scan = Scan { policy, proof: Proof::default(), done: 0, observer };
+    let written = (|| {
+        let mut written = BTreeMap::new();
+        let mut kept = Vec::new();
+        for part in [Part::Train, Part::Tune, Part::Val] {
+            let name = format!("{}.jsonl", part.as_str());
+            let (file, rows) = scan.write(&folder.join(&name), dataset.part(part))?;
+            written.insert(name, file);
+            kept.push(Arc::new(rows));
+        }
+        anyhow::Ok((written, kept))
+    })();
+    observer.end();
+    let (mut written, kept) = written?;
+    let [train, tune, val] = <[_; 3]>::try_from(kept).unwrap_or_default();
+
+    let mut account = dataset.account.as_ref().clone();
+    if let Some(redaction) = &mut account.redaction {
+        let proof = scan.proof.clone();
+        *redaction = redaction.clone().and(&Redaction { proof, ..Redaction::default() });
+    }
+    let residue = before - (train.len() + tune.len() + val.len());
+    let dropped = (residue > 0).then(|| ("residue".to_string(), residue as u64));
+    let mut stages = dataset.stages.as_ref().clone();
+    stages.push(Stage::passed("second_scan", before, dropped.into_iter().collect()));
+    let dataset = Dataset {
+        train,
+        tune,
+        val,
+        stages: Arc::new(stages),
+        account: Arc::new(account),
+        ..dataset.clone()
+    };
+
+    let copies = &dataset.account.duplicates;
+    if !copies.is_empty() {
+        let lines = copies.iter().map(|d| Ok(serde_json::to_string(d)?));
+        let file = write_lines(&folder.join("duplicates.jsonl"), lines)?;
+        written.insert("duplicates.jsonl".into(), file);
+    }
+    let manifest = Manifest::new(&dataset, written, config, provenance);
+    let digest = manifest.write(&folder.join(MANIFEST))?;
+    let (manifest, folder) = (Arc::new(manifest), folder.to_path_buf());
+    Ok(Snapshot { dataset, manifest, digest, folder })
+}
+
+/// Writes lines and gives what the manifest says of the file.
+fn write_lines(path: &Path, lines: impl Iterator<Item = Result<String>>) -> Result<Written> {
+    let mut written = Written { sha256: String::new(), rows: 0, bytes: 0 };
+    let mut hasher = Sha256::new();
+    files::write_atomically(path, |out| {
+        for line in lines {
+            let line = line? + "\n";
+            hasher.update(&line);
+            written.rows += 1;
+            written.bytes += line.len() as u64;
+            out.write_all(line.as_bytes())?;
+        }
+        Ok(())
+    })?;
+    written.sha256 = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    Ok(written)
+}
+
+/// The second scan on its way through the parts.
+struct Scan<'a> {
+    policy: &'a Policy,
+    proof: Proof,
+    done: u64,
+    observer: &'a dyn Observer,
+}
+
+impl Scan<'_> {
+    /// Writes the clean rows of a part and gives them back.
+    fn write(
+        &mut self,
+        path: &Path,
+        rows: &[Arc<Example>],
+    ) -> Result<(Written, Vec<Arc<Example>>)> {
+        let mut kept = Vec::with_capacity(rows.len());
+        let lines = rows.chunks(BATCH).flat_map(|batch| match self.clean(batch) {
+            Ok(clean) => clean
+                .into_iter()
+                .map(|(example, line)| {
+                    kept.push(example);
+                    Ok(line)
+                })
+                .collect::<Vec<_>>(),
+            Err(e) => vec![Err(e)],
+        });
+        let written = write_lines(path, lines)?;
+        Ok((written, kept))
+    }
+
+    fn clean(&mut self, batch: &[Arc<Example>]) -> Result<Vec<(Arc<Example>, String)>> {
+        self.observer.check()?;
+        let policy = self.policy;
+        let scanned: Vec<Result<(Option<String>, Proof)>> = batch
+            .par_iter()
+            .map(|example| {
+                let line = serde_json::to_string(example.as_ref())
+                    .with_context(|| format!("{}: cannot be written", example.place()))?;
+                let mut proof = Proof::default();
+                let clean = proof.row(policy, &line);
+                Ok((clean.then_some(line), proof))
+            })
+            .collect();
+        let mut clean = Vec::with_capacity(batch.len());
+        for (example, scanned) in batch.iter().zip(scanned) {
+            let (line, proof) = scanned?;
+            self.proof.rows += proof.rows;
+            self.proof.residue_rows += proof.residue_rows;
+            for (class, n) in proof.residue {
+                *self.proof.residue.entry(class).or_default() += n;
+            }
+            if let Some(line) = line {
+                clean.push((example.clone(), line));
+            }
+        }
+        self.done += batch.len() as u64;
+        self.observer.advance(self.done, "");
+        Ok(clean)
+    }
+}
+
+/// Files that replace the run's own train and val.
+#[derive(Debug, Clone, Default)]
+pub struct Shards {
+    /// What to train on.
+    pub train: Vec<PathBuf>,
+    /// What to validate on.
+    pub val: Vec<PathBuf>,
+}
+
+impl Shards {
+    /// From `TRAIN_FILES` and `VAL_FILES`; none when they are not set.
+    pub fn from_config(config: &Config) -> Option<Shards> {
+        let paths = |key| config.list(key).into_iter().map(PathBuf::from).collect::<Vec<_>>();
+        let shards = Shards { train: paths("TRAIN_FILES"), val: paths("VAL_FILES") };
+        (!shards.train.is_empty() && !shards.val.is_empty()).then_some(shards)
+    }
+
+    /// Reads the files as a dataset without a tune part. The rows go through the same redaction
+    /// and its proof as a run's own; rows of val that are not real are dropped, and what leaks
+    /// from train into val is measured, not mended.
+    pub fn read(
+        &self,
+        project: &Path,
+        redactor: &Redactor,
+        config: &Config,
+        count: &TokenCount,
+        observer: &dyn Observer,
+    ) -> Result<Dataset> {
+        let seed = config.int("SEED").unsigned_abs();
+        let load = |paths: &[PathBuf], name: &str| {
+            let loaded = raw::load(paths, project, observer)?.refuse_empty()?;
+            redact(&from_rows(loaded, name)?, redactor, seed, observer)
+        };
+        let train = load(&self.train, "load_train_files")?;
+        let val = load(&self.val, "load_val_files")?;
+        let val = val.keep("val_real", |e| (e.kind != Kind::Real).then(|| "not_real".into()));
+        let both = train.and(&val);
+        let sorted = |rows: &[Arc<Example>]| {
+            let mut rows = rows.to_vec();
+            rows.sort_by(|a, b| a.id.cmp(&b.id));
+            rows
+        };
+        let (train, val) = (sorted(&train.examples), sorted(&val.examples));
+        let lengths = lengths(&[&train, &val], count, observer)?;
+        let limits = Limits::from_config(config)?;
+        let leakage = measure(&[&train], &val, &limits, config.float("MAX_LEAK"));
+        Ok(Dataset {
+            train: Arc::new(train),
+            val: Arc::new(val),
+            stages: both.stages,
+            account: both.account,
+            lengths: Arc::new(lengths),
+            leakage: Arc::new(leakage),
+            ..Dataset::default()
+        })
+    }
+}
