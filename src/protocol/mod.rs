@@ -193,7 +193,6 @@ impl Protocol<'_> {
             settings,
         };
         let (evaluation, records) = comparison.run(self.observer)?;
-        self.observer.say(&evaluation.line());
         evaluation.write(&self.folder.join("eval"), &records)?;
         Ok(Compared(Some(Arc::new((evaluation, records)))))
     }

@@ -72,7 +72,8 @@ fn traces(folder: &Path) {
     let messages = resumed["messages"].as_array_mut().unwrap();
     messages.extend(more.as_array().unwrap().iter().cloned());
     fs::write(folder.join("one.jsonl"), lines((0..60).map(session)) + "{broken\n[]\n").unwrap();
-    let two = lines((60..120).map(session)) + "\n" + &lines([copy, resumed]) + "{\"a\": 1}\n";
+    let two =
+        lines((60..120).map(session)) + "\n" + lines([copy, resumed]).as_str() + "{\"a\": 1}\n";
     fs::write(folder.join("two.jsonl"), two).unwrap();
     fs::create_dir_all(folder.join("counter")).unwrap();
     let fixed = json!({"session": "fix", "user": prose(9100, 30), "assistant": prose(9101, 10)});
