@@ -17,6 +17,7 @@ pub(super) mod private_keys;
 pub(super) mod urls;
 pub(super) mod values;
 pub(super) mod vendor;
+pub(super) mod words;
 
 /// What found something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,4 +96,11 @@ pub(super) fn after(text: &str, at: usize, reach: usize) -> &str {
         to -= 1;
     }
     &text[at..to.max(at)]
+}
+
+/// The length of a value up to an escaped line end or quote, which belongs to what is around it:
+/// the value is a line of a text that was written as a JSON string.
+pub(super) fn before_escape(value: &[u8]) -> usize {
+    let escape = value.windows(2).position(|w| w[0] == b'\\' && b"nrt\"'\\u".contains(&w[1]));
+    escape.unwrap_or(value.len())
 }

@@ -292,7 +292,8 @@ fn person(value: &str, before: &str, after: &str) -> bool {
     let (local, domain) = value.split_once('@').unwrap_or((value, ""));
     let robots =
         ["git", "hg", "noreply", "no-reply", "you", "your.email", "your-email", "youremail"];
-    let invented = ["example.", "domain.com", "yourdomain", "your-domain"];
+    let invented =
+        ["example.", "domain.com", "yourdomain", "your-domain", "openssh.com", "libssh.org"];
     !robots.contains(&local)
         && !local.ends_with("do-not-reply")
         && !local.ends_with("donotreply")

@@ -2,7 +2,7 @@
 
 use super::names::{self, Strength};
 use super::values::{self, Written};
-use super::{Hit, Rule, before, rule};
+use super::{Hit, Rule, after, before, before_escape, rule};
 use crate::redact::policy::Class;
 
 /// The rules by what the name is called.
@@ -96,13 +96,19 @@ pub fn around(
     *last = name.end.max(keyword_end);
     let Some(strength) = names::strength(&text[name.start..name.end]) else { return };
     let Some(slot) = slot(text, &name) else { return };
-    let Some((start, end, written)) = value(bytes, &slot) else { return };
+    let Some((start, end, mut written)) = value(bytes, &slot) else { return };
     let Some(value) = text.get(start..end) else { return };
     let shown = &text[name.start..name.end];
+    let next = bytes.get(end);
+    if written.list && !names::ends_in_noun(shown) {
+        return;
+    }
+    if written.shell && shown.bytes().any(|b| b.is_ascii_lowercase()) {
+        // `password=other,` and `password=self.password` are arguments of a call.
+        written.shell = next != Some(&b',') && !values::is_member(value);
+    }
     let called = !written.quoted
-        && !written.shell
-        && matches!(bytes.get(end), Some(b'(' | b'[')) // `token = read_token(…)`
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:".contains(&b));
+        && (value.ends_with(['[', '(']) || !written.shell && matches!(next, Some(b'(' | b'[')));
     if !called && (values::is_secret(value, strength, written) || is_docker_auth(shown, value)) {
         hits.push(Hit::new(start, end, rule_for(shown, strength)));
     }
@@ -122,7 +128,11 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     let quoted_name =
         matches!((before, bytes.get(at)), (Some(a), Some(b)) if a == *b && QUOTES.contains(b));
     if before == Some(b'<') && bytes.get(at) == Some(&b'>') {
-        return Some(Slot { at: at + 1, quote: None, written: Written::default(), element: true });
+        let closes = after(text, at + 1, VALUE)
+            .find('<')
+            .is_some_and(|n| text[at + 1 + n..].starts_with("</"));
+        let slot = Slot { at: at + 1, quote: None, written: Written::default(), element: true };
+        return closes.then_some(slot);
     }
     let flag = text[..name.start].ends_with("--")
         || before == Some(b'-')
@@ -144,11 +154,11 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         [b':', b':', ..] => return None,
         [b':', ..] => (1, Written::default()),
         // `set("password", "…")` and `password("…")`, quoted or not at all.
-        [b',', ..] if quoted_name => (1, Written { prose: true, ..Written::default() }),
+        [b',', ..] if quoted_name => (1, Written { list: true, ..Written::default() }),
         [b'(', ..]
             if !indexed && spaced == at && rest.get(1).is_some_and(|b| QUOTES.contains(b)) =>
         {
-            (1, Written { prose: true, ..Written::default() })
+            (1, Written { list: true, ..Written::default() })
         }
         _ if flag && spaced > at => (0, Written { shell: true, ..Written::default() }),
         // Dockerfiles and Windows
@@ -179,6 +189,10 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         }
     }
     let slot = open(bytes, value, written);
+    if slot.quote.is_some() && slot.quote == before && !quoted_name && value == spaced + separator {
+        // `'Password:', next` ends a string; it does not begin one.
+        return None;
+    }
     // A list or a call needs quotes: `("password", user)` names a variable.
     (slot.quote.is_some() || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
 }
@@ -255,7 +269,8 @@ fn value(bytes: &[u8], slot: &Slot) -> Option<(usize, usize, Written)> {
             false => b"\"'`,;)}]&<>|\x00",
         };
         let is_end = |b: &u8| b.is_ascii_whitespace() || b.is_ascii_control() || stops.contains(b);
-        let mut length = window.iter().position(is_end).unwrap_or(window.len());
+        let length = window.iter().position(is_end).unwrap_or(window.len());
+        let mut length = before_escape(&window[..length]);
         if written.shell {
             let tail = &window[..length];
             length -= tail.iter().rev().take_while(|b| b";,".contains(b)).count();

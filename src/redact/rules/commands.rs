@@ -1,7 +1,7 @@
 //! Passwords on command lines and in the files those commands read.
 
 use super::values::{is_placeholder, is_reference};
-use super::{Hit, Rule, after, before, rule};
+use super::{Hit, Rule, after, before, before_escape, rule};
 use crate::redact::policy::Class;
 
 pub static RULES: [Rule; 3] = [
@@ -95,7 +95,18 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
         return;
     }
     match keyword {
-        "pass:" => return word(text, end, word_end(bytes, end), hits),
+        "pass:" => {
+            // openssl's `-passin pass:…`
+            let lead = before(text, start, 24).trim_end();
+            if lead.ends_with("-passin")
+                || lead.ends_with("-passout")
+                || lead.ends_with("-pass")
+                || lead.ends_with("-k")
+            {
+                word(text, end, word_end(bytes, end), hits);
+            }
+            return;
+        }
         "sudo -S" => return piped(text, start, hits),
         _ => {}
     }
@@ -185,6 +196,7 @@ fn word(text: &str, from: usize, to: usize, hits: &mut Vec<Hit>) {
     while to > from && b"\"'`);,".contains(&bytes[to - 1]) {
         to -= 1;
     }
+    let to = from + before_escape(&bytes[from..to]);
     let Some(value) = text.get(from..to) else { return };
     if value.len() >= 4 && !value.starts_with('-') && !is_placeholder(value) && !is_reference(value)
     {
@@ -238,6 +250,7 @@ pub fn netrc(text: &str, at: usize, hits: &mut Vec<Hit>) {
             "password" if seen_login => {
                 let Some(value) = words.next() else { return };
                 let from = at + (value.as_ptr() as usize - window.as_ptr() as usize);
+                let value = &value[..before_escape(value.as_bytes())];
                 let value = value.trim_end_matches(['"', '\'', '`']);
                 if value.len() >= 3 && !is_placeholder(value) && !is_reference(value) {
                     hits.push(Hit::new(from, from + value.len(), &RULES[1]));
@@ -275,6 +288,7 @@ pub fn pgpass(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let from = at + 1;
     let is_end = |b: &u8| b.is_ascii_whitespace() || b"\"'`".contains(b);
     let length = bytes[from..].iter().take(256).take_while(|b| !is_end(b)).count();
+    let length = before_escape(&bytes[from..from + length]);
     let Some(value) = text.get(from..from + length) else { return };
     if length >= 3 && !is_placeholder(value) && !is_reference(value) {
         hits.push(Hit::new(from, from + length, &RULES[2]));

@@ -1,6 +1,7 @@
 //! `Authorization` and cookie headers, in requests, logs, curl calls and code.
 
-use super::values::{is_mixed, is_placeholder, is_reference, is_words};
+use super::values::{is_mixed, is_placeholder, is_reference};
+use super::words::is_words;
 use super::{Hit, Rule, after, rule};
 use crate::redact::policy::Class;
 

@@ -1,12 +1,14 @@
 //! What a name says about its value.
 
-use super::values::split_words;
+use super::words::split_words;
 
 /// How much a name promises that its value is a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strength {
     /// A person chose it: short or simple values count.
     Password,
+    /// `pass`, which is also what a test does.
+    Pass,
     /// A machine made it.
     Secret,
     /// Only a value that is plainly random counts.
@@ -45,21 +47,52 @@ const HARMLESS_BEFORE: &[&str] = &[
 /// Words after a noun that make it something about the secret.
 #[rustfmt::skip]
 const HARMLESS_AFTER: &[&str] = &[
-    "age", "alg", "algorithm", "arn", "attempts", "budget", "callback", "change", "changed",
-    "check", "class", "column", "count", "created", "dir", "endpoint", "enabled", "env", "error",
-    "exists", "expired", "expires", "expiration", "expiry", "field", "file", "filename", "folder",
-    "format", "generator", "handler", "hint", "id", "identifier", "ids", "index", "input",
-    "invalid", "key_name", "label", "len", "length", "limit", "location", "manager", "max", "min",
-    "mode", "name", "names", "needed", "page", "parameter", "params", "path", "pattern", "policy",
-    "prefix", "prompt", "provider", "ref", "regex", "required", "reset", "rotation", "rules",
-    "scope", "scopes", "size", "source", "status", "store", "strength", "suffix", "title", "ttl",
-    "type", "uri", "url", "usage", "valid", "validator", "verify", "version",
+    "age", "alg", "algorithm", "arn", "attempts", "backend", "budget", "builder", "button",
+    "callback", "change", "changed", "check", "class", "client", "column", "count", "created",
+    "detail", "details", "dialog", "dir", "enabled", "encoder", "endpoint", "env", "error", "event",
+    "exchange", "exists", "expiration", "expired", "expires", "expiry", "extractor", "factory",
+    "fail", "failed", "feature", "field", "file", "filename", "filter", "flow", "folder", "form",
+    "format", "function", "generator", "getter", "gid", "handler", "hasher", "helper", "hint", "id",
+    "identifier", "ids", "impl", "index", "info", "input", "interceptor", "invalid", "issuer",
+    "key_name", "kind", "kwargs", "label", "len", "length", "limit", "link", "location", "manager",
+    "max", "message", "mgr", "middleware", "min", "mode", "model", "module", "mount", "name",
+    "names", "needed", "op", "ops", "option", "options", "page", "parameter", "params", "parser",
+    "passes", "path", "pattern", "pipeline", "plugin", "policy", "prefix", "processor", "prompt",
+    "protocol", "provider", "quota", "reader", "ref", "regex", "repository", "req", "request",
+    "required", "reset", "resolver", "response", "result", "returns", "rotation", "rule", "rules",
+    "schema", "scope", "scopes", "screen", "serializer", "service", "size", "source", "spec",
+    "state", "status", "step", "storage", "store", "strength", "structure", "suffix", "t", "test",
+    "tests", "through", "title", "tool", "trait", "transform", "ttl", "type", "uid", "updater",
+    "uri", "url", "usage", "user", "username", "util", "utils", "valid", "validator", "verify",
+    "version", "view", "writer",
 ];
 
+/// What people have a `pass` for.
 #[rustfmt::skip]
+const ACCOUNTS: &[&str] = &[
+    "account", "admin", "amqp", "api", "app", "artifactory", "auth", "backup", "basic", "broker", "cert",
+    "database", "db", "docker", "elastic", "email", "es", "ftp", "git", "github", "grafana", "http",
+    "imap", "jenkins", "jira", "kafka", "key", "keystore", "ldap", "login", "mail", "master", "mongo",
+    "mqtt", "my", "mysql", "nexus", "ora", "oracle", "pg", "pop", "postgres", "proxy", "rabbit",
+    "rabbitmq", "redis", "registry", "root", "service", "sftp", "smtp", "snmp", "sql", "ssh", "store",
+    "sudo", "svc", "user", "vpn", "web", "wifi",
+];
+
 const PASSWORDS: &[&str] = &[
-    "password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "senha", "contrasena",
-    "pwd", "pw", "psk", "mnemonic", "pswd", "passw",
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "passwort",
+    "kennwort",
+    "senha",
+    "contrasena",
+    "pwd",
+    "pw",
+    "psk",
+    "mnemonic",
+    "pswd",
+    "passw",
 ];
 const SECRETS: &[&str] =
     &["secret", "token", "credential", "credentials", "apikey", "secrets", "pat"];
@@ -76,6 +109,12 @@ const SECRET_ENDS: &[&str] = &[
     "accesstoken", "refreshtoken", "bearertoken", "apitoken", "bottoken", "usertoken", "idtoken",
     "sessiontoken", "clientsecret", "appsecret", "accountkey",
 ];
+
+/// Whether a name's last word is what makes it secret.
+pub fn ends_in_noun(name: &str) -> bool {
+    let words: Vec<String> = split_words(name).map(str::to_ascii_lowercase).take(16).collect();
+    words.len().checked_sub(1).is_some_and(|last| noun(&words, last).is_some())
+}
 
 /// What a name says, or nothing.
 pub fn strength(name: &str) -> Option<Strength> {
@@ -97,19 +136,27 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
     if HARMLESS_BEFORE.contains(&before) {
         return None;
     }
+    // `db_pw` is one, `pw_uid` a field of the account.
+    if word == "pw" && at + 1 < words.len() {
+        return None;
+    }
     if PASSWORDS.contains(&word) || word.ends_with("password") || word.ends_with("passwd") {
         return Some(Strength::Password);
     }
     if word == "pass" {
-        // `pass: 10` is a test report; `db_pass` and `SMTP_PASS` are not.
-        let qualified = at > 0 && !["test", "tests", "single", "first", "second"].contains(&before);
-        return Some(if qualified { Strength::Password } else { Strength::Weak });
+        // `pass: 10` is a test report, a render pass draws; `db_pass` and `SMTP_PASS` do not.
+        if at == 0 {
+            return (words.len() == 1).then_some(Strength::Pass);
+        }
+        return ACCOUNTS.contains(&before).then_some(Strength::Password);
     }
     let end_pass = ["dbpass", "userpass", "sshpass", "smtppass", "mypass", "storepass", "keypass"];
     if end_pass.contains(&word) || word.ends_with("pwd") && word.len() <= 10 {
         return Some(Strength::Password);
     }
-    if word == "pat" && at == 0 {
+    if word == "pat"
+        && !["github", "gitlab", "gh", "azure", "devops", "ado", "access", "git"].contains(&before)
+    {
         return None;
     }
     if SECRETS.contains(&word) || SECRET_ENDS.iter().any(|end| word.ends_with(end)) {

@@ -50,7 +50,10 @@ fn ipv4(text: &str, at: usize) -> Option<Hit> {
     let after = &bytes[end..];
     let glued = after.first().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
         || matches!(after, [b'-' | b'+', next, ..] if next.is_ascii_alphanumeric());
-    if glued || is_version(&text[..at]) || !is_public_v4(address) {
+    // Sections of standards are numbered like this: `// 23.3.4.6 modifiers`.
+    let located = after.first() == Some(&b':') || matches!(bytes[..at].last(), Some(b'/' | b'@'));
+    let section = !located && address.octets().iter().all(|o| *o < 32);
+    if glued || section || is_version(&text[..at]) || !is_public_v4(address) {
         return None;
     }
     Some(Hit::new(at, end, &IP))
@@ -61,7 +64,7 @@ fn is_version(lead: &str) -> bool {
     let tail = before(lead, lead.len(), 16);
     let lower = tail.to_ascii_lowercase();
     let trimmed = lower.trim_end_matches([' ', ':', '=', '"', '\'', '~', '^', '>', '<', '(']);
-    if ["version", "release", "ver", "v"].iter().any(|w| {
+    if ["version", "release", "ver", "v", "section", "sec", "chapter", "oid"].iter().any(|w| {
         trimmed
             .strip_suffix(w)
             .is_some_and(|rest| !rest.ends_with(|c: char| c.is_ascii_alphabetic()))
@@ -74,7 +77,9 @@ fn is_version(lead: &str) -> bool {
         [.., a, b'/'] => *a != b'/' && a.is_ascii_alphanumeric() && !a.is_ascii_digit(),
         [.., b'=', b'=' | b'>' | b'~'] | [.., b'~' | b'>' | b'<' | b'!', b'='] => true,
         [.., b'^' | b'~'] => true,
-        [.., a, b'-' | b'.'] => a.is_ascii_alphabetic(),
+        // An object identifier goes on and on.
+        [.., a, b'.'] => a.is_ascii_alphanumeric(),
+        [.., a, b'-'] => a.is_ascii_alphabetic(),
         _ => false,
     }
 }
@@ -173,8 +178,9 @@ fn card(bytes: &[u8], at: usize) -> Option<Hit> {
         let fits = number.len() == *length && varied && luhn(&number) && ends_number(bytes, cut);
         let shape = &bytes[at..cut];
         let grouped = !shape.iter().any(|b| b" -".contains(b)) || is_grouped(shape);
-        // Thirteen digits without groups are more often milliseconds than an old card.
-        let plausible = *length != 13 || shape.len() > 13;
+        // Long numbers without groups are more often constants and ids than cards, and
+        // thirteen digits are more often milliseconds than an old card.
+        let plausible = !matches!(length, 13 | 19) || shape.len() > *length;
         (fits && grouped && plausible).then(|| Hit::new(at, cut, &CARD))
     })
 }
@@ -281,6 +287,7 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
     let sound = match (plus, labelled) {
         (true, true) => true,
         // A line that a diff added may begin with a plus and a number.
+        (true, false) if !separated && is_operand(&text[..start]) => false,
         (true, false) => {
             total >= 8 && bytes[at] != b'0' && (separated || total >= 10 && !line_start)
         }
@@ -291,6 +298,11 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
         return None;
     }
     Some(Hit::new(start, end, &PHONE))
+}
+
+/// `x = +4294967296` is arithmetic.
+fn is_operand(lead: &str) -> bool {
+    ["= ", "(", "[", ", "].iter().any(|end| lead.ends_with(end))
 }
 
 fn is_labelled(lead: &str) -> bool {

@@ -98,6 +98,10 @@ fn is_address(text: &str, start: usize, local: &str, domain: &str, end: usize) -
     if matches!(local, "git" | "hg" | "noreply" | "no-reply" | "donotreply" | "do-not-reply") {
         return false;
     }
+    // Names of algorithms
+    if lower == "openssh.com" || lower == "libssh.org" {
+        return false;
+    }
     if local == "you" || local == "your.email" || local == "your-email" || local == "youremail" {
         return false;
     }

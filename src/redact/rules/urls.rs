@@ -1,6 +1,7 @@
 //! Passwords and tokens in the authority of a URL: `scheme://user:password@host`.
 
-use super::values::{is_placeholder, is_reference, is_words};
+use super::values::{is_placeholder, is_reference};
+use super::words::is_words;
 use super::{Hit, Rule, entropy, rule};
 use crate::redact::policy::Class;
 

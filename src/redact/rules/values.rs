@@ -2,6 +2,7 @@
 
 use super::entropy;
 use super::names::Strength;
+use super::words::{is_words, split_words};
 
 /// Words of which placeholders are made: a value of nothing else is none's secret.
 #[rustfmt::skip]
@@ -47,18 +48,30 @@ pub struct Written {
     pub ends_line: bool,
     /// After `is`, `was` or `to` in a sentence.
     pub prose: bool,
+    /// The next element of a list or call.
+    pub list: bool,
 }
 
 /// Whether `value`, assigned to a name of this strength, is a secret.
 pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
     let least = match strength {
         Strength::Password => 4,
+        Strength::Pass => 6,
         Strength::Secret => 8,
         Strength::Weak => 16,
     };
     let spaced = value.contains(|c: char| c.is_whitespace());
-    if spaced && strength != Strength::Password {
+    let code =
+        value.contains(['(', ')', ',', ';', '[', ']', '{', '}', '"', '\'', '`', '<', '>', '|']);
+    if (spaced || code) && strength != Strength::Password
+        || value.starts_with([',', ')', ']', '}', ';', ' '])
+    {
         return false;
+    }
+    if !written.quoted && is_number(value) {
+        let alone =
+            written.ends_line && value.len() >= 6 && value.bytes().all(|b| b.is_ascii_digit());
+        return strength == Strength::Password && value.len() >= 4 && (written.shell || alone);
     }
     if value.len() < least || is_placeholder(value) || is_reference(value) {
         return false;
@@ -71,9 +84,10 @@ pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
     }
     match strength {
         Strength::Password => is_password(value, written),
+        Strength::Pass => !is_words(value) && is_mixed(value, 2.0) && is_password(value, written),
         Strength::Secret => !is_words(value) && is_random(value) || is_uuid(value),
         Strength::Weak => {
-            !is_words(value) && !is_uuid(value) && !is_hex(value) && is_mixed(value, 3.3)
+            !is_words(value) && !is_uuid(value) && !is_hex(value) && is_scrambled(value)
         }
     }
 }
@@ -84,9 +98,10 @@ fn is_password(value: &str, written: Written) -> bool {
         return false;
     }
     let letters = value.bytes().all(|b| b.is_ascii_alphabetic());
-    if written.prose {
+    if written.prose || written.list {
         let scrambled = value.len() >= 12 && !is_words(value);
-        return value.len() >= 6 && (!letters && is_mixed(value, 2.0) || scrambled);
+        let odd = value.bytes().any(|b| b.is_ascii_digit() || b"!@#$%^&*+?".contains(&b));
+        return value.len() >= 6 && (odd && is_mixed(value, 2.0) || scrambled);
     }
     if written.quoted || written.shell {
         // A sentence between quotes is a message about passwords.
@@ -154,7 +169,7 @@ pub fn is_reference(value: &str) -> bool {
         "${", "$(", "$env:", "{{", "{%", "<%", "#{", "@{", "%(", "%{", "((", "arn:aws", "op://",
         "vault:", "env:", "env(", "ENV[", "ENC[", "getenv", "secret://", "secretref:", "file:",
         "http://", "https://", "projects/", "ssm:", "!Ref", "!Sub", "!vault", "@Microsoft.KeyVault",
-        "azurekeyvault", "keyring:", "ref+", "$ANSIBLE_VAULT", "data:", "urn:", "ssh-rsa",
+        "azurekeyvault", "//", "keyring:", "ref+", "$ANSIBLE_VAULT", "data:", "urn:", "ssh-rsa",
         "ssh-ed25519", "encrypted:",
     ];
     #[rustfmt::skip]
@@ -180,6 +195,22 @@ pub fn is_reference(value: &str) -> bool {
         || value.starts_with("<SECRET_")
 }
 
+/// A number as code writes it: `4096`, `0xC000005A`, `-1i32`, `16u32`.
+fn is_number(value: &str) -> bool {
+    let value = value.trim_start_matches(['-', '+']);
+    let hex = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
+    let digits = hex.unwrap_or(value);
+    let length = match hex {
+        Some(hex) => hex.bytes().take_while(|b| b.is_ascii_hexdigit() || *b == b'_').count(),
+        None => value.bytes().take_while(|b| b.is_ascii_digit() || b"_.".contains(b)).count(),
+    };
+    let suffixes = [
+        "", "u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "f32", "f64",
+        "u", "l", "ul", "U", "L", "UL",
+    ];
+    length > 0 && suffixes.contains(&&digits[length..])
+}
+
 /// `sha512-…` and its like: a checksum that says what it is.
 fn is_checksum(value: &str) -> bool {
     ["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "sha512:", "md5:", "h1:", "blake3:"]
@@ -188,9 +219,11 @@ fn is_checksum(value: &str) -> bool {
 }
 
 fn is_path(value: &str) -> bool {
-    let rooted = ["/", "./", "../", "~/", "\\\\"].iter().any(|p| value.starts_with(p))
-        || value.as_bytes().get(1..3).is_some_and(|b| b == b":\\" || b == b":/");
-    (rooted || value.contains('/')) && value.split(['/', '\\']).all(|p| p.is_empty() || is_words(p))
+    let drive = value.as_bytes().get(1..3).is_some_and(|b| b == b":\\" || b == b":/");
+    let from = if drive { 2 } else { value.len() - value.trim_start_matches('~').len() };
+    let rooted = drive || ["/", "./", "../", "~/", "\\\\"].iter().any(|p| value.starts_with(p));
+    let is_name = |part: &str| part.is_empty() || part == "." || part == ".." || is_words(part);
+    (rooted || value.contains('/')) && value[from..].split(['/', '\\']).all(is_name)
 }
 
 fn is_file_name(value: &str) -> bool {
@@ -234,8 +267,33 @@ fn is_code(value: &str) -> bool {
     {
         return true;
     }
-    let value = value.trim_start_matches(['&', '*', '!', '@']);
+    let constant = value.contains('_')
+        && value.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    if constant {
+        return true;
+    }
+    if is_member(value) {
+        return true;
+    }
+    let value = value.trim_matches('_');
+    let plain = value.trim_start_matches(['&', '*', '!', '@']);
+    if plain.len() < value.len() && is_identifier(plain) {
+        return true;
+    }
     is_identifier(value) && (value.contains('.') || value.contains('_') || is_camel(value))
+}
+
+/// `self.password`, `Config.Auth2Token`: names joined by dots, too short to be a token.
+pub fn is_member(value: &str) -> bool {
+    let is_name = |part: &str| {
+        let digits = part.split(|c: char| !c.is_ascii_digit()).filter(|d| !d.is_empty()).count();
+        part.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && digits <= 4
+    };
+    value.contains('.')
+        && value.trim_start_matches(['&', '*']).split('.').all(is_name)
+        && value.find('.').is_some_and(|n| n <= 12 || is_words(&value[..n]))
 }
 
 /// Names joined by dots, of which every one could be a variable.
@@ -254,91 +312,6 @@ fn is_camel(value: &str) -> bool {
         && is_words(value)
 }
 
-/// Splits at punctuation, between letters and digits, and before the capitals of camelCase.
-pub fn split_words(text: &str) -> impl Iterator<Item = &str> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        while at < bytes.len() && !bytes[at].is_ascii_alphanumeric() {
-            at += 1;
-        }
-        let start = at;
-        while at < bytes.len() && bytes[at].is_ascii_alphanumeric() {
-            at += 1;
-            let (last, Some(next)) = (bytes[at - 1], bytes.get(at)) else { break };
-            let after = bytes.get(at + 1);
-            let digit = last.is_ascii_digit() != next.is_ascii_digit();
-            let hump = next.is_ascii_uppercase()
-                && (last.is_ascii_lowercase() || after.is_some_and(u8::is_ascii_lowercase));
-            if digit || hump {
-                break;
-            }
-        }
-        (at > start).then(|| &text[start..at])
-    })
-}
-
-/// Whether a value reads like words with perhaps a short number after them: `us-east-1`,
-/// `refresh_token`, `myApiKeyV2`.
-pub fn is_words(value: &str) -> bool {
-    let joined = |b: u8| b.is_ascii_alphanumeric() || b"-_./: ".contains(&b);
-    if value.is_empty() || !value.bytes().all(joined) {
-        return false;
-    }
-    let (mut letters, mut digits) = (0, 0);
-    for part in value.split(|c: char| !c.is_ascii_alphanumeric()) {
-        digits += part.bytes().filter(u8::is_ascii_digit).count();
-        letters += part.bytes().filter(u8::is_ascii_alphabetic).count();
-        if !part.is_empty() && !is_compound(part) {
-            return false;
-        }
-    }
-    let symbols = value.len() - letters - digits;
-    letters >= 2 * digits && letters + digits >= 2 * symbols
-}
-
-/// One word, words in camelCase, or a short number: humps as people make them, and at most one
-/// number between them.
-fn is_compound(part: &str) -> bool {
-    let (mut humps, mut numbers, mut shouts, mut mute, mut letters) = (0, 0, 0, 0, 0);
-    for piece in split_words(part) {
-        if piece.bytes().all(|b| b.is_ascii_digit()) {
-            numbers += 1;
-            if piece.len() > 4 {
-                return false;
-            }
-            continue;
-        }
-        humps += 1;
-        letters += piece.len();
-        shouts += usize::from(piece.len() > 1 && piece.bytes().all(|b| b.is_ascii_uppercase()));
-        let vowels = piece.bytes().any(|b| b"aeiouyAEIOUY".contains(&b));
-        mute += usize::from(piece.len() > 1 && !vowels);
-        if !is_wordish(piece) {
-            return false;
-        }
-    }
-    let long = humps <= 1 || letters >= 3 * humps || letters <= 12 && letters >= 2 * humps;
-    numbers <= 1 && shouts <= 1 && mute <= 1 && long
-}
-
-/// Whether letters could be an English word or an abbreviation: some vowels, no long run of
-/// consonants, one case.
-fn is_wordish(part: &str) -> bool {
-    let bytes = part.as_bytes();
-    let inner_capitals = bytes[1..].iter().filter(|b| b.is_ascii_uppercase()).count();
-    if inner_capitals > 0 && inner_capitals + 1 < bytes.len() {
-        return false;
-    }
-    if bytes.len() <= 4 {
-        return true;
-    }
-    let is_vowel = |b: &u8| b"aeiouyAEIOUY".contains(b);
-    let vowels = bytes.iter().filter(|b| is_vowel(b)).count();
-    let run = bytes.split(is_vowel).map(<[u8]>::len).max().unwrap_or(0);
-    bytes.len() <= 20 && vowels * 6 >= bytes.len() && run <= 5
-}
-
 /// Enough different characters for a generated value.
 fn is_random(value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
@@ -347,6 +320,15 @@ fn is_random(value: &str) -> bool {
     }
     let floor = if value.len() >= 16 { 2.7 } else { 2.4 };
     entropy(value.as_bytes()) >= floor
+}
+
+/// Both cases and digits, or digits in several places: no name of a constant.
+fn is_scrambled(value: &str) -> bool {
+    let has = |f: fn(&u8) -> bool| value.as_bytes().iter().any(f);
+    let three =
+        has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_digit);
+    let groups = value.split(|c: char| !c.is_ascii_digit()).filter(|g| !g.is_empty()).count();
+    (three || groups >= 3) && entropy(value.as_bytes()) >= 3.3
 }
 
 /// Random, with both letters and digits or symbols.

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
+use super::words::is_words;
 use super::{Hit, Rule, entropy, is_edge};
 use crate::redact::policy::Class;
 
@@ -184,7 +185,6 @@ pub static TOKENS: &[Token] = &[
     token("shippo-token", "SHIPPO", &["shippo_live_", "shippo_test_"], r"shippo_(?:live|test)_[a-f0-9]{40}"),
     token("duffel-token", "DUFFEL", &["duffel_"], r"duffel_(?:test|live)_[A-Za-z0-9_=-]{40,43}"),
     token("lob-key", "LOB", &["live_", "test_"], r"(?:live|test)_(?:pub_)?[a-f0-9]{31,35}"),
-    token("adyen-key", "ADYEN", &["AQE"], r"AQE[A-Za-z0-9]{3,10}[A-Za-z0-9+/=-]{80,}"),
     token("coinbase-key", "COINBASE", &["organizations/"], r"organizations/[0-9a-f-]{36}/apiKeys/[0-9a-f-]{36}"),
     // Social and office
     token("facebook-token", "FACEBOOK", &["EAACEdEose0cBA", "EAA"], r"EAA[A-Z][A-Za-z0-9]{90,}"),
@@ -249,6 +249,8 @@ pub fn scan(index: usize, text: &str, at: usize, hits: &mut Vec<Hit>) {
         && is_edge(before(start))
         && is_edge(bytes.get(end))
         && entropy(&bytes[start..found.end() + from]) >= token.entropy
+        // A webhook's address is made of words.
+        && (token.label == "WEBHOOK" || !is_words(&text[start..end]))
     {
         let rule = Rule {
             name: Cow::Borrowed(token.name),
