@@ -3,13 +3,11 @@
 mod base_model;
 mod chat;
 mod cli;
+mod dataset;
 mod evaluation;
 mod gate;
 mod invented;
 mod policy;
-mod dataset;
-mod evaluation;
-mod gate;
 mod redaction;
 mod report;
 mod rooms;
