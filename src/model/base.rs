@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 
 use super::decoder::Decoder;
@@ -34,6 +34,11 @@ impl Base {
             let weights = Weights::open(&path)?;
             let template = Some(config.text("CHAT_TEMPLATE")).filter(|t| !t.is_empty());
             let codec = Codec::open(&path, template)?;
+            let (tokens, rows) = (codec.vocab_size(), weights.config().vocab_size);
+            ensure!(
+                tokens <= rows,
+                "its tokenizer has {tokens} tokens, its embedding only {rows} rows"
+            );
             let quantization = config.text("QUANTIZATION");
             let decoder = Decoder::load(&weights, quantization.parse()?, &device)?;
             let parts =
@@ -59,7 +64,9 @@ fn device(config: &Config) -> Result<Device> {
     match config.text("DEVICE") {
         "cpu" => Ok(Device::Cpu),
         "cuda" if !cfg!(feature = "cuda") => {
-            bail!("DEVICE=cuda, but this binary was built without CUDA; build it with --features cuda")
+            bail!(
+                "DEVICE=cuda, but this binary was built without CUDA; build it with --features cuda"
+            )
         }
         "cuda" => Device::new_cuda(0).context("DEVICE=cuda, but no CUDA device can be used"),
         // Where the driver or a library is missing, the CPU does the work.

@@ -16,8 +16,7 @@ pub fn save(folder: &Path, config: &ModelConfig, variables: &[(String, Var)]) ->
     let mut tensors = Vec::new();
     for (name, var) in variables {
         let values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
-        let bytes: Vec<u8> =
-            values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
         tensors.push((name.clone(), var.dims().to_vec(), bytes));
     }
     let views = tensors

@@ -48,24 +48,35 @@ pub struct Candidate(Arc<State>);
 #[derive(Debug)]
 enum State {
     /// Trained in this run, or given.
-    Here {
-        adapter: Adapter,
-        lineage: Option<Lineage>,
-        record: Option<TrainingRecord>,
-        digest: String,
-        name: String,
-    },
+    Here(Box<Present>),
     /// Not trained, for this reason.
     Withheld(String),
 }
 
+#[derive(Debug)]
+struct Present {
+    adapter: Adapter,
+    lineage: Option<Lineage>,
+    record: Option<TrainingRecord>,
+    digest: String,
+    name: String,
+}
+
 impl Candidate {
-    /// The account of its training, where it was trained in this run.
-    pub fn record(&self) -> Option<&TrainingRecord> {
+    fn of(present: Present) -> Self {
+        Candidate(Arc::new(State::Here(Box::new(present))))
+    }
+
+    fn present(&self) -> Option<&Present> {
         match self.0.as_ref() {
-            State::Here { record, .. } => record.as_ref(),
+            State::Here(present) => Some(present),
             State::Withheld(_) => None,
         }
+    }
+
+    /// The account of its training, where it was trained in this run.
+    pub fn record(&self) -> Option<&TrainingRecord> {
+        self.present()?.record.as_ref()
     }
 
     /// The loss on `tune` of the weights that were kept, in nats per token.
@@ -81,9 +92,9 @@ impl std::fmt::Display for Candidate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.as_ref() {
             State::Withheld(reason) => write!(f, "Adapter(none: {reason})"),
-            State::Here { name, adapter, .. } => {
-                let (r, n) = (adapter.card.r, adapter.lora.pairs.len());
-                write!(f, "Adapter({name}: r {r} on {n} linears)")
+            State::Here(present) => {
+                let (r, n) = (present.adapter.card.r, present.adapter.lora.pairs.len());
+                write!(f, "Adapter({}: r {r} on {n} linears)", present.name)
             }
         }
     }
@@ -121,11 +132,12 @@ impl Protocol<'_> {
         }
         let base = (self.base)()?;
         if self.skip_train {
-            let path = [config.path("ADAPTER"), config.path("CHAMPION")].into_iter().flatten().next();
+            let path =
+                [config.path("ADAPTER"), config.path("CHAMPION")].into_iter().flatten().next();
             let Some(path) = path else {
                 bail!("--skip-train needs an adapter to judge: set ADAPTER or CHAMPION");
             };
-            return Ok(Candidate(Arc::new(existing(&path, &base)?)));
+            return Ok(Candidate::of(existing(&path, &base)?));
         }
         let folder = self.unused("adapter");
         let lineage = Lineage::of(&base.digest, &dataset.digest, &dataset.dataset.train);
@@ -134,13 +146,13 @@ impl Protocol<'_> {
             qlora(&base, config, &examples_of(train), &examples_of(tune), &folder, self.observer)?;
         lineage.save(&folder)?;
         files::write_json(&folder.join("training_record.json"), &trained.record)?;
-        Ok(Candidate(Arc::new(State::Here {
+        Ok(Candidate::of(Present {
             adapter: trained.adapter,
             lineage: Some(lineage),
             record: Some(trained.record),
             digest: trained.digest,
             name: name(&folder),
-        })))
+        }))
     }
 
     /// The first of `name`, `name-2`, … that does not exist in the run.
@@ -157,9 +169,7 @@ impl Protocol<'_> {
 
     /// Asks base, champion and candidate every item, and writes what came out.
     pub fn evaluate(&self, dataset: &Snapshot, candidate: &Candidate) -> Result<Compared> {
-        let State::Here { adapter, lineage, digest, .. } = candidate.0.as_ref() else {
-            return Ok(Compared(None));
-        };
+        let Some(judged) = candidate.present() else { return Ok(Compared(None)) };
         if self.skip_eval {
             self.observer.say("evaluation and gate are skipped, as asked");
             return Ok(Compared(None));
@@ -169,14 +179,12 @@ impl Protocol<'_> {
         let generator = |lora| Generator { decoder: &base.decoder, lora, batch: settings.batch };
         let champion = self.config.path("CHAMPION").map(|p| existing(&p, &base)).transpose()?;
         let mut seen: BTreeSet<String> = BTreeSet::new();
-        seen.extend(lineage.iter().flat_map(Lineage::seen));
-        let mut champion_generator = None;
-        if let Some(State::Here { adapter, lineage, digest, .. }) = &champion {
-            seen.extend(lineage.iter().flat_map(Lineage::seen));
-            champion_generator = Some((generator(Some(&adapter.lora)), digest.clone()));
+        for adapter in champion.iter().chain([judged]) {
+            seen.extend(adapter.lineage.iter().flat_map(Lineage::seen));
         }
+        let in_use = champion.as_ref().map(|c| (generator(Some(&c.adapter.lora)), &c.digest));
         let suites = suites(&self.config.list("EVAL_FILES"), self.project, self.observer)?;
-        let (plain, adapted) = (generator(None), generator(Some(&adapter.lora)));
+        let (plain, adapted) = (generator(None), generator(Some(&judged.adapter.lora)));
         let val = Rows::of(&dataset.dataset.val);
         let comparison = Comparison {
             val: &val,
@@ -185,10 +193,10 @@ impl Protocol<'_> {
             own_names: std::slice::from_ref(&base.name),
             chat: &base.codec,
             base: Contender { subject: &plain, digest: base.digest.clone() },
-            champion: champion_generator
+            champion: in_use
                 .as_ref()
-                .map(|(g, digest)| Contender { subject: g, digest: digest.clone() }),
-            candidate: Contender { subject: &adapted, digest: digest.clone() },
+                .map(|(subject, digest)| Contender { subject, digest: digest.to_string() }),
+            candidate: Contender { subject: &adapted, digest: judged.digest.clone() },
             metrics: &[],
             settings,
         };
@@ -214,12 +222,12 @@ impl Protocol<'_> {
         let done = compared.0.as_deref();
         let decision = match (candidate.0.as_ref(), done) {
             (State::Withheld(reason), _) => Some(Decision::withheld(reason, &evidence(None))),
-            (State::Here { .. }, Some((evaluation, _))) => {
+            (State::Here(_), Some((evaluation, _))) => {
                 let evidence = evidence(Some(evaluation));
                 files::write_json(&self.folder.join("eval/evidence.json"), &evidence)?;
                 Some(gate::judge(&evidence, policy(&evidence)))
             }
-            (State::Here { .. }, None) => None,
+            (State::Here(_), None) => None,
         };
         let path = self.folder.join("eval/gate_decision.json");
         if let Some(decision) = &decision {
@@ -267,8 +275,8 @@ fn name(folder: &Path) -> String {
 }
 
 /// An adapter from an earlier run, or from elsewhere: then nobody knows what it was trained on.
-fn existing(folder: &Path, base: &Base) -> Result<State> {
-    Ok(State::Here {
+fn existing(folder: &Path, base: &Base) -> Result<Present> {
+    Ok(Present {
         adapter: Adapter::load(folder, &base.decoder.linears())?,
         lineage: Lineage::load(folder)?,
         record: None,

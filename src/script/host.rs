@@ -122,7 +122,8 @@ impl Host {
     /// A path that a script names: inside the project, or inside the run.
     pub fn readable(&self, path: &str) -> Result<PathBuf> {
         let given = Path::new(path);
-        let inside = given.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+        let inside =
+            given.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         if inside {
             return Ok(given.to_path_buf());
         }

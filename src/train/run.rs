@@ -145,7 +145,7 @@ pub fn train(
             let mean = recent.iter().sum::<f64>() / recent.len() as f64;
             observer.say(&format!("step {} of {total}: loss {mean:.4}", record.steps));
         }
-        let due = settings.eval_steps > 0 && record.steps % settings.eval_steps == 0;
+        let due = settings.eval_steps > 0 && record.steps.is_multiple_of(settings.eval_steps);
         if tune.is_empty() || !(due || record.steps == total) {
             return Ok(true);
         }

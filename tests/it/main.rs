@@ -8,6 +8,7 @@ mod evaluation;
 mod gate;
 mod invented;
 mod policy;
+mod protocol;
 mod redaction;
 mod report;
 mod rooms;

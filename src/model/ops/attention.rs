@@ -88,7 +88,7 @@ impl Head<'_> {
     fn probabilities(&self, from: usize, to: usize) -> Vec<f32> {
         let width = self.past + to;
         let mut p = vec![0f32; (to - from) * width];
-        let queries = self.queries.from_row(from);
+        let queries = self.queries.skip_rows(from);
         matmul(&mut p, width, (to - from, self.dim, width), queries, self.keys.t(), false);
         let scale = 1.0 / (self.dim as f32).sqrt();
         for (i, row) in p.chunks_exact_mut(width).enumerate() {
@@ -125,7 +125,7 @@ impl Head<'_> {
 }
 
 impl<'a> View<'a> {
-    fn from_row(self, row: usize) -> View<'a> {
+    fn skip_rows(self, row: usize) -> View<'a> {
         View { values: &self.values[row * self.rows..], ..self }
     }
 }
@@ -315,7 +315,7 @@ impl CustomOp3 for Attention {
                     let stride = group * dim;
                     let target = &mut dq[from * stride + nth * dim..];
                     matmul(target, stride, (height, width, dim), ds, head.keys, false);
-                    let queries = head.queries.from_row(from);
+                    let queries = head.queries.skip_rows(from);
                     matmul(&mut dk, dim, (width, height, dim), ds.t(), queries, true);
                 }
             }

@@ -109,7 +109,11 @@ pub fn ask(policy: &PolicySource, evidence: &gate::Evidence) -> gate::Policy {
 
 /// The answer of a policy that could not even be read: it blocks.
 pub fn unreadable(error: &anyhow::Error) -> gate::Policy {
-    gate::Policy { name: "GATE_SCRIPT".into(), digest: digest(b""), checks: Err(format!("{error:#}")) }
+    gate::Policy {
+        name: "GATE_SCRIPT".into(),
+        digest: digest(b""),
+        checks: Err(format!("{error:#}")),
+    }
 }
 
 /// Asks a policy about some evidence.

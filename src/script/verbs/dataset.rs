@@ -25,7 +25,9 @@ pub fn register(engine: &mut Engine) {
 }
 
 /// The length of an example in tokens, as the trainer will see it.
-fn tokens(host: &Host) -> anyhow::Result<impl Fn(&Example) -> anyhow::Result<usize> + Sync + use<>> {
+fn tokens(
+    host: &Host,
+) -> anyhow::Result<impl Fn(&Example) -> anyhow::Result<usize> + Sync + use<>> {
     let base = host.base()?;
     Ok(move |e: &Example| Ok(base.codec.encode(&e.trace.messages, &e.trace.tools)?.ids.len()))
 }
@@ -56,7 +58,8 @@ mod verbs {
     ) -> RhaiResultOf<Rows> {
         let host = host(&ctx)?;
         let names = names.into_iter().map(Dynamic::into_string).collect::<Result<Vec<_>, _>>();
-        let names = names.map_err(|found| format!("a generator's name is a string, not {found}"))?;
+        let names =
+            names.map_err(|found| format!("a generator's name is a string, not {found}"))?;
         let run = || -> anyhow::Result<Rows> {
             let generators = names.iter().map(|n| generator(n)).collect::<Result<Vec<_>, _>>()?;
             let observer = host.observer.as_ref();

@@ -89,7 +89,8 @@ mod verbs {
     #[rhai_fn(return_raw)]
     pub fn train_tokenizer(ctx: NativeCallContext, rows: Rows, options: Map) -> RhaiResultOf<()> {
         let host = host(&ctx)?;
-        let options = Options::read("train_tokenizer", options, &["vocab_size", "rows", "special"])?;
+        let options =
+            Options::read("train_tokenizer", options, &["vocab_size", "rows", "special"])?;
         let size = options.int("vocab_size")?.unwrap_or(1024).max(0) as usize;
         let special = options.texts("special")?.unwrap_or_default();
         let special: Vec<&str> = special.iter().map(String::as_str).collect();

@@ -15,9 +15,9 @@ mod asserts;
 mod chance;
 mod dataset;
 mod judging;
+mod making;
 mod row;
 mod rows;
-mod making;
 mod settings;
 mod traces;
 
