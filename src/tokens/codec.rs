@@ -347,7 +347,7 @@ fn place(messages: &[Message], index: usize) -> String {
 
 /// A message as chat templates expect it: keys that do not apply are left out, since templates
 /// ask for their presence.
-fn template_message(message: &Message) -> Value {
+pub(super) fn template_message(message: &Message) -> Value {
     let mut object = json!({"role": message.role.as_str(), "content": message.content});
     if let Some(reasoning) = &message.reasoning_content {
         object["reasoning_content"] = json!(reasoning);

@@ -96,6 +96,7 @@ mod verbs {
         let special: Vec<&str> = special.iter().map(String::as_str).collect();
         let enough = options.int("rows")?.map_or(usize::MAX, |n| n.max(1) as usize);
         let texts = training::texts(rows.examples.iter().take(enough).map(|e| &e.trace));
+        let texts = texts.map_err(fail)?;
         let folder = host.writable(MODEL).map_err(fail)?;
         training::train(texts.iter().map(String::as_str), size, &special, &folder).map_err(fail)
     }
