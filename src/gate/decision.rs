@@ -156,6 +156,7 @@ fn add_host_checks(evidence: &Evidence, checks: &mut Vec<Check>) {
                 count(data.residue),
             ),
         ),
+        gate("leak_ok", data.leak_ok, "no session or component on both sides".into()),
         at_most("dataset.leakage", data.leakage, wanted("MAX_LEAK")),
     ];
     if evidence.evaluation.is_some() {

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::{Config, KEYS};
-use crate::dataset::manifest::Manifest;
 use crate::evaluate::evaluation::{Column, Mean};
 use crate::evaluate::{Delta, Evaluation, Metric, metrics, rounded};
 use crate::files;
@@ -42,6 +42,9 @@ pub struct DatasetEvidence {
     pub min_example_ok: Option<bool>,
     /// Its gate `redaction_ok`.
     pub redaction_ok: Option<bool>,
+    /// Its gate `leak_ok`: no session or component on both sides, and no more rows that resemble
+    /// a training row than allowed.
+    pub leak_ok: Option<bool>,
     /// Real training rows.
     pub train: Option<f64>,
     /// Real validation rows.
@@ -55,18 +58,21 @@ pub struct DatasetEvidence {
 }
 
 impl DatasetEvidence {
-    /// What a manifest with this digest says.
-    pub fn of(manifest: &Manifest, digest: &str) -> DatasetEvidence {
-        let gates = &manifest.gates;
+    /// The extract of a `dataset_manifest.json` and the digest of its bytes. What it does not say
+    /// stays absent, and then the gate does not pass.
+    pub fn read(manifest: &Value, digest: &str) -> DatasetEvidence {
+        let gates = &manifest["gates"];
+        let number = |name: &str| gates[name].as_f64().map(rounded);
         DatasetEvidence {
             digest: digest.into(),
-            min_example_ok: Some(gates.min_example_ok),
-            redaction_ok: Some(gates.redaction_ok),
-            train: Some(gates.train_rows as f64),
-            val: Some(gates.val_rows as f64),
-            leakage: Some(gates.leakage),
-            canary_recall: Some(gates.canary_recall),
-            residue: Some(gates.residue_rows as f64),
+            min_example_ok: gates["min_example_ok"].as_bool(),
+            redaction_ok: gates["redaction_ok"].as_bool(),
+            leak_ok: gates["leak_ok"].as_bool(),
+            train: number("train_rows"),
+            val: number("val_rows"),
+            leakage: number("leakage"),
+            canary_recall: number("canary_recall"),
+            residue: number("residue_rows"),
         }
     }
 }
@@ -219,6 +225,7 @@ impl Evidence {
         let data = &self.dataset;
         set("dataset.min_example_ok".into(), truth(data.min_example_ok));
         set("dataset.redaction_ok".into(), truth(data.redaction_ok));
+        set("dataset.leak_ok".into(), truth(data.leak_ok));
         set("dataset.train".into(), data.train);
         set("dataset.val".into(), data.val);
         set("dataset.leakage".into(), data.leakage);

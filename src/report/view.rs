@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Account;
 use super::chart::Chart;
-use super::facts::{Facts, StageRow, dataset, stages};
+use super::facts::{Facts, StageRow, Table, dataset, stages, tables};
 use super::figures::{MetricRow, SliceRow, metric_rows, percent, slice_rows};
 use super::sides::{Changes, Side, changes, examples};
 use crate::evaluate::{Evaluation, Metric};
@@ -29,6 +29,7 @@ pub(super) struct View {
     pub training: Vec<(String, String)>,
     pub chart: Option<Chart>,
     pub stages: Vec<StageRow>,
+    pub tables: Vec<Table>,
     pub dataset: Vec<Facts>,
     pub thresholds: Vec<(String, f64, f64)>,
     pub digests: Vec<(String, String)>,
@@ -68,6 +69,7 @@ impl View {
             training: account.training.map(|t| t.facts.clone()).unwrap_or_default(),
             chart: account.training.and_then(Chart::of),
             stages: stages(manifest),
+            tables: tables(manifest),
             dataset: dataset(manifest),
             thresholds: decision
                 .iter()

@@ -35,6 +35,7 @@ fn good() -> Evidence {
         digest: "d".into(),
         min_example_ok: Some(true),
         redaction_ok: Some(true),
+        leak_ok: Some(true),
         train: Some(400.0),
         val: Some(80.0),
         leakage: Some(0.0),
@@ -140,6 +141,7 @@ fn a_good_run_is_promoted_and_every_check_is_listed_once() {
             "delta.keyword_recall",
             "min_example_ok",
             "redaction_ok",
+            "leak_ok",
             "dataset.leakage",
         ]
     );
@@ -153,7 +155,8 @@ fn a_good_run_is_promoted_and_every_check_is_listed_once() {
 #[test]
 fn each_of_the_host_s_conditions_blocks_alone_and_hides_no_other_check() {
     type Spoil = fn(&mut Evidence);
-    let spoil: [(&str, Spoil); 8] = [
+    let spoil: [(&str, Spoil); 9] = [
+        ("leak_ok", |e| e.dataset.leak_ok = Some(false)),
         ("delta.exact_match", |e| {
             evaluation(e).delta.insert("exact_match".into(), delta(0.0199, 0.01, 0.03));
         }),
@@ -178,7 +181,7 @@ fn each_of_the_host_s_conditions_blocks_alone_and_hides_no_other_check() {
         assert!(!found(&decision, name).passed, "{name}");
         assert_eq!(decision.reasons.len(), 1, "{:?}", decision.reasons);
         assert!(decision.reasons[0].starts_with(name), "{:?}", decision.reasons);
-        assert_eq!(decision.checks.len(), 9, "all checks are listed");
+        assert_eq!(decision.checks.len(), 10, "all checks are listed");
     }
 }
 
@@ -249,7 +252,7 @@ fn no_policy_gets_round_the_host() {
         assert!(!found(&decision, name).passed, "{name}");
     }
     let host: Vec<&Check> = decision.checks.iter().filter(|c| c.author == "host").collect();
-    assert_eq!(host.len(), 8);
+    assert_eq!(host.len(), 9);
     assert!(!host.iter().find(|c| c.name == "delta.exact_match").unwrap().passed);
 }
 
@@ -264,7 +267,7 @@ fn a_policy_that_errs_or_checks_nothing_never_promotes() {
         assert_eq!(decision.verdict, Verdict::Block);
         let check = found(&decision, "policy");
         assert!(!check.passed && !check.note.is_empty() && check.author == "team.rhai");
-        assert_eq!(decision.checks.len(), 9, "the host's checks are still listed");
+        assert_eq!(decision.checks.len(), 10, "the host's checks are still listed");
     }
     let error = judge(&good(), policy(Err("team.rhai:3:7: division by zero".into())));
     assert!(error.reasons[0].contains("team.rhai:3:7: division by zero"));
@@ -370,6 +373,20 @@ fn withheld_training_still_gives_a_blocking_decision() {
 }
 
 #[test]
+fn the_manifest_s_gates_are_read_and_what_it_does_not_say_blocks() {
+    let manifest = serde_json::json!({"gates": {
+        "min_example_ok": true, "redaction_ok": true, "leak_ok": true, "train_rows": 400,
+        "val_rows": 80, "leakage": 0.0, "canary_recall": 1.0, "residue_rows": 0,
+    }});
+    assert_eq!(DatasetEvidence::read(&manifest, "d"), good().dataset);
+    for odd in [serde_json::json!(null), serde_json::json!({"gates": {"redaction_ok": "yes"}})] {
+        let mut evidence = good();
+        evidence.dataset = DatasetEvidence::read(&odd, "d");
+        assert_eq!(verdict(&evidence), Verdict::Block);
+    }
+}
+
+#[test]
 fn changed_thresholds_are_listed() {
     let mut layers = Layers::new();
     layers.command_line("GATE_MIN_DELTA_EXACT_MATCH=0.25").unwrap();
@@ -404,7 +421,7 @@ fn the_same_evidence_gives_the_same_bytes_also_after_a_round_trip() {
     // Committed, so that another machine that differs is noticed.
     assert_eq!(
         proto::files::digest(bytes(&good()).as_bytes()),
-        "b6f6ec954a0161aff2ec6285e5b2b8dda5be33e2104b979f057094c442b57df9"
+        "680e6bdea116e9a11205c46fceb773689fb5a6700717b5a7b53005983775007c"
     );
     let mut other = good();
     other.dataset.val = Some(81.0);

@@ -20,9 +20,32 @@ fn manifest() -> Value {
             {"name": "dedup", "input": 796, "added": 0, "output": 601,
              "dropped": {"near duplicate": 150, "exact duplicate": 45, "contained": 0}},
         ],
-        "gates": {"min_example_ok": true, "redaction_ok": true},
-        "leakage": {"share": 0.0, "limit": 0.0, "most_similar": 0.41},
-        "redaction": {"canary_recall": 1.0, "residue": 0, "found": {"email": 41, "aws_key": 3}},
+        "gates": {"min_example_ok": true, "redaction_ok": true, "leak_ok": true,
+                  "canary_recall": 1.0},
+        "mended": {"loose_end": 12},
+        "duplicates": {"total": 195, "clusters": 61, "largest_cluster": 40, "listed": []},
+        "splits": {
+            "train": {"rows": 701, "distinct_rows": 640, "sessions": 212, "components": 190,
+                      "trained_turns": 1904, "kinds": {"real": 500, "synthetic": 201},
+                      "tokens": {"total": 412904}},
+            "val": {"rows": 60, "distinct_rows": 60, "sessions": 60, "components": 58,
+                    "trained_turns": 60, "kinds": {"real": 60}, "tokens": {"total": 31200}},
+        },
+        "mix": [
+            {"kind": "real", "wanted": null, "got": 0.85, "rows": 500, "tokens": 350000,
+             "repeats": 0, "available_rows": 500},
+            {"kind": "synthetic", "wanted": 0.15, "got": 0.15, "rows": 201, "tokens": 62904,
+             "repeats": 30, "available_rows": 171},
+        ],
+        "leakage": {"rows": 60, "leaking_rows": 0, "share": 0.0, "allowed": 0.0, "sessions": 0,
+                    "components": 0, "by_likeness": {}},
+        "redaction": {
+            "rows": 812, "changed": 44, "unredacted": 0,
+            "proof": {"planted": 64, "found": 64, "rows": 761, "residue_rows": 0,
+                      "by_class": {"aws_key": {"planted": 32, "found": 32},
+                                   "email": {"planted": 32, "found": 32}},
+                      "by_rule": {"email": 41, "aws_key": 3}, "residue": {}},
+        },
     })
 }
 
@@ -49,6 +72,7 @@ fn decision(evaluation: Option<&Evaluation>, leakage: f64) -> Decision {
     let dataset = DatasetEvidence {
         min_example_ok: Some(true),
         redaction_ok: Some(true),
+        leak_ok: Some(true),
         train: Some(400.0),
         val: Some(60.0),
         leakage: Some(leakage),
@@ -105,7 +129,10 @@ fn the_page_is_one_file_that_says_everything() {
         "Regressions: 9",
         "Fixes: 68",
         "near duplicate <b>150</b>",
-        "canary recall",
+        "32 of 32 found",
+        "<td class=\"number\">412,904</td>",
+        "synthetic 201",
+        "15.0 %",
         "<polyline class=\"train\"",
         "gate_decision.json",
         "proto&#x2f;gates:12",
@@ -138,7 +165,9 @@ fn hostile_text_stays_text() {
     slices.insert(attack.into(), find);
     let manifest = json!({
         "stages": [{"name": attack, "input": 1, "added": 0, "output": 0, "dropped": {attack: 1}}],
-        "redaction": {attack: attack},
+        "redaction": {"proof": {"by_rule": {attack: 1}, "by_class": {attack: {"found": 1}}}},
+        "splits": {attack: {"kinds": {attack: 1}}},
+        "mix": [{"kind": attack}],
     });
     let mut decision = decision(Some(&evaluation), 0.0);
     decision.reasons.push(attack.into());
@@ -211,7 +240,7 @@ fn a_run_that_stopped_early_is_told_as_far_as_it_went() {
     let nothing = Account { manifest: None, decision: None, ..bare };
     assert!(html(&nothing).unwrap().contains("No evaluation was asked for."));
     assert_eq!(summary(&nothing, 80), "No evaluation was asked for.\n");
-    let odd = json!({"stages": "none", "gates": [1, {"a": 2}], "leakage": null});
+    let odd = json!({"stages": "none", "gates": [1], "leakage": null, "mix": [1, "a"]});
     html(&Account { manifest: Some(&odd), ..bare }).unwrap();
 }
 
