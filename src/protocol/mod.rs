@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::adapter::{Adapter, Lineage};
 use crate::config::Config;
@@ -214,9 +215,10 @@ impl Protocol<'_> {
         compared: &Compared,
         policy: impl FnOnce(&Evidence) -> gate::Policy,
     ) -> Result<Option<Verdict>> {
+        let manifest = serde_json::to_value(dataset.manifest.as_ref())?;
         let evidence = |evaluation: Option<&Evaluation>| {
             let training = candidate.record().map(TrainingEvidence::of);
-            let dataset = DatasetEvidence::of(&dataset.manifest, &dataset.digest);
+            let dataset = DatasetEvidence::read(&manifest, &dataset.digest);
             Evidence::new(dataset, evaluation, training, self.config)
         };
         let done = compared.0.as_deref();
@@ -233,25 +235,24 @@ impl Protocol<'_> {
         if let Some(decision) = &decision {
             files::write_json(&path, decision)?;
         }
-        self.report(dataset, candidate, done, decision.as_ref(), &path)?;
+        self.report(&manifest, candidate, done, decision.as_ref(), &path)?;
         Ok(decision.map(|d| d.verdict))
     }
 
     fn report(
         &self,
-        dataset: &Snapshot,
+        manifest: &Value,
         candidate: &Candidate,
         done: Option<&(Evaluation, Vec<Record>)>,
         decision: Option<&Decision>,
         path: &Path,
     ) -> Result<()> {
-        let manifest = serde_json::to_value(dataset.manifest.as_ref())?;
         let base = self.config.text("BASE_MODEL").to_string();
         let training = candidate.record().map(|r| Training::of(r, vec![("base".into(), base)]));
         let shown = path.display().to_string();
         let account = Account {
             title: &name(self.folder),
-            manifest: Some(&manifest),
+            manifest: Some(manifest),
             training: training.as_ref(),
             evaluation: done.map(|d| &d.0),
             records: done.map_or(&[], |d| d.1.as_slice()),
