@@ -83,6 +83,27 @@ mod verbs {
         Rows::from_values(name, values).map_err(fail)
     }
 
+    /// Writes texts as the lines of a file of that name into the run.
+    #[rhai_fn(return_raw)]
+    pub fn write_lines(ctx: NativeCallContext, name: &str, lines: Array) -> RhaiResultOf<()> {
+        let host = host(&ctx)?;
+        let mut text = String::new();
+        for line in &lines {
+            let line = line.as_immutable_string_ref().map_err(|kind| {
+                format!("write_lines writes texts, not {kind}; a map has `to_json()`")
+            })?;
+            text += &line;
+            text.push('\n');
+        }
+        let write = || {
+            let path = host.writable(name)?;
+            files::write_bytes(&path, text.as_bytes())?;
+            host.observer.say(&format!("{}: {} lines", path.display(), lines.len()));
+            Ok(())
+        };
+        write().map_err(fail)
+    }
+
     /// Trains a byte-level BPE tokenizer on every text of the rows and writes it, with the shipped
     /// chat template, as the beginning of a new model inside the run. Options: `vocab_size`;
     /// `rows`, how many of them are enough; `special`, texts that are always one token.
