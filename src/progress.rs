@@ -3,6 +3,8 @@
 //! Domain rooms never print. They talk to an [`Observer`]; the terminal, a log file or nothing at
 //! all stands behind it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use anyhow::{Result, bail};
 
 /// Receives progress from a stage and carries the wish to stop back into it.
@@ -45,3 +47,25 @@ impl std::error::Error for Cancelled {}
 pub struct Silent;
 
 impl Observer for Silent {}
+
+/// Counts finished units from several threads and tells the observer now and then.
+pub struct Counter<'a> {
+    observer: &'a dyn Observer,
+    done: AtomicU64,
+}
+
+impl<'a> Counter<'a> {
+    /// Nothing is done yet.
+    pub fn new(observer: &'a dyn Observer) -> Self {
+        Counter { observer, done: AtomicU64::new(0) }
+    }
+
+    /// One more unit is done; fails once the user asked to stop.
+    pub fn tick(&self) -> Result<()> {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done.is_multiple_of(64) {
+            self.observer.advance(done, "");
+        }
+        self.observer.check()
+    }
+}

@@ -17,7 +17,7 @@ use super::split::{Parts, SplitReport};
 use super::{Account, Example, Kind, Stage, TokenCount};
 use crate::chance::Chance;
 use crate::config::Config;
-use crate::progress::Observer;
+use crate::progress::{Counter, Observer};
 
 /// What to do when a pool is too small for its ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,10 +153,11 @@ pub fn lengths(
         parts.iter().flat_map(|p| p.iter()).map(|e| (e.id.as_str(), e)).collect();
     observer.begin("count tokens", Some(rows.len() as u64), "rows");
     let rows: Vec<_> = rows.into_iter().collect();
+    let counter = Counter::new(observer);
     let counted: Vec<Result<(String, usize)>> = rows
         .into_par_iter()
         .map(|(id, example)| {
-            observer.check()?;
+            counter.tick()?;
             let tokens = count(example)
                 .with_context(|| format!("{}: cannot count its tokens", example.place()))?;
             Ok((id.to_string(), tokens))

@@ -3,7 +3,7 @@
 //! It covers what user, assistant and tools said and the calls with their arguments. The system
 //! prompt and the tool schemas are left out: they are the same in unrelated sessions.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::Example;
@@ -51,7 +51,7 @@ impl Print {
             hear(&message.content);
             for call in &message.tool_calls {
                 hear(&call.name);
-                each_text(&Value::Object(call.arguments.clone()), &mut hear);
+                each_entry(&call.arguments, &mut hear);
             }
             literal(message, &mut exact);
             let mut bytes = Vec::with_capacity(17 + 8 * (said.len() - from));
@@ -98,17 +98,23 @@ fn shingle(words: &[u64]) -> u64 {
     xxh3_64(&bytes)
 }
 
-/// Every key and every leaf of a value, keys in the order of their names.
+/// Every key and every leaf of a map, keys in the order of their names.
+fn each_entry(map: &Map<String, Value>, hear: &mut impl FnMut(&str)) {
+    for (key, value) in by_name(map) {
+        hear(key);
+        each_text(value, hear);
+    }
+}
+
+fn by_name(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_by_key(|(key, _)| *key);
+    entries
+}
+
 fn each_text(value: &Value, hear: &mut impl FnMut(&str)) {
     match value {
-        Value::Object(map) => {
-            let mut keys: Vec<_> = map.iter().collect();
-            keys.sort_by_key(|(key, _)| *key);
-            for (key, value) in keys {
-                hear(key);
-                each_text(value, hear);
-            }
-        }
+        Value::Object(map) => each_entry(map, hear),
         Value::Array(items) => items.iter().for_each(|item| each_text(item, hear)),
         Value::String(text) => hear(text),
         Value::Null => {}
@@ -125,7 +131,7 @@ fn literal(message: &Message, out: &mut Vec<u8>) {
     for call in &message.tool_calls {
         out.push(0xfe);
         out.extend(call.name.bytes());
-        canonical(&Value::Object(call.arguments.clone()), out);
+        canonical_map(&call.arguments, out);
     }
 }
 
@@ -136,19 +142,19 @@ fn collapse(text: &str, out: &mut Vec<u8>) {
     }
 }
 
+fn canonical_map(map: &Map<String, Value>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (key, value) in by_name(map) {
+        out.push(0xfd);
+        out.extend(key.bytes());
+        canonical(value, out);
+    }
+    out.push(b'}');
+}
+
 fn canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
-        Value::Object(map) => {
-            let mut keys: Vec<_> = map.iter().collect();
-            keys.sort_by_key(|(key, _)| *key);
-            out.push(b'{');
-            for (key, value) in keys {
-                out.push(0xfd);
-                out.extend(key.bytes());
-                canonical(value, out);
-            }
-            out.push(b'}');
-        }
+        Value::Object(map) => canonical_map(map, out),
         Value::Array(items) => {
             out.push(b'[');
             items.iter().for_each(|item| canonical(item, out));

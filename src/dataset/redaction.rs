@@ -11,7 +11,7 @@ use super::example::{identity, number_repeats};
 use super::{Example, Rows, Stage};
 use crate::chance::Chance;
 use crate::files;
-use crate::progress::Observer;
+use crate::progress::{Counter, Observer};
 use crate::redact::{Policy, Proof, Recall, Redacted, Redactor, canaries};
 use crate::trace::Trace;
 
@@ -163,10 +163,11 @@ pub(super) fn by_session(
         groups.entry(example.session_key()).or_default().push(at);
     }
     let groups: Vec<Vec<usize>> = groups.into_values().collect();
+    let counter = Counter::new(observer);
     let redacted: Vec<Result<Vec<Redacted>>> = groups
         .par_iter()
         .map(|group| {
-            observer.check()?;
+            group.iter().try_for_each(|_| counter.tick())?;
             let traces: Vec<&Trace> = group.iter().map(|at| &examples[*at].trace).collect();
             let place = || format!("{}: cannot redact it", examples[group[0]].place());
             redactor.session(&traces).with_context(place)

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::dedup::Duplicate;
+use super::example::number_repeats;
 use super::redaction::Redaction;
 use super::{Example, Kind};
 use crate::trace::raw::{BadLine, FileDigest, Unread};
@@ -198,11 +199,11 @@ impl Rows {
         for (index, value) in values.into_iter().enumerate() {
             let example =
                 from_value(stage, index, value).with_context(|| format!("{stage}: row {index}"))?;
-            examples.push(Arc::new(example));
+            examples.push(example);
         }
-        let n = examples.len() as u64;
-        let stage = Stage { name: stage.into(), added: n, output: n, ..Stage::default() };
-        Ok(Rows::new(examples, stage))
+        number_repeats(&mut examples);
+        let stage = Stage::made(stage, examples.len());
+        Ok(Rows::new(examples.into_iter().map(Arc::new).collect(), stage))
     }
 
     /// Rows as they are, without an account of where they came from.

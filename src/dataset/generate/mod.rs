@@ -13,7 +13,7 @@ use super::example::number_repeats;
 use super::quality::{Bounds, rule};
 use super::{Example, Kind, Rows, Stage};
 use crate::chance::Chance;
-use crate::progress::Observer;
+use crate::progress::{Counter, Observer};
 use crate::trace::Trace;
 
 mod adversarial;
@@ -90,11 +90,13 @@ pub fn generate(
     let bounds = Bounds::default();
     let sound = |e: &Example| rules.iter().all(|r| (r.check)(e, &bounds).is_none());
     observer.begin(&name, Some(rows.len() as u64), "rows");
+    let counter = Counter::new(observer);
     let made: Vec<Vec<Example>> = rows
         .examples
         .par_iter()
         .map(|parent| {
-            if parent.kind != Kind::Real || observer.cancelled() || !sound(parent) {
+            let stop = counter.tick().is_err();
+            if stop || parent.kind != Kind::Real || !sound(parent) {
                 return Vec::new();
             }
             (0..times).filter_map(|nth| generator.example(parent, pool, seed, nth)).collect()

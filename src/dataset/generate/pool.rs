@@ -76,7 +76,10 @@ impl Pool {
     /// surroundings would not be recognised elsewhere.
     pub fn new(rows: &Rows, redactor: &Redactor, observer: &dyn Observer) -> Result<Pool> {
         let real: Vec<_> = rows.examples.iter().filter(|e| e.kind == Kind::Real).cloned().collect();
-        let (redacted, _) = by_session(&real, redactor, observer)?;
+        observer.begin("collect values", Some(real.len() as u64), "rows");
+        let redacted = by_session(&real, redactor, observer);
+        observer.end();
+        let (redacted, _) = redacted?;
         Ok(Pool::collect(redacted.iter().map(|r| &r.trace)))
     }
 

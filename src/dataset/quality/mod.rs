@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{Example, Rows, Stage, TokenCount};
 use crate::config::Config;
-use crate::progress::Observer;
+use crate::progress::{Counter, Observer};
 
 mod mend;
 mod outcome;
@@ -144,8 +144,9 @@ pub fn filter(
     observer: &dyn Observer,
 ) -> Result<Rows> {
     observer.begin(name, Some(rows.len() as u64), "rows");
+    let counter = Counter::new(observer);
     let judge = |example: &Arc<Example>| -> Result<_> {
-        observer.check()?;
+        counter.tick()?;
         let (mended, example) = match mend(example) {
             Some((example, what)) => (what, Arc::new(example)),
             None => (Vec::new(), example.clone()),
