@@ -46,11 +46,9 @@ impl Kind {
 
     /// The kind of this name.
     pub fn named(name: &str) -> anyhow::Result<Kind> {
-        let all =
-            [Kind::Real, Kind::Synthetic, Kind::Adversarial, Kind::Counterexample, Kind::Replay];
-        let found = all.into_iter().find(|kind| kind.as_str() == name);
+        let found = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
         found.ok_or_else(|| {
-            let names = all.map(Kind::as_str).join(", ");
+            let names = Kind::ALL.map(Kind::as_str).join(", ");
             anyhow::anyhow!("there is no kind `{name}` of example; there are {names}")
         })
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 
 use super::example::number_repeats;
 use super::{Example, Kind, Rows, Stage};
@@ -76,14 +76,7 @@ pub fn from_rows(loaded: Loaded, name: &str) -> Result<Rows> {
     for (trace, pedigree) in loaded.traces.into_iter().zip(loaded.pedigrees) {
         let kind = match &pedigree.kind {
             None => Kind::Real,
-            Some(word) => match Kind::ALL.into_iter().find(|k| k.as_str() == word) {
-                Some(kind) => kind,
-                None => bail!(
-                    "{}: unknown kind `{word}`; known are {}",
-                    trace.origin,
-                    Kind::ALL.map(Kind::as_str).join(", ")
-                ),
-            },
+            Some(word) => Kind::named(word).with_context(|| trace.origin.to_string())?,
         };
         let mut example = Example::new(kind, trace);
         // A dataset row's id is its own; a raw trace's `id` names the session instead.
