@@ -10,6 +10,13 @@ const DEPTH: usize = 3;
 /// The shortest base64 run that is decoded.
 const MIN_BASE64: usize = 16;
 
+/// How much of the text around an encoded part is shown with it.
+const CONTEXT: usize = 512;
+/// How far a word is followed before it is cut.
+const WORD: usize = 4096;
+/// Stands between parts that are far from each other in the original; nothing reads across it.
+const CUT: &[u8] = b"\n\0no \0text \0here\n";
+
 /// A decoded text and where its bytes came from.
 struct View {
     text: String,
@@ -17,21 +24,108 @@ struct View {
     ends: Vec<u32>,
 }
 
-impl View {
-    fn push(&mut self, c: char, start: usize, end: usize) {
-        self.text.push(c);
-        for _ in 0..c.len_utf8() {
-            self.starts.push(start as u32);
-            self.ends.push(end as u32);
+/// A view in the making: the decoded parts with what is around them. What is far from any was
+/// read already where it stands.
+struct Decoding<'a> {
+    from: &'a str,
+    bytes: Vec<u8>,
+    starts: Vec<u32>,
+    ends: Vec<u32>,
+    /// Up to where the original is shown.
+    shown: usize,
+    /// Whether anything was decoded.
+    changed: bool,
+}
+
+impl<'a> Decoding<'a> {
+    fn of(from: &'a str) -> Self {
+        Decoding {
+            from,
+            bytes: Vec::new(),
+            starts: Vec::new(),
+            ends: Vec::new(),
+            shown: 0,
+            changed: false,
         }
     }
 
-    fn with_capacity(n: usize) -> Self {
-        View {
-            text: String::with_capacity(n),
-            starts: Vec::with_capacity(n),
-            ends: Vec::with_capacity(n),
+    /// Shows `decoded` for the original's bytes from `at` to `end`.
+    fn decoded(&mut self, at: usize, end: usize, decoded: &[u8]) {
+        let far = at - self.shown > 2 * CONTEXT;
+        if !self.changed || far {
+            if far && self.changed {
+                self.copy(self.right());
+            }
+            let left = self.left(at);
+            let before = left.checked_sub(1).map(|n| self.from.as_bytes()[n]);
+            if left > self.shown {
+                self.add(CUT, left, left);
+                match before {
+                    Some(b'\n') => {}
+                    // Not the start of a line, or not even of a word.
+                    Some(b) if b.is_ascii_whitespace() => self.add(b"\0 ", left, left),
+                    _ => self.add(b"x", left, left),
+                }
+                self.shown = left;
+            }
         }
+        self.changed = true;
+        self.copy(at);
+        self.add(decoded, at, end);
+        self.shown = end;
+    }
+
+    fn add(&mut self, bytes: &[u8], start: usize, end: usize) {
+        self.bytes.extend_from_slice(bytes);
+        self.starts.extend(bytes.iter().map(|_| start as u32));
+        self.ends.extend(bytes.iter().map(|_| end as u32));
+    }
+
+    /// Shows the original as it is up to `to`.
+    fn copy(&mut self, to: usize) {
+        let from = self.shown;
+        self.bytes.extend_from_slice(&self.from.as_bytes()[from..to]);
+        self.starts.extend(from as u32..to as u32);
+        self.ends.extend(from as u32 + 1..to as u32 + 1);
+        self.shown = to;
+    }
+
+    /// Where the context of a part at `at` begins: after a blank.
+    fn left(&self, at: usize) -> usize {
+        let bytes = self.from.as_bytes();
+        let low = at.saturating_sub(CONTEXT).max(self.shown);
+        if low == self.shown {
+            return low;
+        }
+        let within = bytes[low..at].iter().position(u8::is_ascii_whitespace).map(|n| low + n + 1);
+        let floor = low.saturating_sub(WORD).max(self.shown);
+        let before = || bytes[floor..low].iter().rposition(u8::is_ascii_whitespace);
+        within
+            .or_else(|| before().map(|n| floor + n + 1))
+            .unwrap_or_else(|| (low..=at).find(|n| self.from.is_char_boundary(*n)).unwrap_or(at))
+    }
+
+    /// Where the context of what is shown last ends: before a blank.
+    fn right(&self) -> usize {
+        let bytes = self.from.as_bytes();
+        let high = bytes.len().min(self.shown + CONTEXT);
+        if high == bytes.len() {
+            return high;
+        }
+        let within = bytes[self.shown..high].iter().rposition(u8::is_ascii_whitespace);
+        let ceiling = bytes.len().min(high + WORD);
+        let after = || bytes[high..ceiling].iter().position(u8::is_ascii_whitespace);
+        within.map(|n| self.shown + n).or_else(|| after().map(|n| high + n)).unwrap_or_else(|| {
+            (high..=ceiling).find(|n| self.from.is_char_boundary(*n)).unwrap_or(bytes.len())
+        })
+    }
+
+    fn view(mut self) -> Option<View> {
+        if !self.changed {
+            return None;
+        }
+        self.copy(self.right());
+        Some(readable(self.bytes, self.starts, self.ends))
     }
 }
 
@@ -70,38 +164,21 @@ fn visit(text: &str, depth: usize, map: ToOriginal, f: &mut dyn FnMut(&str, ToOr
 /// Undoes backslash escapes, HTML entities and terminal colours; `None` when there are none.
 fn unescape(text: &str) -> Option<View> {
     let bytes = text.as_bytes();
-    let is_special = |b: &u8| matches!(b, b'\\' | b'&' | 0x1b);
-    let first = bytes.iter().position(is_special)?;
-    let mut view = View::with_capacity(text.len());
-    let mut changed = false;
+    let mut view = Decoding::of(text);
     let mut i = 0;
-    while i < bytes.len() {
-        let plain = match i < first {
-            true => first,
-            false => bytes[i..].iter().position(is_special).map_or(bytes.len(), |n| i + n),
-        };
-        for (at, c) in text[i..plain].char_indices() {
-            view.push(c, i + at, i + at + c.len_utf8());
-        }
-        i = plain;
-        if i == bytes.len() {
-            break;
-        }
+    while let Some(next) = bytes[i..].iter().position(|b| matches!(b, b'\\' | b'&' | 0x1b)) {
+        i += next;
         match escape(&bytes[i..]) {
             Some((decoded, length)) => {
-                changed = true;
-                if let Some(c) = decoded {
-                    view.push(c, i, i + length);
-                }
+                let mut utf8 = [0; 4];
+                let shown = decoded.map_or(&[][..], |c| c.encode_utf8(&mut utf8).as_bytes());
+                view.decoded(i, i + length, shown);
                 i += length;
             }
-            None => {
-                view.push(char::from(bytes[i]), i, i + 1);
-                i += 1;
-            }
+            None => i += 1,
         }
     }
-    changed.then_some(view)
+    view.view()
 }
 
 /// The character an escape stands for (none for a colour code) and the escape's length.
@@ -189,28 +266,19 @@ fn hex_pair(bytes: &[u8]) -> Option<u8> {
 /// Undoes percent-encoding; `None` when there is none.
 fn percent(text: &str) -> Option<View> {
     let bytes = text.as_bytes();
-    bytes.iter().position(|b| *b == b'%')?;
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut starts = Vec::with_capacity(bytes.len());
-    let mut ends = Vec::with_capacity(bytes.len());
-    let mut changed = false;
+    let mut view = Decoding::of(text);
     let mut i = 0;
-    while i < bytes.len() {
-        let pair = (bytes[i] == b'%').then(|| hex_pair(&bytes[i + 1..])).flatten();
-        let (byte, length) = match pair {
-            Some(byte) => (byte, 3),
-            None => (bytes[i], 1),
-        };
-        changed |= pair.is_some();
-        decoded.push(byte);
-        starts.push(i as u32);
-        ends.push((i + length) as u32);
-        i += length;
+    while let Some(next) = bytes[i..].iter().position(|b| *b == b'%') {
+        i += next;
+        match hex_pair(&bytes[i + 1..]) {
+            Some(byte) => {
+                view.decoded(i, i + 3, &[byte]);
+                i += 3;
+            }
+            None => i += 1,
+        }
     }
-    if !changed {
-        return None;
-    }
-    Some(readable(decoded, starts, ends))
+    view.view()
 }
 
 /// A view of bytes of which some may be no UTF-8: each such byte becomes a space.
@@ -226,15 +294,29 @@ fn readable(bytes: Vec<u8>, starts: Vec<u32>, ends: Vec<u32>) -> View {
     View { text, starts, ends }
 }
 
-fn sextet(b: u8) -> Option<u32> {
-    match b {
-        b'A'..=b'Z' => Some(u32::from(b - b'A')),
-        b'a'..=b'z' => Some(u32::from(b - b'a') + 26),
-        b'0'..=b'9' => Some(u32::from(b - b'0') + 52),
-        b'+' | b'-' => Some(62),
-        b'/' | b'_' => Some(63),
-        _ => None,
+/// The value of each base64 character, of either alphabet; 64 for anything else.
+const SEXTETS: [u8; 256] = {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut values = [64; 256];
+    let mut i = 0;
+    while i < 64 {
+        values[alphabet[i] as usize] = i as u8;
+        i += 1;
     }
+    values[b'-' as usize] = 62;
+    values[b'_' as usize] = 63;
+    values
+};
+
+fn is_base64(byte: u8) -> bool {
+    SEXTETS[byte as usize] < 64
+}
+
+/// The bytes of four characters or fewer.
+fn quad(characters: &[u8]) -> [u8; 3] {
+    let word = characters.iter().fold(0, |word, c| word << 6 | u32::from(SEXTETS[*c as usize]));
+    let [_, a, b, c] = (word << (6 * (4 - characters.len()))).to_be_bytes();
+    [a, b, c]
 }
 
 /// Adds a view for every base64 run that decodes to text.
@@ -242,18 +324,36 @@ fn base64(text: &str, views: &mut Vec<View>) {
     let bytes = text.as_bytes();
     let mut i = 0;
     while i < bytes.len() {
-        if sextet(bytes[i]).is_none() {
+        if !is_base64(bytes[i]) {
             i += 1;
             continue;
         }
-        let run = run(bytes, i);
-        i = run.last().map_or(i, |last| *last as usize) + 1;
-        if run.len() >= MIN_BASE64 {
-            // A run may begin with what only looks like base64, such as the path before it.
-            let decoded = (0..4).find_map(|skip| decode(bytes, &run[skip..]));
-            views.extend(decoded);
+        let length = bytes[i..].iter().take_while(|b| is_base64(**b)).count();
+        let end = i + length;
+        // A run may begin with what only looks like base64, such as the path before it.
+        for skip in 0..4.min(length) {
+            let Some(start) = bytes[i + skip..end].first_chunk::<MIN_BASE64>() else { break };
+            if !begins_text(start) {
+                continue;
+            }
+            let run = run(bytes, i + skip);
+            if let Some(view) = decode(bytes, &run) {
+                i = run.last().map_or(end, |last| *last as usize);
+                views.push(view);
+                break;
+            }
         }
+        i = end.max(i + 1);
     }
+}
+
+/// Whether the first characters of a run decode to text. Most runs are words, paths and digests.
+fn begins_text(start: &[u8; MIN_BASE64]) -> bool {
+    let mut decoded = [0; MIN_BASE64 / 4 * 3];
+    for (characters, bytes) in start.chunks(4).zip(decoded.chunks_mut(3)) {
+        bytes.copy_from_slice(&quad(characters));
+    }
+    is_text(&decoded) || is_wide(&decoded)
 }
 
 /// The positions of a run of base64 characters, which may be wrapped at a usual line length.
@@ -262,7 +362,7 @@ fn run(bytes: &[u8], from: usize) -> Vec<u32> {
     let mut i = from;
     let mut line = from;
     while i < bytes.len() {
-        if sextet(bytes[i]).is_some() {
+        if is_base64(bytes[i]) {
             run.push(i as u32);
             i += 1;
             continue;
@@ -273,7 +373,7 @@ fn run(bytes: &[u8], from: usize) -> Vec<u32> {
             [b'\r', b'\n', ..] => 2,
             _ => break,
         };
-        let goes_on = bytes.get(i + newline).is_some_and(|b| sextet(*b).is_some());
+        let goes_on = bytes.get(i + newline).is_some_and(|b| is_base64(*b));
         if !(60..=80).contains(&width) || !width.is_multiple_of(4) || !goes_on {
             break;
         }
@@ -283,31 +383,17 @@ fn run(bytes: &[u8], from: usize) -> Vec<u32> {
     run
 }
 
-/// Decodes characters at `run`'s positions, if they give readable text.
+/// Decodes the characters at a run's positions, if they give readable text.
 fn decode(bytes: &[u8], run: &[u32]) -> Option<View> {
-    if run.len() < MIN_BASE64 {
-        return None;
-    }
-    let quads = |run: &[u32]| -> Vec<u8> {
-        let mut out = Vec::with_capacity(run.len() / 4 * 3 + 2);
-        for quad in run.chunks(4) {
-            let mut word = 0;
-            for position in quad {
-                word = word << 6 | sextet(bytes[*position as usize]).unwrap_or(0);
-            }
-            word <<= 6 * (4 - quad.len()) as u32;
-            let three = word.to_be_bytes();
-            out.extend_from_slice(&three[1..quad.len().max(1)]);
+    let mut decoded = Vec::with_capacity(run.len() / 4 * 3 + 3);
+    for positions in run.chunks(4) {
+        let mut characters = [0; 4];
+        for (character, position) in characters.iter_mut().zip(positions) {
+            *character = bytes[*position as usize];
         }
-        out
-    };
-    // Most runs are words, paths and digests: sixteen characters tell.
-    let start = quads(&run[..MIN_BASE64]);
-    let wide = is_wide(&start);
-    if !wide && !is_text(&start) {
-        return None;
+        decoded.extend_from_slice(&quad(&characters[..positions.len()])[..positions.len() - 1]);
     }
-    let decoded = quads(run);
+    let wide = is_wide(&decoded[..decoded.len().min(12)]);
     let (mut starts, mut ends) = (Vec::new(), Vec::new());
     for index in 0..decoded.len() {
         let quad = index / 3 * 4;
@@ -343,10 +429,14 @@ fn is_wide(bytes: &[u8]) -> bool {
 }
 
 fn wide_view(decoded: &[u8], starts: &[u32], ends: &[u32]) -> Option<View> {
-    let mut view = View::with_capacity(decoded.len() / 2);
+    let mut view = View { text: String::new(), starts: Vec::new(), ends: Vec::new() };
     for (index, pair) in decoded.chunks_exact(2).enumerate() {
         let c = char::from_u32(u32::from(u16::from_le_bytes([pair[0], pair[1]])))?;
-        view.push(c, starts[2 * index] as usize, ends[2 * index + 1] as usize);
+        view.text.push(c);
+        for _ in 0..c.len_utf8() {
+            view.starts.push(starts[2 * index]);
+            view.ends.push(ends[2 * index + 1]);
+        }
     }
     Some(view)
 }
@@ -388,6 +478,19 @@ mod tests {
         assert_eq!(original("a%40b%2Ec", "a@b.c"), "a%40b%2Ec");
         assert!(views(r"C:\Work \d+ 100% &c").is_empty());
         assert_eq!(original(r"sk\_live\_9", "k_live"), r"k\_live");
+    }
+
+    #[test]
+    fn what_is_far_from_any_escape_is_left_out() {
+        let far = "a long line of words\n".repeat(500);
+        let text = format!("{far}one \\u0074wo three\n{far}{far}four fi\\u0076e six\n{far}");
+        let shown = views(&text).concat();
+        assert!(shown.contains("one two three") && shown.contains("four five six"));
+        assert!(shown.len() < 4 * 4 * CONTEXT, "{}", shown.len());
+        assert_eq!(original(&text, "five six"), "fi\\u0076e six");
+        assert_eq!(original("\u{1b}[31mred", "red"), "red");
+        let mash = "x".repeat(20_000);
+        assert_eq!(original(&format!("{mash}\\u0041B{mash}"), "AB"), "\\u0041B");
     }
 
     #[test]
