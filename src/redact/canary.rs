@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rayon::prelude::*;
 
 use super::decode::each_view;
 use super::policy::Class;
@@ -26,21 +27,28 @@ pub fn canaries(
     traces: &[&Trace],
     seed: u64,
 ) -> Result<BTreeMap<String, Recall>> {
-    let mut recall: BTreeMap<String, Recall> = BTreeMap::new();
     let mut chance = Chance::new(seed, "canaries");
-    for trace in traces.iter().filter(|t| !t.messages.is_empty()) {
-        let mut shadow = (*trace).clone();
+    let mut shadows = Vec::with_capacity(traces.len());
+    for trace in traces.iter().copied().filter(|t| !t.messages.is_empty()) {
+        let mut shadow = trace.clone();
         let planted = plant_all(&mut shadow, redactor, &mut chance);
-        let before = shown(trace);
-        let after = match redactor.session(&[&shadow])?.pop() {
-            Some(redacted) => shown(&redacted.trace),
-            None => continue,
-        };
-        for (class, value) in planted {
-            let count = recall.entry(class.as_str().to_string()).or_default();
-            count.planted += 1;
-            count.found += u64::from(is_gone(&value, &before, &after));
-        }
+        shadows.push((trace, shadow, planted));
+    }
+    let found: Vec<_> = shadows
+        .into_par_iter()
+        .map(|(trace, shadow, planted)| {
+            let before = shown(trace);
+            let after: String =
+                redactor.session(&[&shadow])?.iter().map(|r| shown(&r.trace)).collect();
+            let gone = |(class, value): (Class, String)| (class, is_gone(&value, &before, &after));
+            Ok(planted.into_iter().map(gone).collect::<Vec<_>>())
+        })
+        .collect::<Result<_>>()?;
+    let mut recall: BTreeMap<String, Recall> = BTreeMap::new();
+    for (class, gone) in found.into_iter().flatten() {
+        let count = recall.entry(class.as_str().to_string()).or_default();
+        count.planted += 1;
+        count.found += u64::from(gone);
     }
     Ok(recall)
 }
@@ -57,11 +65,13 @@ fn shown(trace: &Trace) -> String {
     all
 }
 
-/// Neither half of a value is left, unless the row had it anyway.
+/// Neither half of a value is left, unless the row had it anyway. A short half may stand
+/// anywhere by chance, so a short value counts as a whole.
 fn is_gone(value: &str, before: &str, after: &str) -> bool {
     let middle = value.len() / 2;
     let halves = [&value[..middle], &value[middle..]];
-    halves.into_iter().all(|half| !after.contains(half) || before.contains(half))
+    let parts = if middle < 6 { &[value][..] } else { &halves[..] };
+    parts.iter().all(|part| !after.contains(part) || before.contains(part))
 }
 
 fn plant_all(shadow: &mut Trace, redactor: &Redactor, chance: &mut Chance) -> Vec<(Class, String)> {
@@ -206,9 +216,9 @@ fn canary(class: Class, chance: &mut Chance) -> (String, String) {
                 .fold(0, |r, b| (r * 10 + u32::from(b - b'0')) % 97);
             around("refund to {} please".into(), format!("DE{:02}{account}", 98 - rest))
         }
-        Class::User => around("wrote /home/{}/notes/todo.md".into(), word(chance, 9)),
+        Class::User => around("wrote /home/{}/notes/todo.md".into(), word(chance, 12)),
         Class::Host => {
-            let value = format!("{}-{}.corp", word(chance, 6), any(chance, &[DIGITS], 2));
+            let value = format!("{}-{}.corp", word(chance, 8), any(chance, &[DIGITS], 3));
             around("ssh {} -- uptime".into(), value)
         }
     }
