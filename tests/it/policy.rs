@@ -31,6 +31,7 @@ fn evidence() -> Evidence {
     let dataset = DatasetEvidence {
         min_example_ok: Some(true),
         redaction_ok: Some(true),
+        leak_ok: Some(true),
         train: Some(400.0),
         val: Some(120.0),
         leakage: Some(0.0),

@@ -254,7 +254,7 @@ fn errors_show_the_line_a_caret_and_a_hint() {
     assert_eq!(shown.hint.as_deref(), Some("did you mean `session`?"));
     let shown = failure(&with_rows("some(3).filter(|row| true);"));
     assert!(shown.message.starts_with("`filter` cannot be called as"), "{shown}");
-    let form = "it is rows.filter(reason: string, keep: closure) -> Rows";
+    let form = "rows.filter(reason: string, keep: closure) -> Rows";
     assert!(shown.hint.as_deref().unwrap().contains(form), "{shown}");
     let shown = failure("let rows = 1;\nprint(rowz);");
     assert_eq!((shown.line, shown.column), (2, 7));
