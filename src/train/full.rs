@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::plan::Plan;
 use super::qlora::{called, encode};
@@ -12,6 +12,7 @@ use super::settings::Settings;
 use crate::config::Config;
 use crate::dataset::Example;
 use crate::model::config::{Architecture, ModelConfig};
+use crate::model::weights::Weights;
 use crate::model::{Decoder, save};
 use crate::progress::Observer;
 use crate::tokens::Codec;
@@ -34,9 +35,11 @@ pub struct Shape {
 }
 
 /// Trains a fresh Llama-architecture model with a tied head on `rows` and writes it as a Hugging
-/// Face folder. `folder` holds the tokenizer already.
+/// Face folder. `folder` holds the tokenizer already. With `from` the weights of that model, of the
+/// same shape, are trained on.
 pub fn full(
     shape: &Shape,
+    from: Option<&Path>,
     config: &Config,
     rows: &[&Example],
     folder: &Path,
@@ -66,6 +69,20 @@ pub fn full(
     let encoded = encode(&codec, rows.iter().copied(), longest, threads)?;
     let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
     let decoder = Decoder::fresh(model, settings.seed)?;
+    if let Some(from) = from {
+        let weights = Weights::open(from)?;
+        for (name, var) in decoder.variables() {
+            let tensor = weights.dense(name)?;
+            ensure!(
+                tensor.dims() == var.dims(),
+                "`{name}` of {} is {:?}, the new model wants {:?}",
+                from.display(),
+                tensor.dims(),
+                var.dims()
+            );
+            var.set(&tensor)?;
+        }
+    }
     let plan = Plan::new(&encoded, &decoder, decoder.parameters(), decoder.bytes(), &settings);
     plan.lines().iter().for_each(|line| observer.say(line));
     let trainee = Trainee { decoder: &decoder, lora: None };

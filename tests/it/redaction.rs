@@ -61,7 +61,7 @@ const LINES: &[&str] = &[
     "- name: DB_PASSWORD\n  value: {}",
     "{\"name\": \"SESSION_SECRET\", \"value\": \"{}\"}",
     "spring.datasource.password={}",
-    "//registry.npmjs.org/:_authToken={}",
+    "//npm.northquay.dev/:_authToken={}",
     "Server=db;Database=shop;User Id=app;Password={};",
     "DefaultEndpointsProtocol=https;AccountName=a;AccountKey={};EndpointSuffix=core.windows.net",
     "jdbc:postgresql://db/shop?user=app&password={}&ssl=true",
@@ -205,7 +205,7 @@ const KEPT: &[&str] = &[
     "cache_key: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     "etag: \"33a64df551425fcc55e4d42a148795d9f25f89d4\"",
     "github.com/a/b v1.2.3 h1:Xq5cPJ7CmYQ0ACXr4Jb3u4mpqzJxW3mH0nN5pDo2Bbc=",
-    "\"_resolved\": \"https://registry.npmjs.org/a/-/a-1.0.0.tgz#7a0fb1b3a8b4f4c1d1ba23a5a4a0d1d63b6eb4c3\"",
+    "\"_resolved\": \"https://npm.northquay.dev/a/-/a-1.0.0.tgz#7a0fb1b3a8b4f4c1d1ba23a5a4a0d1d63b6eb4c3\"",
     "trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id=00f067aa0ba902b7",
     // Versions, numbers, times
     "version 1.2.3.4",

@@ -15,7 +15,7 @@ use crate::model::Base;
 use crate::script::closures::each_index;
 use crate::script::options::Options;
 use crate::script::{RhaiResultOf, fail};
-use crate::tokens::training;
+use crate::tokens::{Codec, training};
 use crate::trace::raw;
 use crate::train::full::{Shape, full};
 
@@ -125,18 +125,27 @@ mod verbs {
     /// Trains every weight of a fresh Llama-architecture model on the rows, after
     /// `train_tokenizer`. Options: the shape (`hidden_size`, `intermediate_size`, `layers`,
     /// `heads`, `kv_heads`, `max_positions`) and the training settings by their configuration
-    /// keys in lower case (`learning_rate`, `max_steps`, …).
+    /// keys in lower case (`learning_rate`, `max_steps`, …); `from`, the folder of a model of that
+    /// shape and tokenizer to go on from. Gives the folder of the model.
     #[rhai_fn(return_raw)]
-    pub fn train_full(ctx: NativeCallContext, rows: Rows, options: Map) -> RhaiResultOf<()> {
+    pub fn train_full(ctx: NativeCallContext, rows: Rows, options: Map) -> RhaiResultOf<String> {
         let host = host(&ctx)?;
         let (mut shape, mut settings) = (Map::new(), Map::new());
         for (key, value) in options {
             let setting = TRAINING.iter().any(|k| k.to_lowercase() == key.as_str());
             if setting { &mut settings } else { &mut shape }.insert(key, value);
         }
-        let known =
-            ["hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "max_positions"];
+        let known = [
+            "hidden_size",
+            "intermediate_size",
+            "layers",
+            "heads",
+            "kv_heads",
+            "max_positions",
+            "from",
+        ];
         let shape = Options::read("train_full", shape, &known)?;
+        let from = shape.text("from")?.map(|p| host.readable(&p)).transpose().map_err(fail)?;
         let size = |key: &str, default: i64| -> RhaiResultOf<usize> {
             let value = shape.int(key)?.unwrap_or(default);
             usize::try_from(value).ok().filter(|v| *v > 0).ok_or_else(|| {
@@ -155,9 +164,17 @@ mod verbs {
         let config = host.config.with(&overrides).map_err(fail)?;
         let rows: Vec<&Example> = rows.examples.iter().map(|e| e.as_ref()).collect();
         let folder = host.writable(MODEL).map_err(fail)?;
-        full(&shape, &config, &rows, &folder, host.observer.as_ref()).map_err(fail)?;
-        host.observer.say(&format!("the model is in {}", folder.display()));
-        Ok(())
+        let observer = host.observer.as_ref();
+        let run = || -> anyhow::Result<()> {
+            if let Some(from) = from.as_deref().filter(|from| *from != folder) {
+                Codec::open(from, None)?.save(&folder)?;
+            }
+            full(&shape, from.as_deref(), &config, &rows, &folder, observer)?;
+            Ok(())
+        };
+        run().map_err(fail)?;
+        observer.say(&format!("the model is in {}", folder.display()));
+        Ok(folder.display().to_string())
     }
 
     /// The share of a suite's turns that the model just made answers exactly, with its linears
