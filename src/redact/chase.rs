@@ -10,6 +10,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::policy::Class;
 use super::rules::values::is_mixed;
+use super::rules::words::is_words;
 use super::rules::{Hit, Rule, is_edge};
 
 /// Words that are somebody's password or name and everybody's word.
@@ -189,6 +190,8 @@ fn is_telling(value: &str, class: Class) -> bool {
     match class {
         Class::User => value.len() >= 3 && !value.bytes().all(|b| b.is_ascii_digit()),
         _ if class.is_personal() => value.len() >= 6,
+        // `group_id` in the place of a value is a variable, and so it is elsewhere.
+        _ if is_words(value) && value.contains(['_', '.', '/']) => false,
         _ => value.len() >= 8 || value.len() >= 6 && is_mixed(value, 1.5),
     }
 }

@@ -104,6 +104,27 @@ const LINES: &[&str] = &[
     "db.acme.dev:5432:shop:app:{}",
     "https://api.acme.dev/v1?api_key={}&page=2",
     "my password is {}, do not tell",
+    "the API key: {}",
+    // Without a sign between name and value
+    "aws configure set aws_secret_access_key {}",
+    "npm config set //registry.npmjs.org/:_authToken {}",
+    "set -x SLACK_TOKEN {}",
+    "requirepass {}",
+    "bindpw {}",
+    "CREATE USER app IDENTIFIED BY '{}';",
+    "ALTER USER app WITH PASSWORD '{}';",
+    "| API_KEY | {} |",
+    "<entry key=\"password\">{}</entry>",
+    "gh secret set API_TOKEN --body \"{}\"",
+    "requests.get(url, auth=(\"app\", \"{}\"))",
+    "curl -b \"session={}\" http://10.0.0.3/",
+    "  -u app:{}",
+    "{\"username\":\"app\",\"pass\":\"{}\"}",
+    "level=info token={} user=app",
+    "{Password:{} User:app}",
+    " 12: SECRET_KEY={}",
+    "heroku config:set SECRET_KEY={}",
+    "Endpoint=sb://x/;SharedAccessKeyName=R;SharedAccessKey={}",
 ];
 
 #[test]

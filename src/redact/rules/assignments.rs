@@ -94,7 +94,13 @@ pub fn around(
     let bytes = text.as_bytes();
     let name = name_around(bytes, keyword, keyword_end);
     *last = name.end.max(keyword_end);
-    let Some(strength) = names::strength(&text[name.start..name.end]) else { return };
+    let Some(strength) = names::strength(said(text, &name)) else { return };
+    if strength == Strength::Weak
+        && let Some((start, end)) = auth_pair(text, &name)
+    {
+        hits.push(Hit::new(start, end, &RULES[0]));
+        return;
+    }
     let Some(slot) = slot(text, &name) else { return };
     let Some((start, end, mut written)) = value(bytes, &slot) else { return };
     let Some(value) = text.get(start..end) else { return };
@@ -114,6 +120,35 @@ pub fn around(
     }
 }
 
+/// The password of `auth=("user", "password")` or `HTTPBasicAuth("user", "password")`.
+fn auth_pair(text: &str, name: &Name) -> Option<(usize, usize)> {
+    let own = &text[name.start..name.end];
+    own.to_ascii_lowercase().ends_with("auth").then_some(())?;
+    let list = after(text, name.end, 256);
+    let inside = list.trim_start_matches([' ', '=', ':']).strip_prefix(['(', '['])?.trim_start();
+    let quote = inside.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let (_, rest) = inside[1..].split_once(quote)?;
+    let rest = rest.trim_start().strip_prefix(',')?.trim_start().strip_prefix(quote)?;
+    let (password, _) = rest.split_once(quote)?;
+    let start = rest.as_ptr() as usize - text.as_ptr() as usize;
+    let written = Written { quoted: true, ..Written::default() };
+    values::is_secret(password, Strength::Password, written)
+        .then_some((start, start + password.len()))
+}
+
+/// The name with the word before it where the two are written apart: `API key`.
+fn said<'a>(text: &'a str, name: &Name) -> &'a str {
+    let own = &text[name.start..name.end];
+    let lead = before(text, name.start, 16);
+    match own.to_ascii_lowercase().as_str() {
+        "key" | "token" if lead.ends_with(' ') => {
+            let word = lead[..lead.len() - 1].rsplit(|c: char| !c.is_ascii_alphabetic()).next();
+            &text[name.start - 1 - word.map_or(0, str::len)..name.end]
+        }
+        _ => own,
+    }
+}
+
 fn skip(bytes: &[u8], at: usize, most: usize, what: &[u8]) -> usize {
     at + bytes[at.min(bytes.len())..].iter().take(most).take_while(|b| what.contains(b)).count()
 }
@@ -127,7 +162,11 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     let mut at = name.end;
     let quoted_name =
         matches!((before, bytes.get(at)), (Some(a), Some(b)) if a == *b && QUOTES.contains(b));
-    if before == Some(b'<') && bytes.get(at) == Some(&b'>') {
+    // `<password>x</password>` and `<entry key="password">x</entry>`
+    let tag = before == Some(b'<') && bytes.get(at) == Some(&b'>');
+    let attribute = quoted_name && bytes.get(at + 1) == Some(&b'>');
+    if tag || attribute {
+        let at = at + usize::from(attribute);
         let closes = after(text, at + 1, VALUE)
             .find('<')
             .is_some_and(|n| text[at + 1 + n..].starts_with("</"));
@@ -160,14 +199,17 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         {
             (1, Written { list: true, ..Written::default() })
         }
+        // The next cell of a table
+        [b'|', b' ', ..] => (1, Written { bare: true, ..Written::default() }),
         _ if flag && spaced > at => (0, Written { shell: true, ..Written::default() }),
         // Dockerfiles and Windows
         _ if spaced > at && is_declared(text, name) => {
             (0, Written { shell: true, ..Written::default() })
         }
-        _ if spaced > at && !flag => {
-            (word_after(rest)?, Written { prose: true, ..Written::default() })
-        }
+        _ if spaced > at && !flag => match word_after(rest) {
+            Some(length) => (length, Written { prose: true, ..Written::default() }),
+            None => (0, Written { bare: true, ..Written::default() }),
+        },
         _ => return None,
     };
     written.shell |= flag;
@@ -212,10 +254,14 @@ fn value_key(bytes: &[u8], at: usize) -> Option<usize> {
     matches!(bytes.get(separator)?, b':' | b'=').then(|| skip(bytes, separator + 1, 20, b" \t"))
 }
 
-/// `ENV NAME value` and `setx NAME value`.
+/// `ENV NAME value`, `setx NAME value`, `npm config set NAME value`.
 fn is_declared(text: &str, name: &Name) -> bool {
-    let before = &text.as_bytes()[..name.start];
-    before.ends_with(b"ENV ") || before.ends_with(b"setx ")
+    let lead = before(text, name.start, 64);
+    ["ENV ", "setx ", "set -x ", "set -gx ", "set -Ux "].iter().any(|w| lead.ends_with(w))
+        || lead
+            .lines()
+            .next_back()
+            .is_some_and(|line| line.contains("config set ") || line.contains("configure set "))
 }
 
 /// Whether the name begins a shell-like assignment: at the start of a line, or exported.

@@ -1,6 +1,7 @@
 //! Passwords on command lines and in the files those commands read.
 
-use super::values::{is_placeholder, is_reference};
+use super::values::{is_mixed, is_placeholder, is_reference};
+use super::words::is_words;
 use super::{Hit, Rule, after, before, before_escape, rule};
 use crate::redact::policy::Class;
 
@@ -19,8 +20,10 @@ enum Form {
     Attached,
     /// `user:password` in the next word.
     Pair(u8),
+    /// Cookies in the next word.
+    Cookies,
 }
-use Form::{Attached, Next, Pair};
+use Form::{Attached, Cookies, Next, Pair};
 
 /// A command, the flag that takes a password, and how.
 const FLAGS: &[(&str, &str, Form)] = &[
@@ -39,6 +42,8 @@ const FLAGS: &[(&str, &str, Form)] = &[
     ("curl", "--user", Pair(b':')),
     ("curl", "-U", Pair(b':')),
     ("curl", "--proxy-user", Pair(b':')),
+    ("curl", "-b", Cookies),
+    ("curl", "--cookie", Cookies),
     ("wget", "--http-password", Next),
     ("http", "-a", Pair(b':')),
     ("https", "-a", Pair(b':')),
@@ -77,13 +82,20 @@ const FLAGS: &[(&str, &str, Form)] = &[
     ("impacket-psexec", "-p", Next),
     ("vault login", "", Next),
     ("htpasswd", "-b", Next),
+    ("gh secret set", "--body", Next),
+    ("gh secret set", "-b", Next),
 ];
+
+/// Words of configuration files and SQL that a password follows.
+const DIRECTIVES: [&str; 5] =
+    ["requirepass ", "masterauth ", "bindpw ", "rootpw ", "identified by '"];
 
 /// Every command name once, in the order of the scanner's keywords.
 pub fn keywords() -> Vec<&'static str> {
     let mut names: Vec<_> = FLAGS.iter().map(|(command, ..)| *command).collect();
     names.dedup();
-    names.extend(["pass:", "sudo -S", "net use"]);
+    names.extend(["pass:", "sudo -S", "net use", "-u "]);
+    names.extend(DIRECTIVES);
     names
 }
 
@@ -108,6 +120,8 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
             return;
         }
         "sudo -S" => return piped(text, start, hits),
+        "-u " => return user_pair(text, end, hits),
+        _ if DIRECTIVES.contains(&keyword) => return word(text, end, word_end(bytes, end), hits),
         _ => {}
     }
     if bytes.get(end) != Some(&b' ') {
@@ -149,6 +163,14 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
                 Next if this == *flag => {
                     if let Some((from, to)) = next {
                         word(text, from, to, hits);
+                    }
+                }
+                Cookies if this == *flag => {
+                    if let Some((from, to)) = next {
+                        let quote = usize::from(matches!(bytes[from], b'"' | b'\''));
+                        if from + quote <= to {
+                            super::headers::pairs(text, from + quote, hits);
+                        }
                     }
                 }
                 Pair(separator) if this == *flag => {
@@ -206,6 +228,15 @@ fn word(text: &str, from: usize, to: usize, hits: &mut Vec<Hit>) {
         if !plain {
             hits.push(Hit::new(from, to, &RULES[0]));
         }
+    }
+}
+
+/// `-u user:password` whose command stands on another line.
+fn user_pair(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let end = word_end(text.as_bytes(), at);
+    let Some((_, password)) = text.get(at..end).and_then(|w| w.split_once(':')) else { return };
+    if password.len() >= 12 && is_mixed(password, 3.0) && !is_words(password) {
+        pair(text, at, end, b':', hits);
     }
 }
 

@@ -24,7 +24,7 @@ const ATTRIBUTES: &[&str] =
     &["path", "domain", "expires", "max-age", "samesite", "priority", "version", "comment"];
 
 fn is_credential(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"._~+/=-:%$!*@".contains(byte)
+    byte.is_ascii_graphic() && !b"\"'`,;()<>{}[]\\".contains(byte)
 }
 
 /// After `authorization` or `bearer`, at `end`.

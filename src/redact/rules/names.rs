@@ -26,11 +26,11 @@ pub const KEYWORDS: &[&str] = &[
 /// Qualifiers that make a `key` secret.
 #[rustfmt::skip]
 const SECRET_KEYS: &[&str] = &[
-    "access", "account", "admin", "aes", "algolia", "anthropic", "api", "app", "application",
+    "access", "account", "activation", "admin", "aes", "algolia", "anthropic", "api", "app", "application",
     "auth", "aws", "azure", "base", "bot", "cipher", "client", "cohere", "consumer", "crypt",
     "crypto", "datadog", "dd", "decryption", "deploy", "encrypt", "encryption", "function", "gcp",
     "gemini", "google", "groq", "hmac", "host", "ingest", "integration", "jwt", "license",
-    "management", "master", "mistral", "openai", "private", "root", "sas", "secret", "security",
+    "management", "master", "mistral", "openai", "private", "recovery", "root", "sas", "secret", "security",
     "sendgrid", "server", "service", "session", "shared", "signature", "signing", "sign", "ssh",
     "storage", "stripe", "subscription", "super", "twilio", "unseal", "vault", "webhook", "write",
 ];
@@ -151,7 +151,10 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
         return ACCOUNTS.contains(&before).then_some(Strength::Password);
     }
     let end_pass = ["dbpass", "userpass", "sshpass", "smtppass", "mypass", "storepass", "keypass"];
-    if end_pass.contains(&word) || word.ends_with("pwd") && word.len() <= 10 {
+    if end_pass.contains(&word)
+        || word.ends_with("pwd") && word.len() <= 10
+        || ["rootpw", "bindpw", "adminpw", "userpw", "dbpw"].contains(&word)
+    {
         return Some(Strength::Password);
     }
     if word == "pat"

@@ -14,7 +14,7 @@ const DEFAULTS: &[&str] =
 /// The end of the authority after `://`, which ends at `at`.
 pub fn authority_end(bytes: &[u8], at: usize) -> usize {
     let is_end =
-        |b: &u8| b.is_ascii_whitespace() || b.is_ascii_control() || b"\"'`<>\\^{}|".contains(b);
+        |b: &u8| b.is_ascii_whitespace() || b.is_ascii_control() || b"\"'`<>\\".contains(b);
     let window = &bytes[at..bytes.len().min(at + 512)];
     let hard = window.iter().position(is_end).unwrap_or(window.len());
     // A password may hold `/`, `?` or `#`, although it should not: the last `@` before the first

@@ -50,6 +50,8 @@ pub struct Written {
     pub prose: bool,
     /// The next element of a list or call.
     pub list: bool,
+    /// After the name with nothing but a blank or a table's line between.
+    pub bare: bool,
 }
 
 /// Whether `value`, assigned to a name of this strength, is a secret.
@@ -81,6 +83,15 @@ pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
     }
     if !written.quoted && !written.shell && is_code(value) {
         return false;
+    }
+    if written.bare {
+        let random = !is_words(value) && !is_hex(value) && !is_uuid(value) && is_scrambled(value);
+        let quoted = written.quoted && is_password(value, Written { prose: true, ..written });
+        return match strength {
+            Strength::Weak | Strength::Pass => false,
+            Strength::Password if quoted => true,
+            _ => value.len() >= 12 && random,
+        };
     }
     match strength {
         Strength::Password => is_password(value, written),
@@ -169,7 +180,7 @@ pub fn is_reference(value: &str) -> bool {
         "${", "$(", "$env:", "{{", "{%", "<%", "#{", "@{", "%(", "%{", "((", "arn:aws", "op://",
         "vault:", "env:", "env(", "ENV[", "ENC[", "getenv", "secret://", "secretref:", "file:",
         "http://", "https://", "projects/", "ssm:", "!Ref", "!Sub", "!vault", "@Microsoft.KeyVault",
-        "azurekeyvault", "//", "keyring:", "ref+", "$ANSIBLE_VAULT", "data:", "urn:", "ssh-rsa",
+        "azurekeyvault", "keyring:", "ref+", "$ANSIBLE_VAULT", "data:", "urn:", "ssh-rsa",
         "ssh-ed25519", "encrypted:",
     ];
     #[rustfmt::skip]
