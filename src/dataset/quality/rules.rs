@@ -16,8 +16,13 @@ fn numbered(example: &Example) -> impl Iterator<Item = (usize, &Message)> {
 }
 
 pub(super) fn outcome(example: &Example, bounds: &Bounds) -> Option<Reason> {
-    if !matches!(example.kind, Kind::Real | Kind::Replay) {
-        return None;
+    let said = example.trace.outcome.is_some();
+    match example.kind {
+        Kind::Counterexample => return None,
+        // What is made from a session that failed shows its steps; what is made of nothing has
+        // no outcome to speak of.
+        Kind::Synthetic | Kind::Adversarial if !said => return None,
+        _ => {}
     }
     let outcome = Outcome::of(example.trace.outcome.as_deref());
     (!bounds.outcomes.contains(&outcome)).then(|| format!("the outcome is {}", outcome.as_str()))
@@ -397,11 +402,20 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_counts_for_real_rows() {
+    fn an_outcome_counts_for_a_session_and_what_is_made_from_it() {
+        let only_good = Bounds { outcomes: vec![Outcome::Good], ..Bounds::default() };
         let mut example = chat("s", "a", "b");
-        example.trace.outcome = Some("failed".into());
-        assert!(objects("outcome", &example));
-        example.kind = Kind::Synthetic;
-        assert!(!objects("outcome", &example));
+        for (word, kind, objection) in [
+            (Some("failed"), Kind::Real, true),
+            (Some("failed"), Kind::Adversarial, true),
+            (Some("failed"), Kind::Counterexample, false),
+            (Some("success"), Kind::Synthetic, false),
+            (None, Kind::Synthetic, false),
+            (None, Kind::Real, true),
+        ] {
+            example.trace.outcome = word.map(String::from);
+            example.kind = kind;
+            assert_eq!(outcome(&example, &only_good).is_some(), objection, "{word:?} {kind:?}");
+        }
     }
 }
