@@ -66,6 +66,18 @@ impl Ledger {
         files::write_json(path, self)
     }
 
+    /// Adds what this ledger says of sessions to the file, and leaves everything else there as it
+    /// is. A file that already says the same is not touched.
+    pub fn add_to(&self, path: &Path) -> Result<()> {
+        let known = Ledger::read(path)?;
+        let mut all = known.clone();
+        all.sessions.extend(self.sessions.iter().map(|(key, part)| (key.clone(), *part)));
+        if all != known || !path.exists() {
+            all.write(path)?;
+        }
+        Ok(())
+    }
+
     /// The digest of what it says.
     pub fn digest(&self) -> Result<String> {
         Ok(files::digest(&serde_json::to_vec(self)?))
@@ -85,6 +97,22 @@ mod tests {
         ledger.sessions.insert("raw/s1".into(), Part::Val);
         ledger.write(&path).unwrap();
         assert_eq!(Ledger::read(&path).unwrap(), ledger);
+    }
+
+    #[test]
+    fn adding_keeps_what_others_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.json");
+        let of = |key: &str, part| {
+            let sessions = BTreeMap::from([(key.to_string(), part)]);
+            Ledger { sessions, ..Ledger::default() }
+        };
+        let verdicts = vec![serde_json::json!({"verdict": "block"})];
+        Ledger { verdicts: verdicts.clone(), ..of("raw/a", Part::Val) }.write(&path).unwrap();
+        of("raw/b", Part::Train).add_to(&path).unwrap();
+        let all = Ledger::read(&path).unwrap();
+        assert_eq!(all.verdicts, verdicts);
+        assert_eq!(all.sessions.len(), 2);
     }
 
     #[test]

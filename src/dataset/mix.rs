@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::leakage::{Leakage, measure};
+use super::ledger::Ledger;
 use super::similarity::Limits;
 use super::split::{Parts, SplitReport};
 use super::{Account, Example, Kind, Stage, TokenCount};
@@ -117,6 +118,8 @@ pub struct Dataset {
     pub account: Arc<Account>,
     /// What the split did; none when the parts were given as files.
     pub split: Option<Arc<SplitReport>>,
+    /// What the ledger is to say from now on; none when no ledger is kept.
+    pub ledger: Option<Arc<Ledger>>,
     /// Ratios wanted and got; none when the parts were given as files.
     pub ratios: Arc<Vec<Ratio>>,
     /// The length of every row in tokens, by id.
@@ -242,6 +245,7 @@ pub fn mix(
         stages: Arc::new(stages),
         account: parts.account.clone(),
         split: Some(parts.report.clone()),
+        ledger: parts.report.ledger.as_ref().map(|_| parts.ledger.clone()),
         ratios: Arc::new(ratios),
         lengths: Arc::new(lengths),
         leakage: Arc::new(leakage),

@@ -107,7 +107,7 @@ pub fn redact(
     };
     account.proof.canaries(recall?);
 
-    let names = session_names(&rows.examples, &redacted);
+    let names = session_names(&rows.examples, &redacted, redactor)?;
     let mut dropped = BTreeMap::new();
     let mut renamed: BTreeMap<String, String> = BTreeMap::new();
     let mut kept: Vec<Example> = Vec::with_capacity(rows.len());
@@ -120,9 +120,8 @@ pub fn redact(
             *dropped.entry("redacted_share".to_string()).or_default() += 1;
             continue;
         }
+        let name = names.get(&example.session_key());
         let mut example = Example { trace: found.trace, ..example.as_ref().clone() };
-        let key = example.session_key();
-        let name = names.get(&key);
         if let Some(name) = name {
             example.trace.session.clone_from(name);
         }
@@ -198,23 +197,35 @@ fn plant(
     canaries(redactor, &traces, seed).context("cannot plant canaries")
 }
 
-/// New names for changed sessions that were named after their content, by their old key.
-fn session_names(examples: &[Arc<Example>], redacted: &[Redacted]) -> BTreeMap<String, String> {
+/// New names, by the old key, for sessions whose name says too much: something personal, or a
+/// digest of text that has changed.
+fn session_names(
+    examples: &[Arc<Example>],
+    redacted: &[Redacted],
+    redactor: &Redactor,
+) -> Result<BTreeMap<String, String>> {
     let mut names = BTreeMap::new();
     for (example, redacted) in examples.iter().zip(redacted) {
-        let named_after_content =
-            example.trace.session.strip_prefix("raw-").is_some_and(|rest| {
-                rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_hexdigit())
-            });
-        if named_after_content && !example.kind.is_generated() && redacted.trace != example.trace {
+        let (key, session) = (example.session_key(), &example.trace.session);
+        if names.contains_key(&key) {
+            continue;
+        }
+        let digest = session
+            .strip_prefix("raw-")
+            .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_hexdigit()));
+        if digest && !example.kind.is_generated() && redacted.trace != example.trace {
             let mut messages = redacted.trace.messages.clone();
             messages.iter_mut().for_each(|m| m.row = 0);
             let bytes = serde_json::to_vec(&messages).unwrap_or_default();
-            let name = format!("raw-{}", &files::digest(&bytes)[..16]);
-            names.entry(example.session_key()).or_insert(name);
+            names.insert(key, format!("raw-{}", &files::digest(&bytes)[..16]));
+        } else if !digest {
+            let name = redactor.text(session)?;
+            if name != *session {
+                names.insert(key, name);
+            }
         }
     }
-    names
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -282,6 +293,15 @@ mod tests {
         let out = redact(&rows(vec![secret, plain]), &redactor(), 1, &Silent).unwrap();
         assert_ne!(out.examples[0].trace.session, "raw-0123456789abcdef");
         assert_eq!(out.examples[1].trace.session, "raw-fedcba9876543210");
+    }
+
+    #[test]
+    fn a_session_named_after_a_person_is_named_anew() {
+        let named = chat("mira.holt@quarry-mail.com/7", "hello", "hi");
+        let plain = chat("550e8400-e29b-41d4-a716-446655440000", "hello", "hi");
+        let out = redact(&rows(vec![named, plain.clone()]), &redactor(), 1, &Silent).unwrap();
+        assert_eq!(out.examples[0].trace.session, "<EMAIL_1>/7");
+        assert_eq!(out.examples[1].as_ref(), &plain);
     }
 
     #[test]

@@ -54,7 +54,8 @@ impl std::fmt::Display for Snapshot {
 }
 
 /// Writes a dataset into `folder`. Every row is scanned once more as the text that is written; a
-/// row in which something is found is left out and counted.
+/// row in which something is found is left out and counted. Where a ledger is kept, the sessions
+/// held out are added to it.
 pub fn write(
     dataset: &Dataset,
     folder: &Path,
@@ -107,6 +108,9 @@ pub fn write(
     }
     let manifest = Manifest::new(&dataset, written, config, provenance);
     let digest = manifest.write(&folder.join(MANIFEST))?;
+    if let (Some(ledger), Some(path)) = (&dataset.ledger, config.path("LEDGER")) {
+        ledger.add_to(&path)?;
+    }
     let (manifest, folder) = (Arc::new(manifest), folder.to_path_buf());
     Ok(Snapshot { dataset, manifest, digest, folder })
 }

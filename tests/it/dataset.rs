@@ -395,6 +395,10 @@ fn what_was_held_out_stays_held_out_from_day_to_day() {
     assert_eq!(wrong(&dataset.val, Part::Val), 0);
     assert_eq!(after.sessions["beta/s203"], ledger.sessions["beta/s7"]);
     assert!(after.sessions.len() > ledger.sessions.len());
+    let kept = folder.path().join("state/ledger.json");
+    let setting = format!("LEDGER={}", kept.display());
+    write(&dataset, &folder.path().join("out"), &self::config(&[&setting])).unwrap();
+    assert_eq!(Ledger::read(&kept).unwrap(), after);
     assert_eq!(dataset.leakage.leaking_rows, 0);
 }
 
