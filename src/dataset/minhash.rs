@@ -66,7 +66,8 @@ impl Signature {
     }
 
     /// The share of permutations on which both agree: an estimate of the Jaccard similarity.
-    pub fn estimate(&self, other: &Signature) -> f64 {
+    #[cfg(test)]
+    fn estimate(&self, other: &Signature) -> f64 {
         let agree = self.0.iter().zip(&other.0).filter(|(a, b)| a == b).count();
         agree as f64 / PERMUTATIONS as f64
     }
