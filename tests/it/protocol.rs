@@ -129,7 +129,8 @@ fn answers_that_belong_to_other_requests_teach_nothing() {
     let text = fs::read_to_string(project().join("data/sample/house.jsonl")).unwrap();
     let mut rows: Vec<Value> =
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    rows.retain(|row| row["messages"].is_array());
+    let asks = |m: &Value| m["role"] == "user";
+    rows.retain(|row| row["messages"].as_array().is_some_and(|all| all.iter().any(asks)));
     // Each session takes over what the agent said and saw in the one before it.
     let asked: Vec<Vec<Value>> = rows
         .iter()
@@ -263,32 +264,4 @@ fn a_broken_model_folder_is_named_with_what_it_lacks() {
     assert_eq!(run.code, 2, "{}", run.told);
     assert!(run.told.contains("safetensors"), "{}", run.told);
     assert!(!run.folder.join("eval/gate_decision.json").exists());
-}
-
-/// A few steps and a few items on real weights; a whole run takes many minutes.
-#[test]
-#[ignore = "needs models/smollm2: run scripts/fetch_smollm2.sh"]
-fn smollm2_is_trained_and_judged() {
-    let traces = tempfile::tempdir().unwrap();
-    let text = fs::read_to_string(project().join("data/sample/house.jsonl")).unwrap();
-    let few: Vec<&str> = text.lines().take(120).collect();
-    fs::write(traces.path().join("few.jsonl"), few.join("\n")).unwrap();
-    let sets = [
-        on(traces.path()),
-        "MAX_STEPS=2".into(),
-        "PER_DEVICE_TRAIN_BATCH_SIZE=2".into(),
-        "EVAL_MAX_ITEMS=4".into(),
-        "EVAL_MAX_NEW_TOKENS=24".into(),
-    ];
-    let mut more = vec!["--qlora-env", "configs/qlora_smollm2.env"];
-    more.extend(sets.iter().flat_map(|set| ["--set", set.as_str()]));
-    let run = Run::daily(&more);
-    assert_eq!(run.code, 1, "four pairs are too few to promote on\n{}", run.told);
-    let results = run.json("eval/eval_results.json");
-    assert_eq!(results["adapter_active"].as_bool(), Some(true), "{}", run.told);
-    let record = run.json("adapter/training_record.json");
-    let losses: Vec<f64> =
-        record["losses"].as_array().unwrap().iter().map(|l| l.as_f64().unwrap()).collect();
-    assert_eq!(losses.len(), 2);
-    assert!(losses.iter().all(|l| *l > 0.0 && *l < 10.0), "{losses:?}");
 }
