@@ -84,12 +84,6 @@ fn promotes_for_the_right_reason(run: &Run) {
     assert!(suite.as_f64().unwrap() >= -0.05, "the general suite fell by {suite}\n{}", run.told);
 }
 
-fn sample(seed: &str) -> Run {
-    let run = Run::of("scripts/embedded/sample_traces.rhai", &[&format!("house_seed={seed}")]);
-    assert_eq!(run.code, 0, "{}", run.told);
-    run
-}
-
 fn on(traces: &Path) -> String {
     format!("TRACES={}", traces.display())
 }
@@ -101,15 +95,6 @@ fn the_shipped_sample_is_learnt_and_promoted() {
     let base = run.json("eval/eval_results.json");
     let suite = &base["base"]["metrics"]["suite"]["general_suite"]["exact_match"]["mean"];
     assert!(suite.as_f64().unwrap() >= 0.5, "the base answers {suite} of its general suite");
-}
-
-#[test]
-fn other_house_conventions_are_learnt_and_promoted() {
-    for seed in ["3", "4", "5"] {
-        let sample = sample(seed);
-        let traces = on(&sample.folder.join("house.jsonl"));
-        promotes_for_the_right_reason(&Run::daily(&["--set", &traces]));
-    }
 }
 
 #[test]
