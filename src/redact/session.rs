@@ -177,7 +177,10 @@ impl Redactor {
         }
         let taken = placeholders(text);
         let mut kept = Vec::with_capacity(places.len());
-        for place in places {
+        for mut place in places {
+            if !spare_escapes(text, &mut place) {
+                continue;
+            }
             let allowed = self.policy().allow.contains(&place.value);
             let is_placeholder =
                 |value: &str| matches!(&placeholders(value)[..], [r] if r.len() == value.len());
@@ -193,6 +196,32 @@ impl Redactor {
         }
         kept
     }
+}
+
+/// Moves the edges of a place out of the escapes they would cut in two, so that JSON stays JSON;
+/// false where nothing is left.
+fn spare_escapes(text: &str, place: &mut Place) -> bool {
+    let bytes = text.as_bytes();
+    let is_open =
+        |at: usize| bytes[..at].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1;
+    let (start, end) = (place.start, place.end);
+    if is_open(start) {
+        place.start += match bytes.get(start) {
+            Some(b'u') if bytes.len() >= start + 5 => 5,
+            Some(b'n' | b'r' | b't' | b'b' | b'f' | b'"' | b'\\' | b'/') => 1,
+            _ => 0,
+        };
+    }
+    if place.end < bytes.len() && is_open(place.end) && place.end > place.start {
+        place.end -= 1;
+    }
+    if place.start >= place.end || text.get(place.start..place.end).is_none() {
+        return false;
+    }
+    if (place.start, place.end) != (start, end) {
+        place.value = text[place.start..place.end].to_string();
+    }
+    true
 }
 
 /// The parts of a place that no placeholder covers.

@@ -452,6 +452,30 @@ fn encodings_are_looked_through_and_redacted_in_place() {
 }
 
 #[test]
+fn json_stays_json_with_the_same_redactions() {
+    let mut chance = Chance::new(43, "json");
+    let redactor = redactor();
+    for (text, _) in corpus(&mut chance) {
+        for lines in
+            [text.clone(), format!("\n{text}\n"), format!("<{text}>"), format!("a\\ {text}")]
+        {
+            let mut wrapped = json!({"a": lines}).to_string();
+            if lines.starts_with('<') {
+                wrapped = wrapped.replace('<', "\\u003c");
+            }
+            let out = redactor.text(&wrapped).unwrap();
+            let value: Value =
+                serde_json::from_str(&out).unwrap_or_else(|e| panic!("{wrapped} -> {out}: {e}"));
+            assert!(!placeholders(value["a"].as_str().unwrap()).is_empty(), "{wrapped} -> {out}");
+        }
+    }
+    assert_eq!(
+        redactor.text(r#"{"m":"\u003ca.b@acme.com\u003e\nc@acme.com"}"#).unwrap(),
+        r#"{"m":"\u003c<EMAIL_1>\u003e\n<EMAIL_2>"}"#
+    );
+}
+
+#[test]
 fn what_is_found_once_is_gone_everywhere() {
     let mut chance = Chance::new(7, "chase");
     // Nothing about the value itself says that it is a secret.

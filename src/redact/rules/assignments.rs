@@ -17,6 +17,8 @@ pub static RULES: [Rule; 4] = [
 const NAME: usize = 64;
 /// How long a value is read.
 const VALUE: usize = 4096;
+/// How long a value without quotes is read.
+const SHORT: usize = 1024;
 
 fn rule_for(name: &str, strength: Strength) -> &'static Rule {
     let name = name.to_ascii_lowercase();
@@ -102,7 +104,12 @@ pub fn around(
         return;
     }
     let Some(slot) = slot(text, &name) else { return };
-    let Some((start, end, mut written)) = value(bytes, &slot) else { return };
+    let Some((start, mut end, mut written)) = value(bytes, &slot) else { return };
+    if written.shell && !written.quoted && strength != Strength::Password {
+        // A password may hold what ends a command; a token does not.
+        let stop = bytes[start..end].iter().position(|b| b"<>|;&(),".contains(b));
+        end = stop.map_or(end, |n| start + n);
+    }
     let Some(value) = text.get(start..end) else { return };
     let shown = &text[name.start..name.end];
     let next = bytes.get(end);
@@ -294,10 +301,18 @@ fn open(bytes: &[u8], at: usize, mut written: Written) -> Slot {
     }
 }
 
+/// How far an unquoted value may go: long where it is nothing but base64.
+fn reach(window: &[u8]) -> usize {
+    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/-_".contains(b);
+    let long = window.len() > SHORT && window[..SHORT].iter().all(is_base64);
+    if long { 4 * VALUE } else { SHORT }
+}
+
 /// The value in a slot: its span and how it turned out to be written.
 fn value(bytes: &[u8], slot: &Slot) -> Option<(usize, usize, Written)> {
     let window = bytes.get(slot.at..)?;
-    let window = &window[..window.len().min(VALUE)];
+    let reach = if slot.quote.is_some() || slot.element { VALUE } else { reach(window) };
+    let window = &window[..window.len().min(reach)];
     let mut written = slot.written;
     let length = if slot.element {
         written.quoted = true;
@@ -329,9 +344,5 @@ fn value(bytes: &[u8], slot: &Slot) -> Option<(usize, usize, Written)> {
         length
     };
     // A quoted value that never closes within reach is no value.
-    (length > 0 && slot.at + length < slot.at + VALUE).then_some((
-        slot.at,
-        slot.at + length,
-        written,
-    ))
+    (length > 0 && length < reach).then_some((slot.at, slot.at + length, written))
 }

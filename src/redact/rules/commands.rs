@@ -211,11 +211,13 @@ fn word_end(bytes: &[u8], at: usize) -> usize {
 /// Redacts one word, without its quotes.
 fn word(text: &str, from: usize, to: usize, hits: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
-    let (mut from, mut to) = (from, to);
-    while from < to && b"\"'=".contains(&bytes[from]) {
-        from += 1;
-    }
-    while to > from && b"\"'`);,".contains(&bytes[to - 1]) {
+    let from = from + bytes[from..to].iter().take_while(|b| **b == b'=').count();
+    let quote = bytes[from..to].first().copied().filter(|b| b"\"'`".contains(b));
+    let from = from + usize::from(quote.is_some());
+    // A quoted word ends with its quote; any other before one: `{"run": "mysql -pX"}`.
+    let is_end = |b: &u8| quote.map_or(b"\"'`".contains(b), |quote| *b == quote);
+    let mut to = bytes[from..to].iter().position(is_end).map_or(to, |n| from + n);
+    while quote.is_none() && to > from && b");,".contains(&bytes[to - 1]) {
         to -= 1;
     }
     let to = from + before_escape(&bytes[from..to]);
@@ -223,7 +225,7 @@ fn word(text: &str, from: usize, to: usize, hits: &mut Vec<Hit>) {
     if value.len() >= 4 && !value.starts_with('-') && !is_placeholder(value) && !is_reference(value)
     {
         // A variable, a path or a port is none.
-        let plain = value.starts_with(['$', '/', '~', '<'])
+        let plain = value.starts_with(['/', '~', '<'])
             || value.bytes().all(|b| b.is_ascii_digit()) && value.len() < 6;
         if !plain {
             hits.push(Hit::new(from, to, &RULES[0]));
@@ -282,7 +284,7 @@ pub fn netrc(text: &str, at: usize, hits: &mut Vec<Hit>) {
                 let Some(value) = words.next() else { return };
                 let from = at + (value.as_ptr() as usize - window.as_ptr() as usize);
                 let value = &value[..before_escape(value.as_bytes())];
-                let value = value.trim_end_matches(['"', '\'', '`']);
+                let value = value.split(['"', '\'', '`', '<', '>']).next().unwrap_or("");
                 if value.len() >= 3 && !is_placeholder(value) && !is_reference(value) {
                     hits.push(Hit::new(from, from + value.len(), &RULES[1]));
                 }
@@ -302,8 +304,7 @@ pub fn pgpass(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let is_field = |b: &u8| b.is_ascii_alphanumeric() || b"._-*".contains(b);
     let host = bytes[..at].iter().rev().take(100).take_while(|b| is_field(b)).count();
     let start = at - host;
-    let line_begins =
-        start == 0 || matches!(bytes[start - 1], b'\n' | b' ' | b'\t' | b'"' | b'\'' | b'+' | b'`');
+    let line_begins = start == 0 || b"\n \t\"'+`<>(=".contains(&bytes[start - 1]);
     if host == 0 || !line_begins {
         return;
     }
@@ -317,7 +318,7 @@ pub fn pgpass(text: &str, at: usize, hits: &mut Vec<Hit>) {
         }
     }
     let from = at + 1;
-    let is_end = |b: &u8| b.is_ascii_whitespace() || b"\"'`".contains(b);
+    let is_end = |b: &u8| b.is_ascii_whitespace() || b"\"'`<>".contains(b);
     let length = bytes[from..].iter().take(256).take_while(|b| !is_end(b)).count();
     let length = before_escape(&bytes[from..from + length]);
     let Some(value) = text.get(from..from + length) else { return };

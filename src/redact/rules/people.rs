@@ -86,8 +86,11 @@ pub fn at_sign(text: &str, at: usize, emails: bool, prompts: bool, hits: &mut Ve
 fn is_address(text: &str, start: usize, local: &str, domain: &str, end: usize) -> bool {
     let Some((_, top)) = domain.rsplit_once('.') else { return false };
     let lower = domain.to_lowercase();
+    // `@base.DefaultUniverseOnly` is code.
+    let one_case = top == top.to_lowercase() || top == top.to_uppercase();
     let top = top.to_lowercase();
     let well_formed = local.len() <= 64
+        && one_case
         && top.chars().count() >= 2
         && top.chars().all(char::is_alphabetic)
         && domain.split('.').all(|label| !label.is_empty() && label.len() <= 63);
