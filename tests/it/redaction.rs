@@ -107,7 +107,7 @@ const LINES: &[&str] = &[
     "the API key: {}",
     // Without a sign between name and value
     "aws configure set aws_secret_access_key {}",
-    "npm config set //registry.npmjs.org/:_authToken {}",
+    "npm config set //npm.northquay.dev/:_authToken {}",
     "set -x SLACK_TOKEN {}",
     "requirepass {}",
     "bindpw {}",
