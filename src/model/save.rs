@@ -1,9 +1,9 @@
-//! Writes a model as a Hugging Face folder, in bfloat16.
+//! Writes a model as a Hugging Face folder.
 
 use std::path::Path;
 
-use anyhow::Result;
-use candle_core::Var;
+use anyhow::{Result, bail};
+use candle_core::{DType, Tensor};
 use half::bf16;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
@@ -11,18 +11,32 @@ use serde_json::json;
 use super::config::ModelConfig;
 use crate::files;
 
-/// Writes `config.json` and `model.safetensors`; the tokenizer is written by its own room.
-pub fn save(folder: &Path, config: &ModelConfig, variables: &[(String, Var)]) -> Result<()> {
+/// Writes `config.json` and `model.safetensors` in bf16 or f32; the tokenizer is written by its own
+/// room. `weights` are f32 tensors by their names in checkpoints.
+pub fn save(
+    folder: &Path,
+    config: &ModelConfig,
+    weights: &[(String, Tensor)],
+    precision: DType,
+) -> Result<()> {
+    let (dtype, name) = match precision {
+        DType::BF16 => (Dtype::BF16, "bfloat16"),
+        DType::F32 => (Dtype::F32, "float32"),
+        other => bail!("models are written in bf16 or f32, not in {}", other.as_str()),
+    };
     let mut tensors = Vec::new();
-    for (name, var) in variables {
-        let values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
-        let bytes: Vec<u8> = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
-        tensors.push((name.clone(), var.dims().to_vec(), bytes));
+    for (name, tensor) in weights {
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = match dtype {
+            Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            _ => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+        };
+        tensors.push((name.clone(), tensor.dims().to_vec(), bytes));
     }
     let views = tensors
         .iter()
         .map(|(name, shape, bytes)| {
-            Ok((name.clone(), TensorView::new(Dtype::BF16, shape.clone(), bytes)?))
+            Ok((name.clone(), TensorView::new(dtype, shape.clone(), bytes)?))
         })
         .collect::<Result<Vec<_>>>()?;
     let metadata = Some([("format".to_string(), "pt".to_string())].into());
@@ -31,7 +45,7 @@ pub fn save(folder: &Path, config: &ModelConfig, variables: &[(String, Var)]) ->
     let card = json!({
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "torch_dtype": "bfloat16",
+        "torch_dtype": name,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use candle_core::DType;
 
 use super::plan::Plan;
 use super::qlora::{called, encode};
@@ -87,6 +88,8 @@ pub fn full(
     plan.lines().iter().for_each(|line| observer.say(line));
     let trainee = Trainee { decoder: &decoder, lora: None };
     let record = train(&trainee, &encoded, &names, &[], &settings, observer)?;
-    save::save(folder, &decoder.config, decoder.variables())?;
+    let weights: Vec<_> =
+        decoder.variables().iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
+    save::save(folder, &decoder.config, &weights, DType::BF16)?;
     Ok(record)
 }

@@ -238,6 +238,61 @@ fn a_team_policy_blocks_and_one_that_throws_blocks_too() {
     assert_eq!((run.code, run.verdict().as_str()), (1, "block"), "{}", run.told);
 }
 
+/// What another team's habits are makes no difference: the sample's script writes the sessions of
+/// another house, and the same protocol learns them.
+fn another_house_is_learnt_too(seed: &str) {
+    let made = Run::of("scripts/embedded/sample_traces.rhai", &[&format!("house_seed={seed}")]);
+    assert_eq!(made.code, 0, "{}", made.told);
+    let run = Run::daily(&["--set", &on(&made.folder.join("house.jsonl"))]);
+    promotes_for_the_right_reason(&run);
+}
+
+#[test]
+fn a_second_house_is_learnt() {
+    another_house_is_learnt_too("1");
+}
+
+#[test]
+fn a_third_house_is_learnt() {
+    another_house_is_learnt_too("3");
+}
+
+#[test]
+fn a_fourth_house_is_learnt() {
+    another_house_is_learnt_too("4");
+}
+
+#[test]
+#[ignore = "needs the model that scripts/fetch_smollm2.sh brings"]
+fn smollm2_is_trained_and_judged() {
+    let text = fs::read_to_string(project().join("data/sample/house.jsonl")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some.jsonl");
+    let lines: Vec<&str> = text.lines().take(120).collect();
+    fs::write(&path, lines.join("\n")).unwrap();
+    let few = [
+        "MAX_STEPS=2",
+        "PER_DEVICE_TRAIN_BATCH_SIZE=2",
+        "GRADIENT_ACCUMULATION_STEPS=1",
+        "EVAL_MAX_ITEMS=4",
+        "EVAL_MAX_NEW_TOKENS=24",
+        &on(&path),
+    ];
+    let set = few.iter().flat_map(|setting| ["--set", setting]);
+    let more: Vec<&str> =
+        ["--qlora-env", "configs/qlora_smollm2.env"].into_iter().chain(set).collect();
+    let run = Run::daily(&more);
+    assert_eq!((run.code, run.verdict().as_str()), (1, "block"), "{}", run.told);
+    let results = run.json("eval/eval_results.json");
+    assert_eq!(results["adapter_active"].as_bool(), Some(true));
+    let record = run.json("adapter/training_record.json");
+    let losses = record["losses"].as_array().unwrap();
+    assert_eq!(losses.len(), 2);
+    assert!(losses.iter().all(|loss| (0.1..10.0).contains(&loss.as_f64().unwrap())), "{losses:?}");
+    let loss = |column: &str| results[column]["loss"]["val"]["mean"].as_f64().unwrap();
+    assert!(loss("candidate") < loss("base"), "two steps lower the loss on validation");
+}
+
 #[test]
 fn a_broken_model_folder_is_named_with_what_it_lacks() {
     let folder = tempfile::tempdir().unwrap();
