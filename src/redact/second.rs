@@ -246,7 +246,7 @@ static RULES: LazyLock<Vec<(Kind, Regex, Check)>> = LazyLock::new(|| {
         ),
         (
             Kind::Email,
-            r"\b[0-9A-Za-z][\w.+-]{0,62}@(?:[0-9A-Za-z][0-9A-Za-z-]{0,60}\.){1,4}(?:com|net|org|edu|gov|io|ai|co|uk|de|fr|eu|nl|es|it|ch|at|se|fi|dk|pl|jp|in|br|ca|au)\b",
+            r"\b[0-9A-Za-z][\w.+-]{0,62}@(?:[0-9A-Za-z][0-9A-Za-z-]{0,60}\.){1,4}(?:com|net|org|edu|gov|info|biz|dev|app|cloud|io|ai|co|me|tv|eu|us|uk|ie|de|at|ch|li|fr|be|nl|lu|es|pt|it|gr|se|no|fi|dk|is|ee|lv|lt|pl|cz|sk|hu|ro|bg|hr|si|rs|ua|ru|tr|il|jp|cn|hk|tw|kr|sg|my|th|vn|id|ph|in|za|ng|ke|eg|br|mx|ar|cl|pe|ca|au|nz)\b",
             person,
         ),
         (Kind::Phone, r"\+[1-9][0-9]{0,2}(?:[ -]\(?[0-9]{2,4}\)?){3,5}\b", phone),
