@@ -13,6 +13,8 @@ pub enum Kind {
     Bool,
     /// Any text.
     Text,
+    /// One or several files or folders, comma-separated.
+    Paths,
     /// One of a few words.
     Choice(&'static [&'static str]),
 }
@@ -43,7 +45,7 @@ impl Kind {
                 "false" | "0" | "no" | "off" => Ok(false.into()),
                 _ => Err("expected true or false".into()),
             },
-            Kind::Text => Ok(text.into()),
+            Kind::Text | Kind::Paths => Ok(text.into()),
             Kind::Choice(words) if words.contains(&text) => Ok(text.into()),
             Kind::Choice(words) => Err(format!("expected one of {}", words.join(", "))),
         }
@@ -81,12 +83,12 @@ const SHARE: Kind = Kind::Float(0.0, 1.0);
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     // Input
-    key("TRACES", Kind::Text, "", "raw traces: files, folders or globs, comma-separated; empty means data/raw_traces, or the shipped sample where that is empty"),
+    key("TRACES", Kind::Paths, "", "raw traces: files, folders or globs, comma-separated; empty means data/raw_traces, or the shipped sample where that is empty"),
     key("TRACE_DAYS", COUNT, "0", "only sessions that began within this many days before the newest one; 0 takes all"),
-    key("COUNTEREXAMPLES", Kind::Text, "data/counterexamples", "folder of hand-written examples against past mistakes"),
-    key("REPLAY_FILES", Kind::Text, "", "general examples mixed in against forgetting, comma-separated files"),
-    key("TRAIN_FILES", Kind::Text, "", "train on these files instead of the run's own split (with VAL_FILES)"),
-    key("VAL_FILES", Kind::Text, "", "validate on these files instead of the run's own split (with TRAIN_FILES)"),
+    key("COUNTEREXAMPLES", Kind::Paths, "data/counterexamples", "folder of hand-written examples against past mistakes"),
+    key("REPLAY_FILES", Kind::Paths, "", "general examples mixed in against forgetting, comma-separated files"),
+    key("TRAIN_FILES", Kind::Paths, "", "train on these files instead of the run's own split (with VAL_FILES)"),
+    key("VAL_FILES", Kind::Paths, "", "validate on these files instead of the run's own split (with TRAIN_FILES)"),
     key("SEED", COUNT, "17", "the seed of everything random"),
     // Redaction
     key("REDACT_CLASSES", Kind::Text, "secrets,pii", "what is redacted: secrets, pii, or both"),
@@ -105,7 +107,7 @@ pub const KEYS: &[Key] = &[
     key("VAL_FRACTION", SHARE, "0.15", "share of components held out for the verdict"),
     key("TUNE_FRACTION", SHARE, "0.05", "share of components held out for early stopping and sweeps"),
     key("MAX_LEAK", SHARE, "0.0", "largest share of validation rows that may resemble a training row"),
-    key("LEDGER", Kind::Text, "", "ledger of held-out components and earlier verdicts; empty keeps none"),
+    key("LEDGER", Kind::Paths, "", "ledger of held-out components and earlier verdicts; empty keeps none"),
     // Mixing
     key("SYNTHETIC_RATIO", SHARE, "0.1", "share of training tokens from synthetic examples"),
     key("ADVERSARIAL_RATIO", SHARE, "0.05", "share of training tokens from adversarial examples"),
@@ -116,15 +118,15 @@ pub const KEYS: &[Key] = &[
     key("MIN_TRAIN_EXAMPLES", COUNT, "50", "fewest real training rows for min_example_ok"),
     key("MIN_VAL_EXAMPLES", COUNT, "10", "fewest real validation rows for min_example_ok"),
     // Model
-    key("QLORA_ENV", Kind::Text, "configs/qlora_embedded.env", "the training profile"),
-    key("BASE_MODEL", Kind::Text, "models/embedded", "a Hugging Face folder or a GGUF file"),
-    key("CHAT_TEMPLATE", Kind::Text, "", "a chat template file instead of the model's own; `hermes` is shipped"),
+    key("QLORA_ENV", Kind::Paths, "configs/qlora_embedded.env", "the training profile"),
+    key("BASE_MODEL", Kind::Paths, "models/embedded", "a Hugging Face folder or a GGUF file"),
+    key("CHAT_TEMPLATE", Kind::Paths, "", "a chat template file instead of the model's own; `hermes` is shipped"),
     key("QUANTIZATION", Kind::Choice(&["nf4", "native", "f32"]), "nf4", "how frozen linears are kept: NF4, the file's own blocks, or unquantised"),
     host("DEVICE", Kind::Choice(&["auto", "cpu", "cuda"]), "auto", "where to train and generate"),
     host("THREADS", COUNT, "0", "threads; 0 takes all"),
     // Adapter
-    key("ADAPTER", Kind::Text, "", "start from, or with --skip-train evaluate, this PEFT adapter"),
-    key("CHAMPION", Kind::Text, "", "the PEFT adapter in use, evaluated as a third column"),
+    key("ADAPTER", Kind::Paths, "", "start from, or with --skip-train evaluate, this PEFT adapter"),
+    key("CHAMPION", Kind::Paths, "", "the PEFT adapter in use, evaluated as a third column"),
     key("LORA_R", Kind::Int(1, 1024), "16", "rank of the adapter"),
     key("LORA_ALPHA", Kind::Float(0.0, 4096.0), "16", "the adapter's output is scaled by alpha / r"),
     key("LORA_DROPOUT", Kind::Float(0.0, 0.95), "0.0", "dropout on the adapter's input"),
@@ -150,7 +152,7 @@ pub const KEYS: &[Key] = &[
     host("DATALOADER_PERSISTENT_WORKERS", Kind::Bool, "true", "keep the workers between epochs"),
     host("DATALOADER_PIN_MEMORY", Kind::Bool, "false", "page-locked staging buffers; CUDA only"),
     // Evaluation
-    key("EVAL_FILES", Kind::Text, "", "fixed suites evaluated beside validation, comma-separated files"),
+    key("EVAL_FILES", Kind::Paths, "", "fixed suites evaluated beside validation, comma-separated files"),
     key("EVAL_MAX_ITEMS", COUNT, "0", "evaluate at most this many validation items; 0 takes all"),
     key("EVAL_MAX_NEW_TOKENS", POSITIVE, "256", "longest answer generated, in tokens"),
     key("EVAL_BATCH_SIZE", POSITIVE, "16", "answers generated at once"),
@@ -160,9 +162,9 @@ pub const KEYS: &[Key] = &[
     key("GATE_MIN_PAIRS", COUNT, "50", "fewest paired items for a verdict other than inconclusive"),
     key("GATE_MIN_SESSIONS", COUNT, "20", "fewest sessions behind those items"),
     key("GATE_MAX_SUITE_DROP", SHARE, "0.05", "largest loss of exact match on a fixed suite"),
-    key("GATE_SCRIPT", Kind::Text, "", "a team's gate policy (Rhai); empty is the shipped one"),
+    key("GATE_SCRIPT", Kind::Paths, "", "a team's gate policy (Rhai); empty is the shipped one"),
     // Scripts
     host("SCRIPT_MAX_OPERATIONS", POSITIVE, "200000000", "a script that runs more operations than this is stopped; each row of a filter or map counts by itself"),
     // Output
-    host("RUNS_DIR", Kind::Text, "artifacts/protocol-runs", "the folder runs are written under; --out sets it"),
+    host("RUNS_DIR", Kind::Paths, "artifacts/protocol-runs", "the folder runs are written under; --out sets it"),
 ];

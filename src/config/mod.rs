@@ -172,6 +172,15 @@ fn unknown(key: &str, from: &Provenance, params: &[Param]) -> anyhow::Error {
     }
 }
 
+/// Comma-separated paths without the folders that belong to this machine.
+fn portable(paths: &str) -> String {
+    let one = |path: &str| match Path::new(path).file_name() {
+        Some(name) if Path::new(path).is_absolute() => name.to_string_lossy().into_owned(),
+        _ => path.to_string(),
+    };
+    paths.split(',').map(|path| one(path.trim())).collect::<Vec<_>>().join(",")
+}
+
 /// Takes quotes off a value; an unquoted value ends at ` #`.
 fn unquote(value: &str) -> Result<String> {
     let value = value.trim();
@@ -295,13 +304,18 @@ impl Config {
     }
 
     /// The configuration as it enters the manifest: values by name, keys that only differ
-    /// between machines left out.
+    /// between machines left out, and of an absolute path only the last part.
     pub fn fingerprint(&self) -> Value {
-        let kept = self
-            .values
-            .iter()
-            .filter(|(name, _)| !KEYS.iter().any(|k| k.name == name.as_str() && k.machine));
-        Value::Object(kept.map(|(name, e)| (name.clone(), e.value.clone())).collect())
+        let key = |name: &str| KEYS.iter().find(|k| k.name == name);
+        let kept = self.values.iter().filter(|(name, _)| !key(name).is_some_and(|k| k.machine));
+        let shown = |(name, entry): (&String, &Entry)| {
+            let value = match (key(name).map(|k| k.kind), &entry.value) {
+                (Some(Kind::Paths), Value::String(paths)) => portable(paths).into(),
+                (_, value) => value.clone(),
+            };
+            (name.clone(), value)
+        };
+        Value::Object(kept.map(shown).collect())
     }
 
     fn reject_contradictions(&self) -> Result<()> {

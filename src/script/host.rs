@@ -1,11 +1,11 @@
 //! What verbs act on: configuration, run, observer.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
+use super::library::Library;
 use crate::config::Config;
 use crate::dataset::Rows;
 use crate::dataset::manifest::Provenance;
@@ -28,7 +28,7 @@ pub struct Host {
     run: OnceLock<PathBuf>,
     passed: Mutex<Option<bool>>,
     base: Mutex<Option<Arc<Base>>>,
-    scripts: OnceLock<BTreeMap<String, String>>,
+    library: OnceLock<Library>,
 }
 
 /// Where raw traces lie when TRACES names none, and what stands in while that folder is empty.
@@ -47,7 +47,7 @@ impl Host {
             run: OnceLock::new(),
             passed: Mutex::new(None),
             base: Mutex::new(None),
-            scripts: OnceLock::new(),
+            library: OnceLock::new(),
         }
     }
 
@@ -80,15 +80,15 @@ impl Host {
         let base = self.base()?;
         Ok(Provenance {
             program: env!("CARGO_PKG_VERSION").into(),
-            scripts: self.scripts.get().cloned().unwrap_or_default(),
+            scripts: self.library.get().map(Library::digests).unwrap_or_default(),
             tokenizer: base.codec.digest()?,
             chat_template: base.codec.template_digest(),
         })
     }
 
-    /// Names the scripts this run executes, with their digests; the first names stay.
-    pub fn set_scripts(&self, scripts: BTreeMap<String, String>) {
-        let _ = self.scripts.set(scripts);
+    /// Where this run's scripts come from; the first library stays.
+    pub(super) fn set_library(&self, library: &Library) {
+        let _ = self.library.set(library.clone());
     }
 
     /// Says what the newest stage did, and gives the rows back.

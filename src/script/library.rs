@@ -8,6 +8,7 @@ use rhai::{Engine, EvalAltResult, Module, ModuleResolver, ParseErrorType, Positi
 
 use super::failure::nearest;
 use super::{RhaiResultOf, stdlib};
+use crate::files;
 
 /// A module's name as errors show it, and its source.
 #[derive(Debug, Clone)]
@@ -55,6 +56,19 @@ impl Library {
     /// A remembered source.
     pub fn source(&self, name: &str) -> Option<String> {
         self.state().sources.get(name).cloned()
+    }
+
+    /// The digest of every source given out so far, by name; of a script outside the project only
+    /// the file's name, since its path belongs to this machine.
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        let named = |name: &String| {
+            let path = Path::new(name);
+            let alone = path.file_name().filter(|_| path.is_absolute());
+            alone.map_or_else(|| name.clone(), |n| n.to_string_lossy().into_owned())
+        };
+        let state = self.state();
+        let each = state.sources.iter();
+        each.map(|(name, text)| (named(name), files::digest(text.as_bytes()))).collect()
     }
 
     /// Forgets the modules built so far, but not their sources: a fresh engine builds its own.

@@ -54,6 +54,7 @@ impl Script {
     /// Runs it.
     pub fn run(&self, host: &Arc<Host>) -> Result<()> {
         let library = self.library.fresh();
+        host.set_library(&library);
         let engine = engine::protocol(host, &library);
         let ended = engine.run_ast_with_scope(&mut Scope::new(), &self.ast);
         ended.map_err(|error| from_run(error, &self.name, &library, &Surface::of(&engine)))
