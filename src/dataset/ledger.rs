@@ -1,12 +1,11 @@
 //! Which sessions were held out before: a file that a run reads as one of its inputs, so that a
 //! row once judged on is never trained on later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::split::Part;
 use crate::files;
@@ -22,9 +21,23 @@ pub struct Ledger {
     pub schema_version: u32,
     /// The part each session went to, by source and session.
     pub sessions: BTreeMap<String, Part>,
-    /// Earlier verdicts, oldest first, as the gate wrote them.
+    /// Earlier verdicts, oldest first.
     #[serde(default)]
-    pub verdicts: Vec<Value>,
+    pub verdicts: Vec<Judged>,
+}
+
+/// A candidate that was judged; each field but the verdict is a digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// The validation rows it was judged on.
+    pub val: String,
+    /// The adapter.
+    pub candidate: String,
+    /// All that the decision was made of.
+    pub evidence: String,
+    /// The verdict.
+    pub verdict: String,
 }
 
 impl Default for Ledger {
@@ -78,9 +91,25 @@ impl Ledger {
         Ok(())
     }
 
-    /// The digest of what it says.
+    /// How many candidates were judged on these validation rows once `candidate` is among them.
+    pub fn judged(&self, val: &str, candidate: &str) -> u64 {
+        let same = self.verdicts.iter().filter(|v| v.val == val).map(|v| v.candidate.as_str());
+        same.chain([candidate]).collect::<BTreeSet<_>>().len() as u64
+    }
+
+    /// Adds a verdict to the file; one that stands there already is not repeated.
+    pub fn note(path: &Path, verdict: Judged) -> Result<()> {
+        let mut ledger = Ledger::read(path)?;
+        if !ledger.verdicts.contains(&verdict) {
+            ledger.verdicts.push(verdict);
+            ledger.write(path)?;
+        }
+        Ok(())
+    }
+
+    /// The digest of what it says of sessions: all that a split depends on.
     pub fn digest(&self) -> Result<String> {
-        Ok(files::digest(&serde_json::to_vec(self)?))
+        Ok(files::digest(&serde_json::to_vec(&self.sessions)?))
     }
 }
 
@@ -99,6 +128,25 @@ mod tests {
         assert_eq!(Ledger::read(&path).unwrap(), ledger);
     }
 
+    fn judged(val: &str, candidate: &str) -> Judged {
+        let [val, candidate] = [val, candidate].map(String::from);
+        Judged { val, candidate, evidence: "evidence".into(), verdict: "block".into() }
+    }
+
+    #[test]
+    fn candidates_judged_on_the_same_rows_are_counted_once_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.json");
+        for (val, candidate) in [("a", "x"), ("a", "y"), ("a", "x"), ("b", "z")] {
+            Ledger::note(&path, judged(val, candidate)).unwrap();
+        }
+        let ledger = Ledger::read(&path).unwrap();
+        assert_eq!(ledger.verdicts.len(), 3);
+        assert_eq!(ledger.judged("a", "x"), 2);
+        assert_eq!(ledger.judged("a", "new"), 3);
+        assert_eq!(ledger.judged("c", "x"), 1);
+    }
+
     #[test]
     fn adding_keeps_what_others_wrote() {
         let folder = tempfile::tempdir().unwrap();
@@ -107,7 +155,7 @@ mod tests {
             let sessions = BTreeMap::from([(key.to_string(), part)]);
             Ledger { sessions, ..Ledger::default() }
         };
-        let verdicts = vec![serde_json::json!({"verdict": "block"})];
+        let verdicts = vec![judged("rows", "first")];
         Ledger { verdicts: verdicts.clone(), ..of("raw/a", Part::Val) }.write(&path).unwrap();
         of("raw/b", Part::Train).add_to(&path).unwrap();
         let all = Ledger::read(&path).unwrap();

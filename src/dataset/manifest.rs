@@ -292,3 +292,28 @@ fn duplicates(all: &[Duplicate]) -> Duplicates {
         listed: all.iter().take(LISTED).cloned().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Layers;
+    use crate::dataset::Account;
+    use crate::redact::{Proof, Recall};
+
+    #[test]
+    fn a_missed_canary_fails_redaction_unless_the_bound_allows_it() {
+        let by_class = BTreeMap::from([("email".into(), Recall { planted: 4, found: 3 })]);
+        let proof = Proof { planted: 4, found: 3, by_class, rows: 2, ..Proof::default() };
+        let redaction = Some(Redaction { rows: 2, proof, ..Redaction::default() });
+        let account = Arc::new(Account { redaction, ..Account::default() });
+        let dataset = Dataset { account, ..Dataset::default() };
+        let ok = |bound: &str| {
+            let mut layers = Layers::new();
+            layers.command_line(&format!("REDACT_MIN_CANARY_RECALL={bound}")).unwrap();
+            gates(&dataset, &layers.resolve(&[]).unwrap()).redaction_ok
+        };
+        assert_eq!([ok("1"), ok("0.76"), ok("0.75")], [false, false, true]);
+    }
+}

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::adapter::{Adapter, Lineage};
 use crate::config::Config;
+use crate::dataset::ledger::{Judged, Ledger};
 use crate::dataset::snapshot::Snapshot;
 use crate::dataset::{Example, Rows};
 use crate::evaluate::{Comparison, Contender, Evaluation, Record, Settings, suites};
@@ -216,10 +217,17 @@ impl Protocol<'_> {
         policy: impl FnOnce(&Evidence) -> gate::Policy,
     ) -> Result<Option<Verdict>> {
         let manifest = serde_json::to_value(dataset.manifest.as_ref())?;
+        let ledger = self.config.path("LEDGER");
+        let val = dataset.manifest.files.get("val.jsonl").map(|f| f.sha256.clone());
+        let val = val.unwrap_or_default();
+        let judged = match (&ledger, candidate.present()) {
+            (Some(path), Some(present)) => Some(Ledger::read(path)?.judged(&val, &present.digest)),
+            _ => None,
+        };
         let evidence = |evaluation: Option<&Evaluation>| {
             let training = candidate.record().map(TrainingEvidence::of);
             let dataset = DatasetEvidence::read(&manifest, &dataset.digest);
-            Evidence::new(dataset, evaluation, training, self.config)
+            Evidence { judged, ..Evidence::new(dataset, evaluation, training, self.config) }
         };
         let done = compared.0.as_deref();
         let decision = match (candidate.0.as_ref(), done) {
@@ -234,6 +242,17 @@ impl Protocol<'_> {
         let path = self.folder.join("eval/gate_decision.json");
         if let Some(decision) = &decision {
             files::write_json(&path, decision)?;
+        }
+        if let (Some(path), Some(present), Some(decision)) =
+            (ledger, candidate.present(), &decision)
+        {
+            let judged = Judged {
+                val,
+                candidate: present.digest.clone(),
+                evidence: decision.evidence.clone(),
+                verdict: decision.verdict.as_str().into(),
+            };
+            Ledger::note(&path, judged)?;
         }
         self.report(&manifest, candidate, done, decision.as_ref(), &path)?;
         Ok(decision.map(|d| d.verdict))
