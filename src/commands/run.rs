@@ -47,6 +47,7 @@ impl Run {
         let args: Vec<String> = std::env::args().collect();
         let parent = config.path("RUNS_DIR").unwrap_or_default();
         let folder = crate::run::Run::create(&parent, &args)?;
+        folder.note("threads", rayon::current_num_threads())?;
         let mut host = Host::new(config, Path::new("."), observer.clone());
         host.set_run_folder(folder.folder().to_path_buf());
         host.skip_train = self.skip_train;

@@ -53,6 +53,8 @@ pub fn answers(
     observer: &dyn Observer,
 ) -> Result<Vec<Answer>> {
     observer.begin(&format!("evaluate {column}"), Some(items.len() as u64), "answers");
+    let (answers, batch) = (items.len(), settings.batch);
+    observer.say(&format!("evaluate: {answers} answers of {column}, {batch} at a time"));
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_key(|i| (std::cmp::Reverse(items[*i].prompt.len()), *i));
     let prompts: Vec<Vec<u32>> = order.iter().map(|i| items[*i].prompt.clone()).collect();

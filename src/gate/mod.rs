@@ -7,7 +7,6 @@
 pub mod decision;
 pub mod evidence;
 pub mod policy;
-mod view;
 
 pub use decision::{Decision, Policy, Verdict, judge};
 pub use evidence::{DatasetEvidence, EvaluationEvidence, Evidence, Threshold, TrainingEvidence};

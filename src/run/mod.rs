@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use fd_lock::RwLock;
 use jiff::Timestamp;
 
@@ -55,17 +55,6 @@ impl Run {
             Ok(Run { folder: folder.clone(), record, _lock: lock })
         };
         made().with_context(|| format!("cannot start a run in {}; {remedy}", folder.display()))
-    }
-
-    /// Opens the folder of an earlier run, to go on in it.
-    pub fn at(folder: &Path) -> Result<Run> {
-        let path = folder.join(RECORD);
-        if !path.is_file() {
-            bail!("{} is no run: it has no {RECORD}", folder.display());
-        }
-        let lock = lock(folder)?;
-        let record = Record::read(&path)?;
-        Ok(Run { folder: folder.to_path_buf(), record, _lock: lock })
     }
 
     /// The run's name: its folder's.
@@ -187,14 +176,10 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let run = Run::create_at(parent.path(), &[], noon()).unwrap();
         let folder = run.folder().to_path_buf();
-        let error = Run::at(&folder).unwrap_err().to_string();
+        let error = lock(&folder).unwrap_err().to_string();
         assert!(error.contains("another process is using"), "{error}");
         drop(run);
-        let again = Run::at(&folder).unwrap();
-        again.note("resumed", true).unwrap();
-        let record = read(&again);
-        assert_eq!(record["resumed"], true);
-        assert_eq!(record["started"], "2026-11-22T10:15:00.5Z");
+        assert!(lock(&folder).is_ok());
     }
 
     #[test]
@@ -222,7 +207,5 @@ mod tests {
         fs::write(&file, "").unwrap();
         let error = format!("{:#}", Run::create(&file, &[]).unwrap_err());
         assert!(error.contains("taken") && error.contains("--out"), "{error}");
-        let error = Run::at(parent.path()).unwrap_err().to_string();
-        assert!(error.contains("no run"), "{error}");
     }
 }

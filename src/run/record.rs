@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -39,14 +39,6 @@ impl Record {
         });
         let Value::Object(map) = fields else { unreachable!("an object literal") };
         Record(Mutex::new(map))
-    }
-
-    pub(super) fn read(path: &Path) -> Result<Record> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let map = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a run's record", path.display()))?;
-        Ok(Record(Mutex::new(map)))
     }
 
     pub(super) fn note(&self, name: &str, value: Value) {

@@ -1,5 +1,6 @@
 //! Micro-batches: which rows, in which order, packed and ready before the trainer asks.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,17 @@ pub(super) fn steps_per_epoch(rows: usize, settings: &Settings) -> usize {
     rows.div_ceil(settings.batch_size * settings.accumulation)
 }
 
+/// How the data came to the trainer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    /// How long the trainer waited for it.
+    pub waited: Duration,
+    /// Worker threads that were started.
+    pub workers: usize,
+    /// The most steps that lay prepared when the trainer asked for one.
+    pub ahead: usize,
+}
+
 impl<'a> Loader<'a> {
     /// Lays out `total` steps over `rows`, shuffled anew in each pass.
     pub fn new(rows: &'a [Encoded], total: usize, settings: &Settings) -> Self {
@@ -87,39 +99,39 @@ impl<'a> Loader<'a> {
     }
 
     /// Hands over the micro-batches of each step, in order, until `consume` says no or errs.
-    /// Returns how long it waited for data.
     pub fn serve(
         &self,
         mut consume: impl FnMut(usize, Vec<Batch>) -> Result<bool>,
-    ) -> Result<Duration> {
-        let mut waited = Duration::ZERO;
+    ) -> Result<Served> {
+        let mut served = Served::default();
         let span = if self.persistent { self.steps.len() } else { self.per_epoch };
         for (nth, part) in self.steps.chunks(span.max(1)).enumerate() {
-            if !self.serve_part(part, nth * span, &mut waited, &mut consume)? {
+            if !self.serve_part(part, nth * span, &mut served, &mut consume)? {
                 break;
             }
         }
-        Ok(waited)
+        Ok(served)
     }
 
     fn serve_part(
         &self,
         steps: &[Vec<Vec<usize>>],
         first: usize,
-        waited: &mut Duration,
+        served: &mut Served,
         consume: &mut impl FnMut(usize, Vec<Batch>) -> Result<bool>,
     ) -> Result<bool> {
         if self.workers == 0 {
             for (i, step) in steps.iter().enumerate() {
                 let begun = Instant::now();
                 let batches = step.iter().map(|chosen| Batch::new(self.rows, chosen)).collect();
-                *waited += begun.elapsed();
+                served.waited += begun.elapsed();
                 if !consume(first + i, batches)? {
                     return Ok(false);
                 }
             }
             return Ok(true);
         }
+        let ready = &AtomicUsize::new(0);
         std::thread::scope(|scope| {
             // Worker w prepares steps w, w + workers, …; taking from the workers in turn keeps
             // the order whatever their speed.
@@ -130,6 +142,8 @@ impl<'a> Loader<'a> {
                         for step in steps.iter().skip(worker).step_by(self.workers) {
                             let prepared: Vec<Batch> =
                                 step.iter().map(|rows| Batch::new(self.rows, rows)).collect();
+                            // Counted first, or the trainer could take it before it counts.
+                            ready.fetch_add(1, Ordering::Relaxed);
                             if send.send(prepared).is_err() {
                                 return;
                             }
@@ -138,10 +152,15 @@ impl<'a> Loader<'a> {
                     receive
                 })
                 .collect();
+            served.workers += queues.len();
             for i in 0..steps.len() {
+                // A worker with a full queue holds one more in its hands.
+                let most = queues.len() * self.prefetch;
+                served.ahead = served.ahead.max(ready.load(Ordering::Relaxed).min(most));
                 let begun = Instant::now();
                 let batches = queues[i % self.workers].recv()?;
-                *waited += begun.elapsed();
+                ready.fetch_sub(1, Ordering::Relaxed);
+                served.waited += begun.elapsed();
                 if !consume(first + i, batches)? {
                     return Ok(false);
                 }
@@ -213,6 +232,30 @@ pub(super) mod tests {
             ];
             assert_eq!(served(11, 9, &[SHAPE.as_slice(), &more].concat()), alone);
         }
+    }
+
+    #[test]
+    fn workers_are_threads_that_stay_within_their_prefetch() {
+        let rows = rows(40);
+        let report = |pairs: &[(&str, &str)]| {
+            let loader = Loader::new(&rows, 20, &settings(&[SHAPE.as_slice(), pairs].concat()));
+            let slow = |_, _| {
+                std::thread::sleep(Duration::from_millis(2));
+                Ok(true)
+            };
+            let served = loader.serve(slow).unwrap();
+            (served.workers, served.ahead)
+        };
+        let none = ("DATALOADER_NUM_WORKERS", "0");
+        let three = ("DATALOADER_NUM_WORKERS", "3");
+        let far = ("DATALOADER_PREFETCH_FACTOR", "5");
+        assert_eq!(report(&[none]), (0, 0));
+        let (workers, ahead) = report(&[three]);
+        assert!(workers == 3 && (1..=6).contains(&ahead), "{workers} workers, {ahead} ahead");
+        let (workers, ahead) = report(&[three, far]);
+        assert!(workers == 3 && (7..=15).contains(&ahead), "{workers} workers, {ahead} ahead");
+        let each_pass = [three, ("DATALOADER_PERSISTENT_WORKERS", "false")];
+        assert_eq!(report(&each_pass).0, 6, "three workers in each of two passes");
     }
 
     #[test]

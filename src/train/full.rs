@@ -67,7 +67,7 @@ pub fn full(
     };
     let longest = config.size("MAX_SEQ_LENGTH").min(shape.max_positions);
     let threads = config.size("DATASET_MAP_NUM_PROC");
-    let encoded = encode(&codec, rows.iter().copied(), longest, threads)?;
+    let encoded = encode(&codec, rows.iter().copied(), longest, threads, observer)?;
     let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
     let decoder = Decoder::fresh(model, settings.seed)?;
     if let Some(from) = from {

@@ -32,13 +32,14 @@ pub fn called(example: &Example) -> String {
     format!("{} ({})", example.id, example.trace.origin)
 }
 
-/// Encodes examples on `threads` threads (0: all), in order. An example that the template or the
+/// Encodes examples on `threads` threads (0: all), in order, and says so. An example that the template or the
 /// context cannot carry is an error that names it.
 pub fn encode<'a>(
     codec: &Codec,
     examples: impl IntoIterator<Item = &'a Example>,
     longest: usize,
     threads: usize,
+    observer: &dyn Observer,
 ) -> Result<Vec<Encoded>> {
     let examples: Vec<&Example> = examples.into_iter().collect();
     let one = |example: &&Example| -> Result<Encoded> {
@@ -55,7 +56,10 @@ pub fn encode<'a>(
         Ok(row)
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    pool.install(|| examples.par_iter().map(one).collect())
+    let encoded = pool.install(|| examples.par_iter().map(one).collect::<Result<_>>())?;
+    let (rows, threads) = (examples.len(), pool.current_num_threads());
+    observer.say(&format!("tokenised {rows} examples on {threads} threads"));
+    Ok(encoded)
 }
 
 /// Trains an adapter on `rows`, watching `tune`, and writes it to `folder`.
@@ -96,8 +100,8 @@ pub fn qlora(
     }
     let longest = config.size("MAX_SEQ_LENGTH").min(base.decoder.max_positions());
     let threads = config.size("DATASET_MAP_NUM_PROC");
-    let encoded = encode(&base.codec, rows.iter().copied(), longest, threads)?;
-    let watched = encode(&base.codec, tune.iter().copied(), longest, threads)?;
+    let encoded = encode(&base.codec, rows.iter().copied(), longest, threads, observer)?;
+    let watched = encode(&base.codec, tune.iter().copied(), longest, threads, observer)?;
     if config.flag("DATALOADER_PIN_MEMORY") && base.decoder.device().is_cpu() {
         observer.say("DATALOADER_PIN_MEMORY has no effect: this run trains on the CPU");
     }

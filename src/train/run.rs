@@ -112,7 +112,7 @@ pub fn train(
     observer.begin("train", Some(total as u64), "step");
     let loader = Loader::new(&useful, total, settings);
     let begun = Instant::now();
-    let waited = loader.serve(|step, batches| {
+    let served = loader.serve(|step, batches| {
         observer.check()?;
         let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
         let mut loss = 0f64;
@@ -164,13 +164,14 @@ pub fn train(
         Ok(settings.patience == 0 || best.as_ref().is_none_or(|b| b.since < settings.patience))
     })?;
     observer.end();
-    let share = waited.as_secs_f64() / begun.elapsed().as_secs_f64().max(1e-9);
-    if share > 0.05 {
-        observer.say(&format!(
-            "training waited for data {:.0} % of the time; raise DATALOADER_NUM_WORKERS",
-            share * 100.0
-        ));
-    }
+    let share = served.waited.as_secs_f64() / begun.elapsed().as_secs_f64().max(1e-9);
+    observer.say(&format!(
+        "data: {} workers, {} steps ahead at most; training waited for it {:.1} % of the time{}",
+        served.workers,
+        served.ahead,
+        share * 100.0,
+        if share > 0.05 { "; raise DATALOADER_NUM_WORKERS" } else { "" }
+    ));
     record.kept_step = record.steps;
     if let (Some(best), true) = (best, settings.patience > 0) {
         for ((_, var), value) in variables.iter().zip(&best.values) {

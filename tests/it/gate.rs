@@ -322,29 +322,6 @@ fn figures_have_names_and_an_unknown_one_lists_its_family() {
 }
 
 #[test]
-fn policies_can_walk_the_evidence_as_a_tree() {
-    let mut evidence = good();
-    let champion = BTreeMap::from([("exact_match".to_string(), delta(0.1, 0.0, 0.2))]);
-    evaluation(&mut evidence).champion_delta = Some(champion);
-    let means = BTreeMap::from([("exact_match".to_string(), 0.8)]);
-    evaluation(&mut evidence).means = BTreeMap::from([("candidate".to_string(), means)]);
-    let tree = evidence.tree();
-    let at = |path: &str| tree.pointer(path).and_then(serde_json::Value::as_f64);
-    assert_eq!(at("/metrics/exact_match/delta"), Some(0.3));
-    assert_eq!(at("/metrics/exact_match/lower"), Some(0.2));
-    assert_eq!(at("/metrics/exact_match/adapter"), Some(0.8));
-    assert_eq!(at("/metrics/exact_match/baseline"), None);
-    assert_eq!(at("/metrics/exact_match/champion_delta"), Some(0.1));
-    assert_eq!(at("/suites/general/metrics/exact_match/delta"), Some(-0.01));
-    assert_eq!(at("/settings/GATE_MIN_PAIRS"), Some(50.0));
-    assert_eq!(at("/evaluation/pairs"), Some(120.0));
-    assert_eq!(at("/loss/val/base"), Some(2.0));
-    assert_eq!(tree.pointer("/dataset/redaction_ok"), Some(&true.into()));
-    evidence.evaluation = None;
-    assert!(evidence.tree().get("metrics").is_none());
-}
-
-#[test]
 fn less_of_a_bad_thing_is_better() {
     let mut evidence = good();
     evaluation(&mut evidence).delta.insert("repeat_rate".into(), delta(-0.2, -0.3, -0.1));
