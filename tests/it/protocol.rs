@@ -173,6 +173,42 @@ fn two_runs_and_one_or_two_threads_give_the_same_bytes() {
 }
 
 #[test]
+fn a_time_budget_becomes_a_step_count_that_replays_the_run() {
+    let short = [&SHORT[2..], &["--skip-eval"]].concat();
+    let budget = ["--set", "MAX_STEPS=40", "--set", "TIME_BUDGET_MINUTES=0.05"];
+    let timed = Run::daily(&[&short[..], &budget].concat());
+    assert_eq!(timed.code, 0, "{}", timed.told);
+    let steps = timed.json("adapter/training_record.json")["planned_steps"].as_u64().unwrap();
+    assert!((1..40).contains(&steps), "{steps} steps in three seconds\n{}", timed.told);
+    assert!(timed.told.contains(&format!("MAX_STEPS={steps} replays")), "{}", timed.told);
+    let replay = format!("MAX_STEPS={steps}");
+    let again = Run::daily(&[&short[..], &["--set", &replay]].concat());
+    for name in ["adapter/adapter_model.safetensors", "adapter/training_record.json"] {
+        let read = |run: &Run| fs::read(run.folder.join(name)).unwrap();
+        assert!(read(&timed) == read(&again), "{name} differs in the replay");
+    }
+}
+
+#[test]
+fn a_ledger_counts_the_candidates_judged_on_the_same_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.json");
+    let ledger = format!("LEDGER={}", path.display());
+    let judged = |more: &[&str]| {
+        let run = Run::daily(&[&SHORT[..], &["--set", &ledger], more].concat());
+        assert_eq!(run.code, 1, "{}", run.told);
+        run.json("eval/evidence.json")["judged"].as_u64()
+    };
+    let other = ["--set", "MAX_STEPS=5"];
+    assert_eq!(judged(&[]), Some(1));
+    assert_eq!(judged(&other), Some(2));
+    assert_eq!(judged(&other), Some(2), "the same adapter again is no further candidate");
+    let text = fs::read_to_string(&path).unwrap();
+    let ledger: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(ledger["verdicts"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn stages_account_for_every_line_and_a_bad_line_costs_only_itself() {
     let run = Run::daily(&[&SHORT[..], &["--skip-eval"]].concat());
     assert_eq!(run.code, 0, "{}", run.told);
