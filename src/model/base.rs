@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 
 use super::decoder::Decoder;
@@ -63,14 +63,18 @@ fn name(path: &Path) -> String {
 fn device(config: &Config) -> Result<Device> {
     match config.text("DEVICE") {
         "cpu" => Ok(Device::Cpu),
-        "cuda" if !cfg!(feature = "cuda") => {
-            bail!(
-                "DEVICE=cuda, but this binary was built without CUDA; build it with --features cuda"
-            )
-        }
-        "cuda" => Device::new_cuda(0).context("DEVICE=cuda, but no CUDA device can be used"),
-        // Where the driver or a library is missing, the CPU does the work.
-        _ if cfg!(feature = "cuda") => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
-        _ => Ok(Device::Cpu),
+        "cuda" => card().context("DEVICE=cuda, but no CUDA device can be used"),
+        // Where the driver, a library or the card is missing, the CPU does the work.
+        _ => Ok(card().unwrap_or(Device::Cpu)),
     }
+}
+
+#[cfg(feature = "cuda")]
+fn card() -> Result<Device> {
+    super::ops::cuda::device()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn card() -> Result<Device> {
+    anyhow::bail!("this binary was built without CUDA; build it with scripts/cuda/build.sh")
 }

@@ -146,7 +146,7 @@ impl Source for Files<'_> {
         let weight = self.weights.linear(&format!("{name}.weight"), self.quantization)?;
         let got = (weight.out_features(), weight.in_features());
         ensure!(got == shape, "`{name}.weight` is {got:?}; the configuration wants {shape:?}");
-        Ok(Weight::Frozen(Arc::new(weight)))
+        Ok(Weight::Frozen(Arc::new(weight.to_device(self.device)?)))
     }
 
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {

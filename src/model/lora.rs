@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
 use super::ops::linear::linear;
 use crate::chance::Chance;
@@ -46,6 +46,16 @@ impl Lora {
         };
         let inner = linear(dropped.as_ref().unwrap_or(x), a.as_tensor())?;
         Ok(Some((linear(&inner, b.as_tensor())? * self.scale)?))
+    }
+
+    /// The same factors as variables of their own where the base computes.
+    pub fn to_device(&self, device: &Device) -> candle_core::Result<Lora> {
+        let moved = |v: &Var| Var::from_tensor(&v.as_tensor().to_device(device)?);
+        let pairs = self
+            .pairs
+            .iter()
+            .map(|(name, Pair { a, b })| Ok((name.clone(), Pair { a: moved(a)?, b: moved(b)? })));
+        Ok(Lora { pairs: pairs.collect::<candle_core::Result<_>>()?, ..*self })
     }
 
     /// Every factor with its name, in a fixed order.

@@ -52,6 +52,19 @@ pub enum Frozen {
     Nf4(Arc<Nf4>),
     /// A GGUF's own blocks.
     Blocks(Arc<QTensor>),
+    /// 4-bit NormalFloat on a card.
+    CardNf4(CardNf4),
+}
+
+/// An [`Nf4`] in a card's memory.
+#[derive(Debug, Clone)]
+pub struct CardNf4 {
+    /// Two codes a byte, u8.
+    pub codes: Tensor,
+    /// The scale of every block, f32.
+    pub absmax: Tensor,
+    /// Output and input features.
+    pub shape: (usize, usize),
 }
 
 impl Frozen {
@@ -60,6 +73,7 @@ impl Frozen {
             Frozen::Dense(tensor) => tensor.dims(),
             Frozen::Nf4(nf4) => return (nf4.rows, nf4.cols),
             Frozen::Blocks(tensor) => tensor.shape().dims(),
+            Frozen::CardNf4(card) => return card.shape,
         };
         // Made only from matrices: see `Weights::linear`.
         (dims[0], dims[1])
@@ -83,6 +97,7 @@ impl Frozen {
         match self {
             Frozen::Nf4(nf4) => nf4.dequantize_rows(rows, out),
             Frozen::Blocks(tensor) => gguf::dequantize_rows(tensor, rows, out)?,
+            Frozen::CardNf4(_) => bail!("a weight that is not in host memory"),
             Frozen::Dense(tensor) => {
                 let (storage, layout) = tensor.storage_and_layout();
                 let candle_core::Storage::Cpu(storage) = &*storage else {
@@ -96,10 +111,30 @@ impl Frozen {
         Ok(())
     }
 
+    /// Where the base computes. A card holds NF4 as it is and a GGUF's blocks in f32.
+    pub fn to_device(self, device: &Device) -> Result<Frozen> {
+        if device.is_cpu() {
+            return Ok(self);
+        }
+        Ok(match &self {
+            Frozen::Nf4(nf4) => Frozen::CardNf4(CardNf4 {
+                codes: Tensor::from_slice(&nf4.codes, nf4.codes.len(), device)?,
+                absmax: Tensor::from_slice(&nf4.absmax, nf4.absmax.len(), device)?,
+                shape: (nf4.rows, nf4.cols),
+            }),
+            _ => Frozen::Dense(self.dequantize()?.to_device(device)?),
+        })
+    }
+
     /// The whole matrix in f32.
     pub fn dequantize(&self) -> Result<Tensor> {
-        if let Frozen::Dense(tensor) = self {
-            return Ok(tensor.clone());
+        match self {
+            Frozen::Dense(tensor) => return Ok(tensor.clone()),
+            #[cfg(feature = "cuda")]
+            Frozen::CardNf4(CardNf4 { codes, absmax, shape }) => {
+                return Ok(super::ops::cuda::nf4::dequantize(codes, absmax, *shape)?);
+            }
+            _ => (),
         }
         let (rows, cols) = self.shape();
         let mut out = vec![0f32; rows * cols];
@@ -113,6 +148,7 @@ impl Frozen {
             Frozen::Dense(tensor) => tensor.elem_count() * size_of::<f32>(),
             Frozen::Nf4(nf4) => nf4.bytes(),
             Frozen::Blocks(tensor) => tensor.storage_size_in_bytes(),
+            Frozen::CardNf4(card) => card.codes.elem_count() + 4 * card.absmax.elem_count(),
         }
     }
 }
@@ -139,6 +175,10 @@ impl FrozenWeight for Frozen {
             Frozen::Dense(tensor) => Some(tensor),
             _ => None,
         }
+    }
+
+    fn dequantize(&self) -> Result<Tensor> {
+        Frozen::dequantize(self)
     }
 }
 

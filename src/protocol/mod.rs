@@ -296,8 +296,10 @@ fn name(folder: &Path) -> String {
 
 /// An adapter from an earlier run, or from elsewhere: then nobody knows what it was trained on.
 fn existing(folder: &Path, base: &Base) -> Result<Present> {
+    let mut adapter = Adapter::load(folder, &base.decoder.linears())?;
+    adapter.lora = adapter.lora.to_device(base.decoder.device())?;
     Ok(Present {
-        adapter: Adapter::load(folder, &base.decoder.linears())?,
+        adapter,
         lineage: Lineage::load(folder)?,
         record: None,
         digest: Adapter::digest(folder)?,

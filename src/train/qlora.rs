@@ -75,7 +75,7 @@ pub fn qlora(
 ) -> Result<Trained> {
     let settings = Settings::new(config);
     let linears = base.decoder.linears();
-    let adapter = match config.path("ADAPTER") {
+    let mut adapter = match config.path("ADAPTER") {
         Some(start) => Adapter::load(&start, &linears).context("ADAPTER cannot be trained on")?,
         None => {
             let shape = Shape {
@@ -88,6 +88,7 @@ pub fn qlora(
             Adapter::fresh(&shape, &linears, settings.seed)?
         }
     };
+    adapter.lora = adapter.lora.to_device(base.decoder.device())?;
     let calls = |e: &&&Example| e.trace.messages.iter().any(|m| !m.tool_calls.is_empty());
     if let Some(example) = rows.iter().find(calls) {
         ensure!(

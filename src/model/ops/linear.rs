@@ -7,11 +7,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::matmul::{View, matmul};
-use super::{beside, read, values};
+use super::{beside, fused, read, values};
 
 /// A frozen weight matrix that can show its rows as f32.
 pub trait FrozenWeight: Send + Sync {
@@ -27,6 +27,13 @@ pub trait FrozenWeight: Send + Sync {
     fn dense(&self) -> Option<&Tensor> {
         None
     }
+    /// The whole matrix in f32 on the device that holds it: how a card multiplies with it.
+    fn dequantize(&self) -> anyhow::Result<Tensor> {
+        let mut all = vec![0f32; self.out_features() * self.in_features()];
+        self.dequantize_rows(0..self.out_features(), &mut all)?;
+        let shape = (self.out_features(), self.in_features());
+        Ok(Tensor::from_vec(all, shape, &Device::Cpu)?)
+    }
 }
 
 /// `x · Wᵀ`, differentiable in both.
@@ -40,13 +47,10 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 
 /// `x · Wᵀ` with a frozen `W`, differentiable in `x`.
 pub fn frozen_linear(x: &Tensor, weight: &Arc<dyn FrozenWeight>) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if fused(x.device()) {
         return x.contiguous()?.apply_op1(FrozenLinear(weight.clone()));
     }
-    let (out, width) = (weight.out_features(), weight.in_features());
-    let mut dense = vec![0f32; out * width];
-    weight.dequantize_rows(0..out, &mut dense).map_err(candle_core::Error::wrap)?;
-    x.matmul(&Tensor::from_vec(dense, (out, width), x.device())?.t()?)
+    x.matmul(&weight.dequantize().map_err(candle_core::Error::wrap)?.to_device(x.device())?.t()?)
 }
 
 fn rows_of(layout: &Layout, width: usize) -> Result<usize> {
@@ -159,7 +163,30 @@ impl CustomOp1 for FrozenLinear {
         Ok((CpuStorage::F32(y), (n, out).into()))
     }
 
+    /// The whole matrix exists in f32 while cuBLAS multiplies with it, and no longer.
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        storage: &candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        let (out, width) = (self.0.out_features(), self.0.in_features());
+        let n = rows_of(layout, width)?;
+        let weight = self.0.dequantize().map_err(candle_core::Error::wrap)?.t()?;
+        let (dense, turned) = weight.storage_and_layout();
+        let candle_core::Storage::Cuda(dense) = &*dense else {
+            bail!("a card was given a weight in host memory")
+        };
+        Ok((storage.matmul(dense, (1, n, out, width), layout, turned)?, (n, out).into()))
+    }
+
+    /// `dx = dy · W`.
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        if !x.device().is_cpu() {
+            let weight = self.0.dequantize().map_err(candle_core::Error::wrap)?;
+            return Ok(Some(grad.contiguous()?.matmul(&weight)?));
+        }
         let (out, width) = (self.0.out_features(), self.0.in_features());
         let n = x.dim(0)?;
         let mut dx = vec![0f32; n * width];

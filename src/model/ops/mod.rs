@@ -1,18 +1,25 @@
 //! The operations of the decoder, one a file: equation, forward, backward, and the naive
 //! reference it is tested against.
 //!
-//! On the CPU each runs as one fused [`candle_core::CustomOp1`] (or 2, 3) with a backward of its
-//! own. On any other device the reference, composed of candle's differentiable operations, runs
-//! in its place: correct everywhere, fast where a kernel exists.
+//! Each runs as one fused [`candle_core::CustomOp1`] (or 2, 3) with a backward of its own, on the
+//! CPU and, with the feature `cuda`, on an NVIDIA card, where its kernels lie in `cuda`. On any
+//! other device the reference, composed of candle's differentiable operations, runs in its place.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
 
 pub mod attention;
 pub mod cross_entropy;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod linear;
 pub mod matmul;
 pub mod rms_norm;
 pub mod swiglu;
+
+/// Whether the fused operations run on this device.
+pub(crate) fn fused(device: &Device) -> bool {
+    device.is_cpu() || (cfg!(feature = "cuda") && device.is_cuda())
+}
 
 /// The values of a contiguous f32 storage.
 pub(crate) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

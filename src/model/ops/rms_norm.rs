@@ -4,11 +4,11 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{beside, read, values};
+use super::{beside, fused, read, values};
 
 /// Normalises the rows of `x` ([n, width]) and scales by `weight` ([width]).
 pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if fused(x.device()) {
         x.contiguous()?.apply_op2(weight, RmsNorm { epsilon: epsilon as f32 })
     } else {
         reference(x, weight, epsilon)
@@ -55,6 +55,18 @@ impl CustomOp2 for RmsNorm {
         Ok((CpuStorage::F32(y), l1.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &candle_core::CudaStorage,
+        l1: &Layout,
+        s2: &candle_core::CudaStorage,
+        l2: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        let y = super::cuda::rms_norm::forward((s1, l1), (s2, l2), self.epsilon)?;
+        Ok((y, l1.shape().clone()))
+    }
+
     /// With `g = dy ⊙ w` and `r = 1/rms`: `dx = r·g − x·r³·mean(g·x)`, `dw = Σ_rows dy ⊙ x·r`.
     fn bwd(
         &self,
@@ -63,6 +75,10 @@ impl CustomOp2 for RmsNorm {
         _res: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return super::cuda::rms_norm::backward(x, weight, grad, self.epsilon);
+        }
         let width = weight.elem_count();
         let (dx, dw) = read(x, |xs| {
             read(weight, |w| {

@@ -3,11 +3,11 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{beside, read, values};
+use super::{beside, fused, read, values};
 
 /// `silu(gate) ⊙ up`, element by element.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if gate.device().is_cpu() {
+    if fused(gate.device()) {
         gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu)
     } else {
         reference(gate, up)
@@ -51,6 +51,17 @@ impl CustomOp2 for SwiGlu {
         Ok((CpuStorage::F32(y), l1.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &candle_core::CudaStorage,
+        l1: &Layout,
+        s2: &candle_core::CudaStorage,
+        l2: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        Ok((super::cuda::swiglu::forward((s1, l1), (s2, l2))?, l1.shape().clone()))
+    }
+
     /// `dg = dy·u·σ(g)·(1 + g·(1 − σ(g)))`, `du = dy·silu(g)`.
     fn bwd(
         &self,
@@ -59,6 +70,11 @@ impl CustomOp2 for SwiGlu {
         _res: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if gate.device().is_cuda() {
+            let (dg, du) = super::cuda::swiglu::backward(gate, up, grad)?;
+            return Ok((Some(dg), Some(du)));
+        }
         let (dg, du) = read(gate, |g| {
             read(up, |u| {
                 read(grad, |dy| {

@@ -1,0 +1,2 @@
+//! The GPU check.
+fn main() {}
