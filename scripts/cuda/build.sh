@@ -58,9 +58,15 @@ fi
 export CUDA_HOME=$toolkit CUDA_PATH=$toolkit NVCC=$toolkit/bin/nvcc
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-80} CUDARC_CUDA_VERSION=13000
 export CARGO_TARGET_DIR=$out/build
-build() {
-    cargo build --release --locked --features cuda --config "paths=['$kernels', '$cudarc']" "$@"
-}
-build --bin proto
+export PROTO_COMMIT
+PROTO_COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+cargo build --release --locked --features cuda --config "paths=['$kernels', '$cudarc']" \
+    --bin proto --test gpu --message-format json-render-diagnostics >"$out/messages"
 strip -o "$out/proto" "$out/build/release/proto"
-ls -l "$out/proto"
+strip -o "$out/gpu" "$(python3 -c '
+import json, sys
+for line in open(sys.argv[1]):
+    message = json.loads(line)
+    if message.get("executable") and message["target"]["name"] == "gpu":
+        print(message["executable"])' "$out/messages")"
+ls -l "$out/proto" "$out/gpu"

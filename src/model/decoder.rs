@@ -10,12 +10,13 @@ use candle_core::{Device, Tensor, Var};
 
 use super::config::ModelConfig;
 use super::lora::Lora;
+use super::nf4::{self, Nf4};
 use super::ops::attention::{Attention, Past, Rotary, attend, attention};
 use super::ops::cross_entropy::{cross_entropy, losses};
 use super::ops::linear::{FrozenWeight, frozen_linear, linear};
 use super::ops::rms_norm::rms_norm;
 use super::ops::swiglu::swiglu;
-use super::weights::{Quantization, Weights};
+use super::weights::{Frozen, Quantization, Weights};
 use crate::chance::Chance;
 
 /// Token sequences laid one after the other; no sequence sees another.
@@ -160,6 +161,32 @@ impl Source for Files<'_> {
     }
 }
 
+/// A frozen base without files, to measure a shape: uniform NF4 codes and tables, deviation about
+/// 0.02, norms at one.
+struct Random<'a> {
+    chance: Chance,
+    device: &'a Device,
+}
+
+impl Source for Random<'_> {
+    fn linear(&mut self, _: &str, (rows, cols): (usize, usize)) -> Result<Weight> {
+        let mut codes = vec![0u8; (rows * cols).div_ceil(2)];
+        for part in codes.chunks_mut(8) {
+            part.copy_from_slice(&self.chance.bits().to_le_bytes()[..part.len()]);
+        }
+        let absmax = vec![0.036; (rows * cols).div_ceil(nf4::BLOCK)];
+        let weight = Frozen::Nf4(Arc::new(Nf4 { codes, absmax, rows, cols }));
+        Ok(Weight::Frozen(Arc::new(weight.to_device(self.device)?)))
+    }
+
+    fn tensor(&mut self, _: &str, shape: &[usize]) -> Result<Tensor> {
+        let mut value =
+            || if shape.len() == 1 { 1.0 } else { self.chance.unit() as f32 * 0.07 - 0.035 };
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
+        Ok(Tensor::from_vec(values, shape, self.device)?)
+    }
+}
+
 /// A new model, every tensor trainable: normal numbers of deviation 0.02, the two projections
 /// into the residual stream scaled down by √(2·layers) (Radford et al. 2019), norms at one.
 struct Fresh {
@@ -201,6 +228,12 @@ impl Decoder {
     pub fn load(weights: &Weights, quantization: Quantization, device: &Device) -> Result<Self> {
         let mut files = Files { weights, quantization, device };
         Self::build(weights.config().clone(), &mut files, device)
+    }
+
+    /// A frozen base of this shape with random NF4 weights: for measurements, it knows nothing.
+    pub fn random(config: ModelConfig, seed: u64, device: &Device) -> Result<Self> {
+        let mut random = Random { chance: Chance::new(seed, "random base"), device };
+        Self::build(config, &mut random, device)
     }
 
     /// A new model with random weights, all of them trainable.
@@ -298,7 +331,7 @@ impl Decoder {
 
     /// A cache for a sequence that has not begun.
     pub fn cache(&self) -> Cache {
-        Cache(vec![Past::default(); self.blocks.len()])
+        Cache(self.blocks.iter().map(|_| Past::default()).collect())
     }
 
     /// The last hidden state (normed) of every packed token: [n, hidden], differentiable.
@@ -347,6 +380,7 @@ impl Decoder {
             dim: self.config.head_dim,
             rotary: self.rotary.clone(),
             sequences: packed.sequences.clone(),
+            tiles: Arc::default(),
         };
         let epsilon = self.config.rms_norm_eps;
         let mut pass = Pass { lora, chance, shape };
@@ -382,10 +416,7 @@ impl Decoder {
     /// The negative log-likelihood (nats) of each target, without gradients.
     pub fn losses(&self, hidden: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Vec<f64>> {
         let rows = Tensor::from_slice(rows, rows.len(), &self.device)?;
-        let chosen = hidden.index_select(&rows, 0)?.flatten_all()?.to_vec1::<f32>()?;
-        super::ops::read(&self.head().to_device(&Device::Cpu)?, |head| {
-            losses(&chosen, head, self.config.hidden_size, targets)
-        })
-        .context("computing log-probabilities")
+        losses(&hidden.index_select(&rows, 0)?, self.head(), targets)
+            .context("computing log-probabilities")
     }
 }

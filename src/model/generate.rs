@@ -2,12 +2,11 @@
 //! leaves the batch and the next one takes its place.
 
 use anyhow::{Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::decoder::{Cache, Decoder, Packed};
 use super::lora::Lora;
-use super::ops::matmul::{View, matmul};
-use super::ops::read;
+use super::ops::linear::linear;
 use crate::progress::Observer;
 
 /// A base, with or without an adapter, that answers.
@@ -92,17 +91,9 @@ impl Generator<'_> {
         let mut caches: Vec<_> = active.iter_mut().map(|a| &mut a.cache).collect();
         let hidden = self.decoder.continued(&packed, self.lora, &mut caches)?;
         let rows = Tensor::from_slice(&last, last.len(), self.decoder.device())?;
-        let hidden = hidden.index_select(&rows, 0)?.to_device(&Device::Cpu)?;
-        let (n, width) = hidden.dims2()?;
-        let vocabulary = self.decoder.config.vocab_size;
-        let mut logits = vec![0f32; n * vocabulary];
-        read(&hidden, |h| {
-            read(&self.decoder.head().to_device(&Device::Cpu)?, |w| {
-                let (h, w) = (View::rows(h, width), View::rows(w, width).t());
-                matmul(&mut logits, vocabulary, (n, width, vocabulary), h, w, false);
-            })
-        })??;
-        logits.chunks_exact(vocabulary).map(likeliest).collect()
+        let hidden = hidden.index_select(&rows, 0)?.detach();
+        let logits = linear(&hidden, self.decoder.head())?.flatten_all()?.to_vec1::<f32>()?;
+        logits.chunks_exact(self.decoder.config.vocab_size).map(likeliest).collect()
     }
 }
 

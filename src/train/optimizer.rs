@@ -4,6 +4,9 @@ use anyhow::{Result, bail};
 use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::model::ops::cuda::adamw;
+
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f32 = 1e-8;
@@ -12,9 +15,29 @@ const CHUNK: usize = 16_384;
 struct State {
     name: String,
     var: Var,
-    first: Vec<f32>,
-    second: Vec<f32>,
-    gradient: Vec<f32>,
+    moments: Moments,
+}
+
+/// Both moments and the gradient gathered so far, where the variable is.
+enum Moments {
+    Host {
+        first: Vec<f32>,
+        second: Vec<f32>,
+        gradient: Vec<f32>,
+    },
+    #[cfg(feature = "cuda")]
+    Card(adamw::Moments),
+}
+
+impl Moments {
+    fn new(var: &Var) -> candle_core::Result<Self> {
+        #[cfg(feature = "cuda")]
+        if var.device().is_cuda() {
+            return Ok(Moments::Card(adamw::Moments::new(var)?));
+        }
+        let zeros = || vec![0f32; var.elem_count()];
+        Ok(Moments::Host { first: zeros(), second: zeros(), gradient: zeros() })
+    }
 }
 
 /// The optimiser with its states and the gradient gathered so far.
@@ -26,12 +49,12 @@ pub struct AdamW {
 
 impl AdamW {
     /// States at zero for every variable.
-    pub fn new(variables: Vec<(String, Var)>, weight_decay: f64) -> Self {
+    pub fn new(variables: Vec<(String, Var)>, weight_decay: f64) -> Result<Self> {
         let states = variables.into_iter().map(|(name, var)| {
-            let zeros = || vec![0f32; var.elem_count()];
-            State { name, first: zeros(), second: zeros(), gradient: zeros(), var }
+            let moments = Moments::new(&var)?;
+            Ok(State { name, var, moments })
         });
-        AdamW { states: states.collect(), step: 0, weight_decay }
+        Ok(AdamW { states: states.collect::<Result<_>>()?, step: 0, weight_decay })
     }
 
     /// Adds a micro-batch's gradients. A variable without one is an error: it would silently
@@ -41,33 +64,49 @@ impl AdamW {
             let Some(gradient) = gradients.get(state.var.as_tensor()) else {
                 bail!("`{}` got no gradient; the graph is cut before it", state.name);
             };
-            let values = gradient.flatten_all()?.to_vec1::<f32>()?;
-            state
-                .gradient
-                .par_chunks_mut(CHUNK)
-                .zip(values.par_chunks(CHUNK))
-                .for_each(|(sum, new)| sum.iter_mut().zip(new).for_each(|(s, n)| *s += n));
+            match &mut state.moments {
+                Moments::Host { gradient: sum, .. } => {
+                    let values = gradient.flatten_all()?.to_vec1::<f32>()?;
+                    sum.par_chunks_mut(CHUNK)
+                        .zip(values.par_chunks(CHUNK))
+                        .for_each(|(sum, new)| sum.iter_mut().zip(new).for_each(|(s, n)| *s += n));
+                }
+                #[cfg(feature = "cuda")]
+                Moments::Card(card) => card.gather(gradient)?,
+            }
         }
         Ok(())
     }
 
     /// The norm of everything gathered.
-    pub fn norm(&self) -> f64 {
-        let square = |s: &State| -> f64 {
-            let parts: Vec<f64> = s
-                .gradient
-                .par_chunks(CHUNK)
-                .map(|part| part.iter().map(|g| *g as f64 * *g as f64).sum())
-                .collect();
-            parts.iter().sum()
+    pub fn norm(&self) -> Result<f64> {
+        let square = |s: &State| match &s.moments {
+            Moments::Host { gradient, .. } => {
+                let parts: Vec<f64> = gradient
+                    .par_chunks(CHUNK)
+                    .map(|part| part.iter().map(|g| *g as f64 * *g as f64).sum())
+                    .collect();
+                parts.iter().sum::<f64>()
+            }
+            #[cfg(feature = "cuda")]
+            Moments::Card(_) => 0.0,
         };
-        self.states.iter().map(square).sum::<f64>().sqrt()
+        let sum: f64 = self.states.iter().map(square).sum();
+        #[cfg(feature = "cuda")]
+        if let Some(state) = self.states.first().filter(|s| s.var.device().is_cuda()) {
+            let all = self.states.iter().filter_map(|s| match &s.moments {
+                Moments::Card(card) => Some(card),
+                Moments::Host { .. } => None,
+            });
+            return Ok((sum + adamw::squares(all, state.var.device())?).sqrt());
+        }
+        Ok(sum.sqrt())
     }
 
     /// Takes one step with the gathered gradient, clipped to `max_norm` (0: not), and forgets it.
     /// Matrices decay, norms and other vectors do not. Returns the norm before clipping.
     pub fn step(&mut self, learning_rate: f64, max_norm: f64) -> Result<f64> {
-        let norm = self.norm();
+        let norm = self.norm()?;
         if !norm.is_finite() {
             bail!("the gradient is not finite");
         }
@@ -78,9 +117,18 @@ impl AdamW {
         let rate = (learning_rate / correct_1) as f32;
         let root = (1.0 / libm::sqrt(correct_2)) as f32;
         let (b1, b2) = (BETA_1 as f32, BETA_2 as f32);
-        for State { var, first, second, gradient, .. } in &mut self.states {
+        for State { var, moments, .. } in &mut self.states {
             let decays = var.dims().len() > 1;
             let keep = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 } as f32;
+            let (first, second, gradient) = match moments {
+                Moments::Host { first, second, gradient } => (first, second, gradient),
+                #[cfg(feature = "cuda")]
+                Moments::Card(card) => {
+                    let (clip, betas, epsilon) = (clip as f32, (b1, b2), EPSILON);
+                    card.update(var, adamw::Update { clip, betas, rate, root, keep, epsilon })?;
+                    continue;
+                }
+            };
             let mut values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
             let states = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
             let both = gradient.par_chunks_mut(CHUNK).zip(values.par_chunks_mut(CHUNK));
@@ -98,11 +146,6 @@ impl AdamW {
         }
         Ok(norm)
     }
-
-    /// Forgets what was gathered.
-    pub fn forget(&mut self) {
-        self.states.iter_mut().for_each(|s| s.gradient.fill(0.0));
-    }
 }
 
 #[cfg(test)]
@@ -114,7 +157,7 @@ mod tests {
     #[test]
     fn follows_the_published_update() {
         let var = Var::from_slice(&[1.0f32, -2.0], (1, 2), &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.1);
+        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.1).unwrap();
         let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0; 2], [0.0; 2]);
         for t in 1..=3 {
             let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
@@ -136,7 +179,7 @@ mod tests {
     fn a_variable_outside_the_graph_is_an_error() {
         let var = Var::from_slice(&[1.0f32], 1, &Device::Cpu).unwrap();
         let other = Var::from_slice(&[1.0f32], 1, &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("lost".into(), var)], 0.0);
+        let mut adam = AdamW::new(vec![("lost".into(), var)], 0.0).unwrap();
         let grads = other.as_tensor().sum_all().unwrap().backward().unwrap();
         assert!(adam.gather(&grads).unwrap_err().to_string().contains("lost"));
     }
@@ -144,11 +187,16 @@ mod tests {
     #[test]
     fn clipping_bounds_the_first_step_by_the_norm() {
         let var = Var::from_slice(&[3.0f32, 4.0], 2, &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.0);
+        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.0).unwrap();
         let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
         adam.gather(&loss.backward().unwrap()).unwrap();
         assert!((adam.step(0.0, 1.0).unwrap() - 5.0).abs() < 1e-6);
-        assert!((adam.states[0].first[0] - 0.1 * 0.6).abs() < 1e-6);
-        assert_eq!(adam.norm(), 0.0);
+        let first = match &adam.states[0].moments {
+            Moments::Host { first, .. } => first,
+            #[cfg(feature = "cuda")]
+            Moments::Card(_) => unreachable!(),
+        };
+        assert!((first[0] - 0.1 * 0.6).abs() < 1e-6);
+        assert_eq!(adam.norm().unwrap(), 0.0);
     }
 }

@@ -106,7 +106,7 @@ pub fn train(
         planned_steps: total,
         ..TrainingRecord::default()
     };
-    let mut optimizer = AdamW::new(variables.clone(), settings.weight_decay);
+    let mut optimizer = AdamW::new(variables.clone(), settings.weight_decay)?;
     let mut dropout = Chance::new(settings.seed, "dropout");
     let mut best: Option<Best> = None;
     observer.begin("train", Some(total as u64), "step");

@@ -6,7 +6,7 @@
 //! probabilities of a block instead of keeping them.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -21,8 +21,11 @@ const BLOCK: usize = 64;
 #[derive(Debug)]
 pub struct Rotary {
     half: usize,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+    pub(super) cos: Vec<f32>,
+    pub(super) sin: Vec<f32>,
+    /// Both on the card, once they are wanted there.
+    #[cfg(feature = "cuda")]
+    pub(super) on_card: OnceLock<(Tensor, Tensor)>,
 }
 
 impl Rotary {
@@ -34,7 +37,13 @@ impl Rotary {
             (0..half).map(|i| libm::pow(base, -2.0 * i as f64 / dim as f64)).collect();
         let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
         let (cos, sin) = angles.map(|a| (libm::cos(a) as f32, libm::sin(a) as f32)).unzip();
-        Rotary { half, cos, sin }
+        Rotary {
+            half,
+            cos,
+            sin,
+            #[cfg(feature = "cuda")]
+            on_card: OnceLock::new(),
+        }
     }
 
     /// How many positions the tables cover.
@@ -71,6 +80,8 @@ pub struct Attention {
     pub rotary: Arc<Rotary>,
     /// The rows of each packed sequence; positions restart in each.
     pub sequences: Arc<Vec<Range<usize>>>,
+    /// The same cut into tiles for a card, once they are wanted there.
+    pub tiles: Arc<OnceLock<Tensor>>,
 }
 
 /// One head's keys and values, and the queries that look at them.
@@ -187,6 +198,10 @@ impl Attention {
 
 /// Attention of packed rows: `q` [n, heads·dim], `k` and `v` [n, kv_heads·dim], all unrotated.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: &Attention) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if q.device().is_cuda() && shape.dim <= super::cuda::attention::WIDEST {
+        return super::cuda::attention::attention(q, k, v, shape);
+    }
     if q.device().is_cpu() {
         q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, shape.clone())
     } else {
@@ -196,7 +211,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: &Attention) -> Resul
 
 /// The same from candle's differentiable operations, one sequence after the other.
 pub fn reference(q: &Tensor, k: &Tensor, v: &Tensor, shape: &Attention) -> Result<Tensor> {
-    let Attention { heads, kv_heads, dim, rotary, sequences } = shape;
+    let Attention { heads, kv_heads, dim, rotary, sequences, .. } = shape;
     let device = q.device();
     let mut parts = Vec::new();
     for sequence in sequences.iter() {
@@ -348,10 +363,12 @@ impl CustomOp3 for Attention {
 }
 
 /// Keys (rotated) and values of one layer of one sequence, for generation.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Past {
     keys: Vec<f32>,
     values: Vec<f32>,
+    #[cfg(feature = "cuda")]
+    on_card: Option<super::cuda::attention::Past>,
 }
 
 /// Attention of new rows over what each sequence has seen before them, which they then join.
@@ -364,6 +381,11 @@ pub fn attend(
     pasts: &mut [&mut Past],
 ) -> Result<Tensor> {
     let (q_width, kv_width) = (shape.heads * shape.dim, shape.kv_heads * shape.dim);
+    #[cfg(feature = "cuda")]
+    if q.device().is_cuda() {
+        let pasts = pasts.iter_mut().map(|past| &mut past.on_card);
+        return super::cuda::attention::attend(q, k, v, shape, pasts);
+    }
     let group = shape.heads / shape.kv_heads;
     let mut out = vec![0f32; q.elem_count()];
     let mut places: Vec<&mut [f32]> = Vec::new();
@@ -423,6 +445,7 @@ mod tests {
             dim: 6,
             rotary: Arc::new(Rotary::new(6, 10_000.0, 256)),
             sequences: Arc::new(sequences.collect()),
+            tiles: Arc::default(),
         }
     }
 

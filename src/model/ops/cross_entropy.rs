@@ -10,7 +10,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::matmul::{View, matmul};
-use super::{beside, values};
+use super::{beside, read, values};
 
 /// Logits held at a time.
 const LOGITS: usize = 1 << 22;
@@ -18,6 +18,10 @@ const LOGITS: usize = 1 << 22;
 /// The summed cross-entropy (nats) of rows `hidden` ([n, width]) under the head `weight`
 /// ([vocabulary, width]); differentiable in both.
 pub fn cross_entropy(hidden: &Tensor, weight: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if hidden.device().is_cuda() {
+        return super::cuda::cross_entropy::cross_entropy(hidden, weight, targets);
+    }
     if hidden.device().is_cpu() {
         let op = CrossEntropy {
             targets: targets.to_vec(),
@@ -55,10 +59,19 @@ fn row_loss(row: &mut [f32], target: usize) -> f64 {
 }
 
 /// The negative log-likelihood (nats) of each row's target, without gradients.
-pub fn losses(hidden: &[f32], weight: &[f32], width: usize, targets: &[u32]) -> Vec<f64> {
+pub fn losses(hidden: &Tensor, weight: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
+    #[cfg(feature = "cuda")]
+    if hidden.device().is_cuda() {
+        return super::cuda::cross_entropy::losses(hidden, weight, targets);
+    }
+    let width = weight.dim(1)?;
     let mut losses = Vec::with_capacity(targets.len());
-    chunks(hidden, weight, width, targets, |_, _, _, part| losses.extend_from_slice(part));
-    losses
+    read(hidden, |h| {
+        read(weight, |w| {
+            chunks(h, w, width, targets, |_, _, _, part| losses.extend_from_slice(part));
+        })
+    })??;
+    Ok(losses)
 }
 
 /// Calls `f` with (first row, rows, `p − e_target`, losses) for consecutive chunks of rows.

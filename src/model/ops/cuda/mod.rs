@@ -16,6 +16,9 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, Device, Error, Layout, Result, Shape, Storage, Tensor};
 
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
 pub mod nf4;
 pub mod rms_norm;
 pub mod swiglu;
@@ -93,6 +96,16 @@ impl From<usize> for Arg {
     }
 }
 
+impl Arg {
+    /// The address `values` values of 32 bits further on.
+    pub fn skip(self, values: usize) -> Arg {
+        match self {
+            Arg::At(address) => Arg::At(address + 4 * values as u64),
+            other => other,
+        }
+    }
+}
+
 /// One of this crate's PTX modules.
 pub(crate) struct Module {
     pub name: &'static str,
@@ -158,6 +171,7 @@ pub(crate) fn at(storage: &CudaStorage, layout: &Layout) -> Result<Arg> {
     let start = match &storage.slice {
         CudaStorageSlice::F32(slice) => slice.device_ptr(&stream).0,
         CudaStorageSlice::U32(slice) => slice.device_ptr(&stream).0,
+        CudaStorageSlice::F64(slice) => slice.device_ptr(&stream).0,
         CudaStorageSlice::U8(slice) => slice.device_ptr(&stream).0,
         _ => candle_core::bail!("a kernel was given {:?}", storage.dtype()),
     };

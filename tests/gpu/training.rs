@@ -1,0 +1,136 @@
+//! Training at real models' shapes on random NF4 weights: does the loss fall, how many tokens a
+//! second, how much of the card's memory.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use proto::adapter::{Adapter, Shape};
+use proto::chance::Chance;
+use proto::config::Layers;
+use proto::model::Decoder;
+use proto::model::config::{Architecture, ModelConfig};
+use proto::model::ops::cuda;
+use proto::progress::Silent;
+use proto::tokens::Encoded;
+use proto::train::{Settings, Trainee, train};
+
+use crate::Check;
+
+/// What a run is made of.
+struct Run {
+    model: ModelConfig,
+    batch: usize,
+    length: usize,
+    steps: usize,
+}
+
+fn model(
+    (vocab_size, hidden_size, intermediate_size): (usize, usize, usize),
+    (num_layers, num_heads, num_kv_heads): (usize, usize, usize),
+    tie_word_embeddings: bool,
+) -> ModelConfig {
+    ModelConfig {
+        architecture: Architecture::Llama,
+        vocab_size,
+        hidden_size,
+        intermediate_size,
+        num_layers,
+        num_heads,
+        num_kv_heads,
+        head_dim: hidden_size / num_heads,
+        rope_theta: 100_000.0,
+        rms_norm_eps: 1e-5,
+        max_positions: 8192,
+        tie_word_embeddings,
+        bos: None,
+        eos: vec![2],
+        pad: None,
+    }
+}
+
+/// SmolLM2-135M, batch 4 × 256.
+pub fn small(check: &mut Check) -> Result<()> {
+    let model = match check.dry {
+        false => model((49_152, 576, 1536), (30, 9, 3), true),
+        true => model((128, 48, 96), (2, 3, 1), true),
+    };
+    let (length, steps) = if check.dry { (32, 8) } else { (256, 60) };
+    run(check, Run { model, batch: 4, length, steps })
+}
+
+/// Qwen2.5-7B (without its attention bias), batch 1 × 2,048.
+pub fn large(check: &mut Check) -> Result<()> {
+    let model = match check.dry {
+        false => model((152_064, 3584, 18_944), (28, 28, 4), false),
+        true => model((128, 48, 96), (2, 3, 1), false),
+    };
+    let (length, steps) = if check.dry { (32, 8) } else { (2048, 6) };
+    run(check, Run { model, batch: 1, length, steps })
+}
+
+/// Sequences that walk the vocabulary in one fixed stride each: something to learn.
+fn rows(run: &Run) -> Vec<Encoded> {
+    let mut chance = Chance::new(7, "rows");
+    let vocabulary = run.model.vocab_size.min(64);
+    let row = |_| {
+        let (start, stride) = (chance.below(vocabulary), 1 + chance.below(3));
+        let ids = (0..run.length).map(|i| ((start + i * stride) % vocabulary) as u32).collect();
+        Encoded { ids, trained: vec![true; run.length], turns: Vec::new() }
+    };
+    (0..run.batch * 8).map(row).collect()
+}
+
+fn run(check: &mut Check, run: Run) -> Result<()> {
+    let begun = Instant::now();
+    let decoder = Decoder::random(run.model.clone(), 1, &check.device)?;
+    check.figure("parameters", decoder.parameters());
+    check.figure("seconds to make the base", begun.elapsed().as_secs_f64());
+    let (rows, device) = (rows(&run), check.device.clone());
+    let names: Vec<String> = (0..rows.len()).map(|i| i.to_string()).collect();
+    let trained = |steps: usize| -> Result<(Vec<f64>, f64)> {
+        let mut layers = Layers::new();
+        for (key, value) in [
+            ("MAX_STEPS", steps.to_string()),
+            ("PER_DEVICE_TRAIN_BATCH_SIZE", run.batch.to_string()),
+            ("GRADIENT_ACCUMULATION_STEPS", "1".into()),
+            ("LEARNING_RATE", "0.001".into()),
+        ] {
+            layers.command_line(&format!("{key}={value}"))?;
+        }
+        let shape = Shape {
+            r: 16,
+            alpha: 16.0,
+            dropout: 0.0,
+            targets: vec!["all-linear".into()],
+            base: "random".into(),
+        };
+        let adapter = Adapter::fresh(&shape, &decoder.linears(), 1)?;
+        let lora = adapter.lora.to_device(&device)?;
+        let trainee = Trainee { decoder: &decoder, lora: Some(&lora) };
+        let settings = Settings::new(&layers.resolve(&[])?);
+        let begun = Instant::now();
+        let record = train(&trainee, &rows, &names, &[], &settings, &Silent)?;
+        Ok((record.losses, begun.elapsed().as_secs_f64()))
+    };
+    // The first steps finish the kernels for the card.
+    trained(2)?;
+    if !check.dry {
+        check.figure("bytes before", cuda::peak_bytes()?);
+    }
+    let (losses, seconds) = trained(run.steps)?;
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&losses[..2]), mean(&losses[losses.len() - 2..]));
+    let tokens = run.steps * run.batch * run.length;
+    check.figure("steps", run.steps);
+    check.figure("batch", run.batch);
+    check.figure("sequence", run.length);
+    check.figure("first loss", first);
+    check.figure("last loss", last);
+    check.figure("seconds a step", seconds / run.steps as f64);
+    check.figure("tokens a second", tokens as f64 / seconds);
+    if !check.dry {
+        check.figure("peak bytes on the card", cuda::peak_bytes()?);
+    }
+    check.expect(last < first, "the loss does not fall");
+    Ok(())
+}
