@@ -9,11 +9,11 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor, Var};
 
 use super::config::ModelConfig;
-use super::lora::Lora;
+use super::lora::{Lora, Pair};
 use super::nf4::{self, Nf4};
 use super::ops::attention::{Attention, Past, Rotary, attend, attention};
 use super::ops::cross_entropy::{cross_entropy, losses};
-use super::ops::linear::{FrozenWeight, frozen_linear, linear};
+use super::ops::linear::{FrozenWeight, adapted_linear, frozen_linear, linear};
 use super::ops::rms_norm::rms_norm;
 use super::ops::swiglu::swiglu;
 use super::weights::{Frozen, Quantization, Weights};
@@ -52,14 +52,15 @@ struct Linear {
 
 impl Linear {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> candle_core::Result<Tensor> {
-        let y = match &self.weight {
-            Weight::Frozen(weight) => frozen_linear(x, weight)?,
-            Weight::Trainable(weight) => linear(x, weight.as_tensor())?,
+        let weight = match &self.weight {
+            Weight::Frozen(weight) => weight,
+            Weight::Trainable(weight) => return linear(x, weight.as_tensor()),
         };
-        match pass.lora.map(|l| l.delta(&self.name, x, pass.chance.as_deref_mut())).transpose()? {
-            Some(Some(delta)) => y + delta,
-            _ => Ok(y),
-        }
+        let delta = pass.lora.and_then(|l| Some((l, l.pairs.get(&self.name)?)));
+        let Some((lora, Pair { a, b })) = delta else { return frozen_linear(x, weight) };
+        let dropped = lora.dropped(x, pass.chance.as_deref_mut())?;
+        let factors = (a.as_tensor(), b.as_tensor());
+        adapted_linear(x, dropped.as_ref(), weight, factors, lora.scale)
     }
 
     fn shape(&self) -> (usize, usize) {

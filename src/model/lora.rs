@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor, Var};
 
-use super::ops::linear::linear;
 use crate::chance::Chance;
 
 /// The two factors of one linear's delta.
@@ -29,23 +28,19 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// The delta's share of a linear's output for rows `x` ([n, in]); `None` for a linear
-    /// without one. `chance` is there while training only, and decides the dropout.
-    pub fn delta(
+    /// What the delta of a linear sees of rows `x` ([n, in]) where dropout hides a part; `chance`
+    /// is there while training only, and decides it.
+    pub fn dropped(
         &self,
-        name: &str,
         x: &Tensor,
         chance: Option<&mut Chance>,
     ) -> candle_core::Result<Option<Tensor>> {
-        let Some(Pair { a, b }) = self.pairs.get(name) else { return Ok(None) };
-        let dropped = match chance {
+        match chance {
             Some(chance) if self.dropout > 0.0 => {
-                Some((x * dropout_mask(x, self.dropout, chance)?)?)
+                Ok(Some((x * dropout_mask(x, self.dropout, chance)?)?))
             }
-            _ => None,
-        };
-        let inner = linear(dropped.as_ref().unwrap_or(x), a.as_tensor())?;
-        Ok(Some((linear(&inner, b.as_tensor())? * self.scale)?))
+            _ => Ok(None),
+        }
     }
 
     /// The same factors as variables of their own where the base computes.

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::QTensor;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::config::{Architecture, ModelConfig};
 use super::gguf;
@@ -132,7 +132,7 @@ impl Frozen {
             Frozen::Dense(tensor) => return Ok(tensor.clone()),
             #[cfg(feature = "cuda")]
             Frozen::CardNf4(CardNf4 { codes, absmax, shape }) => {
-                return Ok(super::ops::cuda::nf4::dequantize(codes, absmax, *shape)?);
+                return Ok(super::ops::cuda::nf4::dequantize(codes, absmax, *shape, DType::F32)?);
             }
             _ => (),
         }
@@ -177,8 +177,12 @@ impl FrozenWeight for Frozen {
         }
     }
 
-    fn dequantize(&self) -> Result<Tensor> {
-        Frozen::dequantize(self)
+    fn dequantize(&self, dtype: DType) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if let Frozen::CardNf4(CardNf4 { codes, absmax, shape }) = self {
+            return Ok(super::ops::cuda::nf4::dequantize(codes, absmax, *shape, dtype)?);
+        }
+        Ok(Frozen::dequantize(self)?.to_dtype(dtype)?)
     }
 }
 

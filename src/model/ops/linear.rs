@@ -7,7 +7,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, bail,
+};
 use rayon::prelude::*;
 
 use super::matmul::{View, matmul};
@@ -27,12 +29,12 @@ pub trait FrozenWeight: Send + Sync {
     fn dense(&self) -> Option<&Tensor> {
         None
     }
-    /// The whole matrix in f32 on the device that holds it: how a card multiplies with it.
-    fn dequantize(&self) -> anyhow::Result<Tensor> {
+    /// The whole matrix as `dtype` on the device that holds it: how a card multiplies with it.
+    fn dequantize(&self, dtype: DType) -> anyhow::Result<Tensor> {
         let mut all = vec![0f32; self.out_features() * self.in_features()];
         self.dequantize_rows(0..self.out_features(), &mut all)?;
         let shape = (self.out_features(), self.in_features());
-        Ok(Tensor::from_vec(all, shape, &Device::Cpu)?)
+        Ok(Tensor::from_vec(all, shape, &Device::Cpu)?.to_dtype(dtype)?)
     }
 }
 
@@ -50,7 +52,25 @@ pub fn frozen_linear(x: &Tensor, weight: &Arc<dyn FrozenWeight>) -> Result<Tenso
     if fused(x.device()) {
         return x.contiguous()?.apply_op1(FrozenLinear(weight.clone()));
     }
-    x.matmul(&weight.dequantize().map_err(candle_core::Error::wrap)?.to_device(x.device())?.t()?)
+    let dense = weight.dequantize(DType::F32).map_err(candle_core::Error::wrap)?;
+    x.matmul(&dense.to_device(x.device())?.t()?)
+}
+
+/// `x · Wᵀ + s · (x̃ · Aᵀ) · Bᵀ`: a frozen `W` with a low-rank delta, differentiable in all but `W`.
+/// `dropped` is `x̃` where dropout makes it another than `x`.
+pub fn adapted_linear(
+    x: &Tensor,
+    dropped: Option<&Tensor>,
+    weight: &Arc<dyn FrozenWeight>,
+    (a, b): (&Tensor, &Tensor),
+    scale: f64,
+) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() && dropped.is_none() {
+        return super::cuda::linear::adapted(x, weight, (a, b), scale as f32);
+    }
+    let inner = linear(dropped.unwrap_or(x), a)?;
+    frozen_linear(x, weight)? + (linear(&inner, b)? * scale)?
 }
 
 fn rows_of(layout: &Layout, width: usize) -> Result<usize> {
@@ -163,29 +183,21 @@ impl CustomOp1 for FrozenLinear {
         Ok((CpuStorage::F32(y), (n, out).into()))
     }
 
-    /// The whole matrix exists in f32 while cuBLAS multiplies with it, and no longer.
     #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
         storage: &candle_core::CudaStorage,
         layout: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        let (out, width) = (self.0.out_features(), self.0.in_features());
-        let n = rows_of(layout, width)?;
-        let weight = self.0.dequantize().map_err(candle_core::Error::wrap)?.t()?;
-        let (dense, turned) = weight.storage_and_layout();
-        let candle_core::Storage::Cuda(dense) = &*dense else {
-            bail!("a card was given a weight in host memory")
-        };
-        Ok((storage.matmul(dense, (1, n, out, width), layout, turned)?, (n, out).into()))
+        let shape = (rows_of(layout, self.0.in_features())?, self.0.out_features());
+        Ok((super::cuda::linear::forward((storage, layout), &*self.0)?, shape.into()))
     }
 
     /// `dx = dy · W`.
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        if !x.device().is_cpu() {
-            let weight = self.0.dequantize().map_err(candle_core::Error::wrap)?;
-            return Ok(Some(grad.contiguous()?.matmul(&weight)?));
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return Ok(Some(super::cuda::linear::backward(grad, &*self.0)?));
         }
         let (out, width) = (self.0.out_features(), self.0.in_features());
         let n = x.dim(0)?;

@@ -19,6 +19,8 @@ use candle_core::{CudaDevice, CudaStorage, Device, Error, Layout, Result, Shape,
 pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
+pub mod linear;
+pub mod matmul;
 pub mod nf4;
 pub mod rms_norm;
 pub mod swiglu;
@@ -171,6 +173,7 @@ pub(crate) fn at(storage: &CudaStorage, layout: &Layout) -> Result<Arg> {
     let start = match &storage.slice {
         CudaStorageSlice::F32(slice) => slice.device_ptr(&stream).0,
         CudaStorageSlice::U32(slice) => slice.device_ptr(&stream).0,
+        CudaStorageSlice::BF16(slice) => slice.device_ptr(&stream).0,
         CudaStorageSlice::F64(slice) => slice.device_ptr(&stream).0,
         CudaStorageSlice::U8(slice) => slice.device_ptr(&stream).0,
         _ => candle_core::bail!("a kernel was given {:?}", storage.dtype()),

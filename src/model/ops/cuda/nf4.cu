@@ -1,13 +1,26 @@
 // w = CODE[index] · absmax of the block of 64; two indices a byte, the first in the high nibble.
+#include <cuda_bf16.h>
+
 __constant__ float CODE[16] = {
     -1.0f,          -0.6961928009986877f,  -0.5250730514526367f, -0.39491748809814453f,
     -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
     0.07958029955625534f,  0.16093020141124725f,  0.24611230194568634f,  0.33791524171829224f,
     0.44070982933044434f,  0.5626170039176941f,   0.7229568362236023f,   1.0f};
 
+__device__ inline void store8(float *to, const float *values) {
+    *(float4 *)to = make_float4(values[0], values[1], values[2], values[3]);
+    *(float4 *)(to + 4) = make_float4(values[4], values[5], values[6], values[7]);
+}
+
+__device__ inline void store8(__nv_bfloat16 *to, const float *values) {
+    __nv_bfloat162 pairs[4];
+    for (int i = 0; i < 4; i++) pairs[i] = __floats2bfloat162_rn(values[2 * i], values[2 * i + 1]);
+    *(uint4 *)to = *(const uint4 *)pairs;
+}
+
 // Eight weights (four bytes) a thread.
-extern "C" __global__ void nf4_dequantize(const unsigned char *codes, const float *absmax, float *w,
-                                          int n) {
+template <typename T>
+__device__ void dequantize(const unsigned char *codes, const float *absmax, T *w, int n) {
     __shared__ float code[16];
     if (threadIdx.x < 16) code[threadIdx.x] = CODE[threadIdx.x];
     __syncthreads();
@@ -22,12 +35,34 @@ extern "C" __global__ void nf4_dequantize(const unsigned char *codes, const floa
             out[2 * b] = code[(byte >> 4) & 15] * scale;
             out[2 * b + 1] = code[byte & 15] * scale;
         }
-        *(float4 *)(w + first) = make_float4(out[0], out[1], out[2], out[3]);
-        *(float4 *)(w + first + 4) = make_float4(out[4], out[5], out[6], out[7]);
+        store8(w + first, out);
         return;
     }
     for (int i = first; i < n; i++) {
         unsigned char byte = codes[i / 2];
-        w[i] = code[i % 2 ? byte & 15 : byte >> 4] * scale;
+        w[i] = T(code[i % 2 ? byte & 15 : byte >> 4] * scale);
     }
+}
+
+extern "C" __global__ void nf4_f32(const unsigned char *codes, const float *absmax, float *w,
+                                   int n) {
+    dequantize(codes, absmax, w, n);
+}
+
+extern "C" __global__ void nf4_bf16(const unsigned char *codes, const float *absmax,
+                                    __nv_bfloat16 *w, int n) {
+    dequantize(codes, absmax, w, n);
+}
+
+// f32 to bf16, eight values a thread.
+extern "C" __global__ void round_bf16(const float *x, __nv_bfloat16 *y, int n) {
+    int first = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
+    if (first + 8 <= n && (size_t)(x + first) % 16 == 0) {
+        float values[8];
+        *(float4 *)values = *(const float4 *)(x + first);
+        *(float4 *)(values + 4) = *(const float4 *)(x + first + 4);
+        store8(y + first, values);
+        return;
+    }
+    for (int i = first; i < min(first + 8, n); i++) y[i] = __float2bfloat16_rn(x[i]);
 }

@@ -1,20 +1,46 @@
 //! NF4 on the card; the layout stands in [`crate::model::nf4`].
 
-use candle_core::{Result, Tensor};
+use candle_core::op::BackpropOp;
+use candle_core::{CudaDevice, CudaStorage, DType, Result, Storage, Tensor};
+use half::bf16;
 
-use super::{Module, THREADS, at_tensor, card, launch, module, room, tensor};
+use super::{Arg, Module, THREADS, at_tensor, card, launch, module, room, tensor};
 
 const MODULE: Module = module!("nf4");
 
-/// The matrix ([rows, cols], f32) of codes (u8, two a byte) and scales (f32, one a block).
+/// The matrix ([rows, cols], f32 or bf16) of codes (u8, two a byte) and scales (f32, one a block).
 pub(crate) fn dequantize(
     codes: &Tensor,
     absmax: &Tensor,
     (rows, cols): (usize, usize),
+    dtype: DType,
 ) -> Result<Tensor> {
     let (device, n) = (card(codes.device())?, rows * cols);
+    let grid = (n.div_ceil(8 * THREADS), 1);
+    let inputs = [at_tensor(codes)?, at_tensor(absmax)?];
+    if dtype == DType::BF16 {
+        let w = half(device, (rows, cols))?;
+        let args = [inputs[0], inputs[1], at_tensor(&w)?, n.into()];
+        launch(device, &MODULE, "nf4_bf16", grid, 0, &args)?;
+        return Ok(w);
+    }
     let (w, w_at) = room(device, n)?;
-    let args = [at_tensor(codes)?, at_tensor(absmax)?, w_at, n.into()];
-    launch(device, &MODULE, "nf4_dequantize", (n.div_ceil(8 * THREADS), 1), 0, &args)?;
+    launch(device, &MODULE, "nf4_f32", grid, 0, &[inputs[0], inputs[1], w_at, n.into()])?;
     Ok(tensor(w, device, (rows, cols)))
+}
+
+/// `n` f32 values in bf16.
+pub(crate) fn rounded(device: &CudaDevice, x: Arg, n: usize) -> Result<Tensor> {
+    let y = half(device, (1, n))?;
+    let args = [x, at_tensor(&y)?, n.into()];
+    launch(device, &MODULE, "round_bf16", (n.div_ceil(8 * THREADS), 1), 0, &args)?;
+    Ok(y)
+}
+
+/// A matrix of bf16 that a kernel is about to write.
+fn half(device: &CudaDevice, shape: (usize, usize)) -> Result<Tensor> {
+    // SAFETY: the kernels above write every value before any is read.
+    let slice = unsafe { device.alloc::<bf16>(shape.0 * shape.1) }?;
+    let storage = CudaStorage::wrap_cuda_slice(slice, device.clone());
+    Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
 }
