@@ -12,37 +12,39 @@ const BETA_2: f64 = 0.999;
 const EPSILON: f32 = 1e-8;
 const CHUNK: usize = 16_384;
 
+/// One variable's moments and the gradient gathered so far.
 struct State {
-    name: String,
-    var: Var,
-    moments: Moments,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    gradient: Vec<f32>,
 }
 
-/// Both moments and the gradient gathered so far, where the variable is.
-enum Moments {
-    Host {
-        first: Vec<f32>,
-        second: Vec<f32>,
-        gradient: Vec<f32>,
-    },
+/// All variables' states, where the variables are.
+enum States {
+    Host(Vec<State>),
     #[cfg(feature = "cuda")]
     Card(adamw::Moments),
 }
 
-impl Moments {
-    fn new(var: &Var) -> candle_core::Result<Self> {
+impl States {
+    fn new(variables: &[(String, Var)]) -> Result<Self> {
         #[cfg(feature = "cuda")]
-        if var.device().is_cuda() {
-            return Ok(Moments::Card(adamw::Moments::new(var)?));
+        if let Some((_, var)) = variables.first().filter(|(_, v)| v.device().is_cuda()) {
+            let vars = variables.iter().map(|(_, var)| var);
+            return Ok(States::Card(adamw::Moments::new(vars, var.device())?));
         }
-        let zeros = || vec![0f32; var.elem_count()];
-        Ok(Moments::Host { first: zeros(), second: zeros(), gradient: zeros() })
+        let states = variables.iter().map(|(_, var)| {
+            let zeros = || vec![0f32; var.elem_count()];
+            State { first: zeros(), second: zeros(), gradient: zeros() }
+        });
+        Ok(States::Host(states.collect()))
     }
 }
 
 /// The optimiser with its states and the gradient gathered so far.
 pub struct AdamW {
-    states: Vec<State>,
+    variables: Vec<(String, Var)>,
+    states: States,
     step: i32,
     weight_decay: f64,
 }
@@ -50,57 +52,49 @@ pub struct AdamW {
 impl AdamW {
     /// States at zero for every variable.
     pub fn new(variables: Vec<(String, Var)>, weight_decay: f64) -> Result<Self> {
-        let states = variables.into_iter().map(|(name, var)| {
-            let moments = Moments::new(&var)?;
-            Ok(State { name, var, moments })
-        });
-        Ok(AdamW { states: states.collect::<Result<_>>()?, step: 0, weight_decay })
+        Ok(AdamW { states: States::new(&variables)?, variables, step: 0, weight_decay })
     }
 
     /// Adds a micro-batch's gradients. A variable without one is an error: it would silently
     /// never be trained.
     pub fn gather(&mut self, gradients: &candle_core::backprop::GradStore) -> Result<()> {
-        for state in &mut self.states {
-            let Some(gradient) = gradients.get(state.var.as_tensor()) else {
-                bail!("`{}` got no gradient; the graph is cut before it", state.name);
-            };
-            match &mut state.moments {
-                Moments::Host { gradient: sum, .. } => {
+        let each = self.variables.iter().map(|(name, var)| match gradients.get(var.as_tensor()) {
+            Some(gradient) => Ok(gradient.contiguous()?),
+            None => bail!("`{name}` got no gradient; the graph is cut before it"),
+        });
+        let gradients = each.collect::<Result<Vec<_>>>()?;
+        match &mut self.states {
+            States::Host(states) => {
+                for (state, gradient) in states.iter_mut().zip(&gradients) {
                     let values = gradient.flatten_all()?.to_vec1::<f32>()?;
-                    sum.par_chunks_mut(CHUNK)
+                    state
+                        .gradient
+                        .par_chunks_mut(CHUNK)
                         .zip(values.par_chunks(CHUNK))
                         .for_each(|(sum, new)| sum.iter_mut().zip(new).for_each(|(s, n)| *s += n));
                 }
-                #[cfg(feature = "cuda")]
-                Moments::Card(card) => card.gather(gradient)?,
             }
+            #[cfg(feature = "cuda")]
+            States::Card(states) => states.gather(&gradients)?,
         }
         Ok(())
     }
 
     /// The norm of everything gathered.
     pub fn norm(&self) -> Result<f64> {
-        let square = |s: &State| match &s.moments {
-            Moments::Host { gradient, .. } => {
-                let parts: Vec<f64> = gradient
-                    .par_chunks(CHUNK)
-                    .map(|part| part.iter().map(|g| *g as f64 * *g as f64).sum())
-                    .collect();
-                parts.iter().sum::<f64>()
-            }
-            #[cfg(feature = "cuda")]
-            Moments::Card(_) => 0.0,
+        let square = |s: &State| -> f64 {
+            let parts: Vec<f64> = s
+                .gradient
+                .par_chunks(CHUNK)
+                .map(|part| part.iter().map(|g| *g as f64 * *g as f64).sum())
+                .collect();
+            parts.iter().sum()
         };
-        let sum: f64 = self.states.iter().map(square).sum();
-        #[cfg(feature = "cuda")]
-        if let Some(state) = self.states.first().filter(|s| s.var.device().is_cuda()) {
-            let all = self.states.iter().filter_map(|s| match &s.moments {
-                Moments::Card(card) => Some(card),
-                Moments::Host { .. } => None,
-            });
-            return Ok((sum + adamw::squares(all, state.var.device())?).sqrt());
-        }
-        Ok(sum.sqrt())
+        Ok(match &self.states {
+            States::Host(states) => states.iter().map(square).sum::<f64>().sqrt(),
+            #[cfg(feature = "cuda")]
+            States::Card(states) => states.squares()?.sqrt(),
+        })
     }
 
     /// Takes one step with the gathered gradient, clipped to `max_norm` (0: not), and forgets it.
@@ -117,18 +111,18 @@ impl AdamW {
         let rate = (learning_rate / correct_1) as f32;
         let root = (1.0 / libm::sqrt(correct_2)) as f32;
         let (b1, b2) = (BETA_1 as f32, BETA_2 as f32);
-        for State { var, moments, .. } in &mut self.states {
-            let decays = var.dims().len() > 1;
-            let keep = if decays { 1.0 - learning_rate * self.weight_decay } else { 1.0 } as f32;
-            let (first, second, gradient) = match moments {
-                Moments::Host { first, second, gradient } => (first, second, gradient),
-                #[cfg(feature = "cuda")]
-                Moments::Card(card) => {
-                    let (clip, betas, epsilon) = (clip as f32, (b1, b2), EPSILON);
-                    card.update(var, adamw::Update { clip, betas, rate, root, keep, epsilon })?;
-                    continue;
-                }
-            };
+        let decay = (1.0 - learning_rate * self.weight_decay) as f32;
+        let states = match &mut self.states {
+            States::Host(states) => states,
+            #[cfg(feature = "cuda")]
+            States::Card(states) => {
+                let (clip, betas, keep, epsilon) = (clip as f32, (b1, b2), decay, EPSILON);
+                states.update(adamw::Update { clip, betas, rate, root, keep, epsilon })?;
+                return Ok(norm);
+            }
+        };
+        for ((_, var), State { first, second, gradient }) in self.variables.iter().zip(states) {
+            let keep = if var.dims().len() > 1 { decay } else { 1.0 };
             let mut values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
             let states = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
             let both = gradient.par_chunks_mut(CHUNK).zip(values.par_chunks_mut(CHUNK));
@@ -191,10 +185,10 @@ mod tests {
         let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
         adam.gather(&loss.backward().unwrap()).unwrap();
         assert!((adam.step(0.0, 1.0).unwrap() - 5.0).abs() < 1e-6);
-        let first = match &adam.states[0].moments {
-            Moments::Host { first, .. } => first,
+        let first = match &adam.states {
+            States::Host(states) => &states[0].first,
             #[cfg(feature = "cuda")]
-            Moments::Card(_) => unreachable!(),
+            States::Card(_) => unreachable!(),
         };
         assert!((first[0] - 0.1 * 0.6).abs() < 1e-6);
         assert_eq!(adam.norm().unwrap(), 0.0);

@@ -10,15 +10,18 @@ use proto::chance::Chance;
 use proto::model::nf4::Nf4;
 use proto::model::ops::attention::{self, Attention, Past, Rotary, attend, attention};
 use proto::model::ops::cross_entropy::{self, cross_entropy};
-use proto::model::ops::linear::{FrozenWeight, frozen_linear, linear};
+use proto::model::ops::cuda::matmul::{Precision, set_precision};
+use proto::model::ops::linear::{FrozenWeight, adapted_linear, frozen_linear, linear};
 use proto::model::ops::{cuda, rms_norm, swiglu};
 use proto::model::weights::Frozen;
 use proto::train::AdamW;
 
 use crate::Check;
 
-/// ‖out − reference‖ / ‖reference‖ that f32 arithmetic in another order stays under.
+/// What f32 arithmetic in another order stays under.
 const BOUND: f64 = 1e-5;
+/// What bf16 operands stay under.
+const HALF_BOUND: f64 = 1e-2;
 
 type Op<'a> = &'a dyn Fn(&[Tensor]) -> candle_core::Result<Tensor>;
 
@@ -31,13 +34,14 @@ fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.flatten_all()?.to_vec1()?)
 }
 
-/// NaN where anything is.
+/// ‖out − reference‖ / ‖reference‖, NaN where anything is. What cancels to nothing is measured
+/// against a tenth an element.
 fn error(out: &Tensor, reference: &Tensor) -> Result<f64> {
     let (out, reference) = (flat(out)?, flat(reference)?);
     let square = |x: f32| f64::from(x) * f64::from(x);
     let off: f64 = out.iter().zip(&reference).map(|(a, b)| square(a - b)).sum();
     let all: f64 = reference.iter().map(|b| square(*b)).sum();
-    Ok((off / all.max(1e-30)).sqrt())
+    Ok((off / all.max(0.01 * reference.len() as f64)).sqrt())
 }
 
 /// The output, and the gradients of its product with a fixed random tensor.
@@ -55,13 +59,24 @@ fn results(inputs: &[Tensor], device: &Device, op: Op) -> Result<Vec<Tensor>> {
 }
 
 impl Check {
-    fn error(&mut self, name: &str, error: f64) {
+    fn error(&mut self, name: &str, error: f64, bound: f64) {
         self.figure(name, error);
-        self.expect(error <= BOUND, &format!("{name}: {error:e} is over {BOUND:e}"));
+        self.expect(error <= bound, &format!("{name}: {error:e} is over {bound:e}"));
     }
 
     /// The card against the CPU; in a dry run the CPU against the reference.
     fn compare(&mut self, name: &str, inputs: &[Tensor], fast: Op, reference: Op) -> Result<()> {
+        self.compare_within(name, inputs, fast, reference, BOUND)
+    }
+
+    fn compare_within(
+        &mut self,
+        name: &str,
+        inputs: &[Tensor],
+        fast: Op,
+        reference: Op,
+        bound: f64,
+    ) -> Result<()> {
         let wanted = results(inputs, &Device::Cpu, if self.dry { reference } else { fast })?;
         let got = results(inputs, &self.device, fast)?;
         let again = results(inputs, &self.device, fast)?;
@@ -73,7 +88,7 @@ impl Check {
                 flat(got)?.iter().zip(&flat(again)?).all(|(a, b)| a.to_bits() == b.to_bits());
             self.expect(same, &format!("{name}: the same inputs gave other bytes"));
         }
-        self.error(name, worst);
+        self.error(name, worst, bound);
         Ok(())
     }
 }
@@ -105,15 +120,31 @@ pub fn run(check: &mut Check) -> Result<()> {
         let nf4 = Frozen::Nf4(Arc::new(Nf4::quantize(&weights, rows, cols)));
         let wanted = nf4.dequantize()?;
         let card = nf4.clone().to_device(&check.device)?;
-        check.error(&format!("nf4 {rows}x{cols}"), error(&card.dequantize()?, &wanted)?);
+        check.error(&format!("nf4 {rows}x{cols}"), error(&card.dequantize()?, &wanted)?, BOUND);
         for n in [1, 67] {
             let weight: [Arc<dyn FrozenWeight>; 2] =
                 [Arc::new(nf4.clone()), Arc::new(card.clone())];
-            let op =
-                |t: &[Tensor]| frozen_linear(&t[0], &weight[usize::from(t[0].device().is_cuda())]);
-            let inputs = [normal(chance, &[n, cols])?];
-            let name = format!("frozen linear {n}x{rows}x{cols}");
-            check.compare(&name, &inputs, &op, &|t| t[0].matmul(&wanted.t()?))?;
+            let on = |t: &[Tensor]| &weight[usize::from(t[0].device().is_cuda())];
+            let plain: Op = &|t| t[0].matmul(&wanted.t()?);
+            let adapted: Op =
+                &|t| plain(t)? + (t[0].matmul(&t[1].t()?)?.matmul(&t[2].t()?)? * 2.0)?;
+            let inputs = [
+                normal(chance, &[n, cols])?,
+                normal(chance, &[3, cols])?,
+                normal(chance, &[rows, 3])?,
+            ];
+            let fast: [Op; 2] = [&|t| frozen_linear(&t[0], on(t)), &|t| {
+                adapted_linear(&t[0], None, on(t), (&t[1], &t[2]), 2.0)
+            }];
+            let size = format!("{n}x{rows}x{cols}");
+            check.compare(&format!("frozen linear {size}"), &inputs[..1], fast[0], plain)?;
+            check.compare(&format!("adapted linear {size}"), &inputs, fast[1], adapted)?;
+            if n > 1 && rows > 1 {
+                set_precision(Precision::Half);
+                let name = format!("adapted linear in bf16 {size}");
+                check.compare_within(&name, &inputs, fast[1], adapted, HALF_BOUND)?;
+                set_precision(Precision::Full);
+            }
         }
     }
     for (n, out, width) in [(6, 7, 10), (100, 16, 576), (33, 1536, 16)] {
@@ -195,7 +226,7 @@ fn cached(check: &mut Check, chance: &mut Chance) -> Result<()> {
         seen = (seen.0 + m, seen.1 + n);
     }
     let out = Tensor::cat(&outs.concat(), 0)?;
-    check.error("attention with a cache", error(&out, &whole)?);
+    check.error("attention with a cache", error(&out, &whole)?, BOUND);
     Ok(())
 }
 
@@ -225,7 +256,7 @@ fn adamw(check: &mut Check, chance: &mut Chance) -> Result<()> {
     };
     let (wanted, got) = (steps(&Device::Cpu)?, steps(&check.device)?);
     for (name, (got, wanted)) in ["matrix", "vector", "norms"].iter().zip(got.iter().zip(&wanted)) {
-        check.error(&format!("adamw {name}"), error(got, wanted)?);
+        check.error(&format!("adamw {name}"), error(got, wanted)?, BOUND);
     }
     Ok(())
 }

@@ -4,8 +4,9 @@
 //!
 //! `kernels`: every operation, forward and backward, on fresh random inputs. `training`: steps at
 //! SmolLM2-135M's shape on random NF4 weights. `agreement`: logits and greedy answers of the model
-//! in `models/embedded`. `large`: steps at Qwen2.5-7B's shape, sequence 2,048. Each takes a few
-//! minutes and appends one JSON line to FILE. `--dry` runs the same on the CPU, reduced, so that
+//! in `models/embedded`. `large`: steps at Qwen2.5-7B's shape, sequence 2,048. `speed`: single
+//! operations at that shape. `training-bf16` and `large-bf16` let products read bf16 and TF32.
+//! Each takes a few minutes at most and appends one JSON line to FILE. `--dry` runs the same on the CPU, reduced, so that
 //! the check itself can be checked without a card; there, operations meet their references.
 
 use std::fs::OpenOptions;
@@ -15,10 +16,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use proto::model::ops::cuda;
+use proto::model::ops::cuda::matmul::Precision;
 use serde_json::{Map, Value, json};
 
 mod agreement;
 mod kernels;
+mod speed;
 mod training;
 
 /// Where a part runs, and what it found.
@@ -71,8 +74,11 @@ fn main() -> Result<()> {
         let mut check = Check { device: device.clone(), dry, figures, failures: 0 };
         match part.as_str() {
             "kernels" => kernels::run(&mut check)?,
-            "training" => training::small(&mut check)?,
-            "large" => training::large(&mut check)?,
+            "speed" => speed::run(&mut check)?,
+            "training" => training::small(&mut check, Precision::Full)?,
+            "training-bf16" => training::small(&mut check, Precision::Half)?,
+            "large" => training::large(&mut check, Precision::Full)?,
+            "large-bf16" => training::large(&mut check, Precision::Half)?,
             "agreement" => agreement::run(&mut check)?,
             other => bail!("no part is called {other:?}"),
         }

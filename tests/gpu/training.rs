@@ -9,7 +9,8 @@ use proto::chance::Chance;
 use proto::config::Layers;
 use proto::model::Decoder;
 use proto::model::config::{Architecture, ModelConfig};
-use proto::model::ops::cuda;
+use proto::model::ops::cuda::matmul::{Precision, set_precision};
+use proto::model::ops::cuda::peak_bytes;
 use proto::progress::Silent;
 use proto::tokens::Encoded;
 use proto::train::{Settings, Trainee, train};
@@ -22,6 +23,7 @@ struct Run {
     batch: usize,
     length: usize,
     steps: usize,
+    precision: Precision,
 }
 
 fn model(
@@ -49,23 +51,23 @@ fn model(
 }
 
 /// SmolLM2-135M, batch 4 × 256.
-pub fn small(check: &mut Check) -> Result<()> {
+pub fn small(check: &mut Check, precision: Precision) -> Result<()> {
     let model = match check.dry {
         false => model((49_152, 576, 1536), (30, 9, 3), true),
         true => model((128, 48, 96), (2, 3, 1), true),
     };
     let (length, steps) = if check.dry { (32, 8) } else { (256, 60) };
-    run(check, Run { model, batch: 4, length, steps })
+    run(check, Run { model, batch: 4, length, steps, precision })
 }
 
 /// Qwen2.5-7B (without its attention bias), batch 1 × 2,048.
-pub fn large(check: &mut Check) -> Result<()> {
+pub fn large(check: &mut Check, precision: Precision) -> Result<()> {
     let model = match check.dry {
         false => model((152_064, 3584, 18_944), (28, 28, 4), false),
         true => model((128, 48, 96), (2, 3, 1), false),
     };
     let (length, steps) = if check.dry { (32, 8) } else { (2048, 6) };
-    run(check, Run { model, batch: 1, length, steps })
+    run(check, Run { model, batch: 1, length, steps, precision })
 }
 
 /// Sequences that walk the vocabulary in one fixed stride each: something to learn.
@@ -81,6 +83,7 @@ fn rows(run: &Run) -> Vec<Encoded> {
 }
 
 fn run(check: &mut Check, run: Run) -> Result<()> {
+    set_precision(run.precision);
     let begun = Instant::now();
     let decoder = Decoder::random(run.model.clone(), 1, &check.device)?;
     check.figure("parameters", decoder.parameters());
@@ -115,12 +118,13 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
     // The first steps finish the kernels for the card.
     trained(2)?;
     if !check.dry {
-        check.figure("bytes before", cuda::peak_bytes()?);
+        check.figure("bytes before", peak_bytes()?);
     }
     let (losses, seconds) = trained(run.steps)?;
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (first, last) = (mean(&losses[..2]), mean(&losses[losses.len() - 2..]));
     let tokens = run.steps * run.batch * run.length;
+    check.figure("products", if run.precision == Precision::Half { "bf16, TF32" } else { "f32" });
     check.figure("steps", run.steps);
     check.figure("batch", run.batch);
     check.figure("sequence", run.length);
@@ -129,8 +133,9 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
     check.figure("seconds a step", seconds / run.steps as f64);
     check.figure("tokens a second", tokens as f64 / seconds);
     if !check.dry {
-        check.figure("peak bytes on the card", cuda::peak_bytes()?);
+        check.figure("peak bytes on the card", peak_bytes()?);
     }
     check.expect(last < first, "the loss does not fall");
+    set_precision(Precision::Full);
     Ok(())
 }

@@ -1,15 +1,16 @@
 //! AdamW's arithmetic on the card; the equations stand in the optimiser.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
-use super::{Arg, Module, THREADS, at_tensor, card, launch, module};
+use super::{Arg, Module, at_tensor, card, launch, module};
 
 const MODULE: Module = module!("adamw");
 
-/// Values whose squares one block adds up.
-const PART: usize = 4096;
+/// Blocks that share a variable at most, and values that are worth one.
+const BLOCKS: usize = 64;
+const WORTH: usize = 4096;
 
-/// One update's numbers, the same for every variable but `keep`.
+/// One update's numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Update {
     /// What gradients are multiplied by first.
@@ -20,69 +21,84 @@ pub struct Update {
     pub rate: f32,
     /// One over the root of the second moment's.
     pub root: f32,
-    /// What weights are multiplied by: 1 less their decay.
+    /// What matrices are multiplied by: 1 less their decay.
     pub keep: f32,
     /// Added to the denominator.
     pub epsilon: f32,
 }
 
-/// The states of one variable.
+/// Both moments and the gathered gradient of all variables, one after the other.
 pub struct Moments {
+    device: Device,
+    /// Address, offset in the flat tensors, length, and whether it decays: of each variable.
+    variables: Tensor,
+    /// Blocks a variable, and variables.
+    grid: (usize, usize),
     first: Tensor,
     second: Tensor,
     gradient: Tensor,
 }
 
 impl Moments {
-    /// Zeros.
-    pub fn new(var: &Var) -> Result<Self> {
-        let zeros = || Tensor::zeros(var.shape(), DType::F32, var.device());
-        Ok(Moments { first: zeros()?, second: zeros()?, gradient: zeros()? })
+    /// Zeros. The variables stay where they are: `Var::set` copies into them.
+    pub fn new<'a>(vars: impl Iterator<Item = &'a Var>, device: &Device) -> Result<Self> {
+        let (mut table, mut all, mut widest) = (Vec::new(), 0, 0);
+        for var in vars {
+            let Arg::At(address) = at_tensor(var)? else { bail!("a variable without an address") };
+            let n = var.elem_count();
+            table.extend([address as i64, all as i64, n as i64, i64::from(var.rank() > 1)]);
+            all += n;
+            widest = widest.max(n);
+        }
+        let count = table.len() / 4;
+        let zeros = || Tensor::zeros(all, DType::F32, device);
+        Ok(Moments {
+            device: device.clone(),
+            variables: Tensor::from_vec(table, (count, 4), device)?,
+            grid: (widest.div_ceil(WORTH).min(BLOCKS), count),
+            first: zeros()?,
+            second: zeros()?,
+            gradient: zeros()?,
+        })
     }
 
-    fn grid(&self) -> (usize, usize) {
-        (self.gradient.elem_count().div_ceil(THREADS), 1)
+    fn launch(&self, function: &str, args: &[Arg]) -> Result<()> {
+        let args = [&[at_tensor(&self.variables)?], args].concat();
+        launch(card(&self.device)?, &MODULE, function, self.grid, 0, &args)
     }
 
-    /// Adds a micro-batch's gradient to what is gathered.
-    pub fn gather(&self, gradient: &Tensor) -> Result<()> {
-        let gradient = gradient.contiguous()?;
-        let n = gradient.elem_count().into();
-        let args = [at_tensor(&self.gradient)?, at_tensor(&gradient)?, n];
-        launch(card(gradient.device())?, &MODULE, "gather", self.grid(), 0, &args)
+    /// Adds a micro-batch's gradients, one a variable.
+    pub fn gather(&self, gradients: &[Tensor]) -> Result<()> {
+        let mut addresses = Vec::with_capacity(gradients.len());
+        for gradient in gradients {
+            let Arg::At(address) = at_tensor(gradient)? else { bail!("a gradient without one") };
+            addresses.push(address as i64);
+        }
+        let addresses = Tensor::from_vec(addresses, gradients.len(), &self.device)?;
+        self.launch("gather", &[at_tensor(&addresses)?, at_tensor(&self.gradient)?])
     }
 
-    /// Updates the variable and forgets the gradient.
-    pub fn update(&self, var: &Var, update: Update) -> Result<()> {
-        let args = [
-            at_tensor(var)?,
-            at_tensor(&self.first)?,
-            at_tensor(&self.second)?,
-            at_tensor(&self.gradient)?,
-            self.gradient.elem_count().into(),
-            Arg::Float(update.clip),
-            Arg::Float(update.betas.0),
-            Arg::Float(update.betas.1),
-            Arg::Float(update.rate),
-            Arg::Float(update.root),
-            Arg::Float(update.keep),
-            Arg::Float(update.epsilon),
+    /// Σ g² over everything gathered; one read from the card.
+    pub fn squares(&self) -> Result<f64> {
+        let parts = Tensor::zeros(self.grid.0 * self.grid.1, DType::F64, &self.device)?;
+        self.launch("squares", &[at_tensor(&self.gradient)?, at_tensor(&parts)?])?;
+        Ok(parts.to_vec1::<f64>()?.iter().sum())
+    }
+
+    /// Updates the variables and forgets the gradient.
+    pub fn update(&self, update: Update) -> Result<()> {
+        let numbers = [
+            update.clip,
+            update.betas.0,
+            update.betas.1,
+            update.rate,
+            update.root,
+            update.keep,
+            update.epsilon,
         ];
-        launch(card(var.device())?, &MODULE, "update", self.grid(), 0, &args)
+        let states = [&self.first, &self.second, &self.gradient];
+        let mut args = states.map(at_tensor).into_iter().collect::<Result<Vec<_>>>()?;
+        args.extend(numbers.map(Arg::Float));
+        self.launch("update", &args)
     }
-}
-
-/// Σ g² over everything gathered; one read from the card.
-pub fn squares<'a>(all: impl Iterator<Item = &'a Moments>, device: &Device) -> Result<f64> {
-    let all: Vec<_> = all.collect();
-    let blocks = |m: &Moments| m.gradient.elem_count().div_ceil(PART);
-    let parts = Tensor::zeros(all.iter().map(|m| blocks(m)).sum::<usize>(), DType::F64, device)?;
-    let mut first = 0;
-    for moments in all {
-        let n = moments.gradient.elem_count().into();
-        let args = [at_tensor(&moments.gradient)?, at_tensor(&parts)?, first.into(), n];
-        launch(card(device)?, &MODULE, "squares", (blocks(moments), 1), 0, &args)?;
-        first += blocks(moments);
-    }
-    Ok(parts.to_vec1::<f64>()?.iter().sum())
 }
