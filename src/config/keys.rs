@@ -140,6 +140,7 @@ pub const KEYS: &[Key] = &[
     key("MAX_GRAD_NORM", Kind::Float(0.0, 1e9), "1.0", "gradients are clipped to this norm; 0 turns clipping off"),
     key("PER_DEVICE_TRAIN_BATCH_SIZE", POSITIVE, "1", "examples in one micro-batch"),
     key("GRADIENT_ACCUMULATION_STEPS", POSITIVE, "16", "micro-batches in one step"),
+    key("GRADIENT_CHECKPOINTING", Kind::Bool, "false", "keep only the layers' inputs and compute the rest again for the gradients: far less memory, a third more work"),
     key("NUM_TRAIN_EPOCHS", Kind::Float(0.0, 1000.0), "3", "passes over the training rows"),
     key("MAX_STEPS", COUNT, "0", "stop after this many steps; 0 trains NUM_TRAIN_EPOCHS"),
     key("TIME_BUDGET_MINUTES", Kind::Float(0.0, 1e6), "0", "stop after this much time; recorded as a step count; 0 sets no limit"),

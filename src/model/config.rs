@@ -9,39 +9,101 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
-use crate::files::gguf::Gguf;
+use crate::files::gguf::{Gguf, Storage};
 
 /// A family of decoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// Llama 2 and 3, SmolLM2.
     Llama,
+    /// Mistral: Llama with attention that may see only the last tokens.
+    Mistral,
+    /// Qwen 2 and 2.5: biases on queries, keys and values.
+    Qwen2,
+    /// Qwen 3: queries and keys normed head by head.
+    Qwen3,
 }
 
-/// Families that are known but not built yet, so that the refusal can say so.
-const PLANNED: &[&str] = &["qwen2", "qwen3", "mistral"];
-
 impl Architecture {
+    const ALL: [Architecture; 4] =
+        [Architecture::Llama, Architecture::Mistral, Architecture::Qwen2, Architecture::Qwen3];
+
     /// The architecture of this name (`model_type`, or GGUF's `general.architecture`).
     fn named(name: &str) -> Result<Self> {
-        match name {
-            "llama" => Ok(Architecture::Llama),
-            planned if PLANNED.contains(&planned) => bail!(
-                "the architecture {planned} is not supported yet; take a Llama-architecture \
-                 model such as SmolLM2"
-            ),
-            other => bail!(
-                "the architecture {other:?} is not supported; take a Llama-architecture model \
-                 such as SmolLM2"
-            ),
-        }
+        let known = Self::ALL.into_iter().find(|a| a.as_str() == name);
+        known.with_context(|| {
+            format!(
+                "the architecture {name:?} is not supported; supported are {}",
+                Self::ALL.map(Self::as_str).join(", ")
+            )
+        })
     }
 
     /// The name used in files.
     pub fn as_str(self) -> &'static str {
         match self {
             Architecture::Llama => "llama",
+            Architecture::Mistral => "mistral",
+            Architecture::Qwen2 => "qwen2",
+            Architecture::Qwen3 => "qwen3",
         }
+    }
+
+    /// Whether queries, keys and values have biases.
+    pub fn has_biases(self) -> bool {
+        self == Architecture::Qwen2
+    }
+
+    /// Whether queries and keys are normed head by head.
+    pub fn norms_heads(self) -> bool {
+        self == Architecture::Qwen3
+    }
+}
+
+/// How rotary frequencies are stretched for contexts longer than those trained on first.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RopeScaling {
+    /// They are not.
+    None,
+    /// All divided by the same factor.
+    Linear(f64),
+    /// Llama 3.1's: long waves are divided by `factor`, short ones stay, those between are
+    /// interpolated.
+    Llama3 {
+        /// What the longest waves are divided by.
+        factor: f64,
+        /// `original_context / low` is the shortest wavelength divided in full.
+        low: f64,
+        /// `original_context / high` is the longest wavelength left alone.
+        high: f64,
+        /// The context trained on first, in tokens.
+        original_context: f64,
+    },
+    /// Each divided by its own factor, as a GGUF carries them.
+    Factors(Vec<f32>),
+}
+
+impl RopeScaling {
+    /// The frequencies after scaling. For Llama 3.1's see `_compute_llama3_parameters` of
+    /// transformers.
+    pub fn scaled(&self, mut frequencies: Vec<f64>) -> Vec<f64> {
+        match self {
+            RopeScaling::None => {}
+            RopeScaling::Linear(factor) => frequencies.iter_mut().for_each(|f| *f /= factor),
+            RopeScaling::Factors(factors) => {
+                for (frequency, factor) in frequencies.iter_mut().zip(factors) {
+                    *frequency /= f64::from(*factor);
+                }
+            }
+            RopeScaling::Llama3 { factor, low, high, original_context } => {
+                for frequency in &mut frequencies {
+                    let waves = original_context * *frequency / std::f64::consts::TAU;
+                    let kept = ((waves - low) / (high - low)).clamp(0.0, 1.0);
+                    *frequency = *frequency * kept + *frequency / factor * (1.0 - kept);
+                }
+            }
+        }
+        frequencies
     }
 }
 
@@ -66,6 +128,10 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// What is done to these frequencies.
+    pub rope_scaling: RopeScaling,
+    /// How many tokens a token sees, itself included; all before it where there is no window.
+    pub window: Option<usize>,
     /// Added to the mean square in RMSNorm.
     pub rms_norm_eps: f64,
     /// The longest context the model was made for, in tokens.
@@ -103,6 +169,10 @@ impl ModelConfig {
         let kind = json.get("model_type").and_then(Value::as_str);
         let architecture = Architecture::named(kind.context("model_type is missing")?)?;
         refuse_variants(json)?;
+        let window = match architecture {
+            Architecture::Mistral => size(json, "sliding_window")?,
+            _ => None,
+        };
         let rope = json.get("rope_parameters").and_then(Value::as_object);
         let theta = rope.and_then(|r| r.get("rope_theta")).or(json.get("rope_theta"));
         let num_heads = required(json, "num_attention_heads")?;
@@ -117,6 +187,8 @@ impl ModelConfig {
             num_kv_heads: size(json, "num_key_value_heads")?.unwrap_or(num_heads),
             head_dim: size(json, "head_dim")?.unwrap_or(hidden_size / num_heads.max(1)),
             rope_theta: number(theta, "rope_theta")?.unwrap_or(10_000.0),
+            rope_scaling: rope_scaling(json)?,
+            window,
             rms_norm_eps: number(json.get("rms_norm_eps"), "rms_norm_eps")?.unwrap_or(1e-6),
             max_positions: size(json, "max_position_embeddings")?.unwrap_or(2048),
             tie_word_embeddings: flag(json, "tie_word_embeddings")?,
@@ -142,12 +214,22 @@ impl ModelConfig {
             Ok(gguf.unsigned(&key)?.map(usize::try_from).transpose()?)
         };
         let need = |rest: &str| get(rest)?.with_context(|| format!("{} is missing", key(rest)));
-        if let Some(kind) = gguf.text(&key("rope.scaling.type"))?.filter(|kind| *kind != "none") {
-            bail!("rope scaling of kind {kind} is not supported yet");
-        }
-        if gguf.tensors().contains_key("rope_freqs.weight") {
-            bail!("rope scaling of kind llama3 is not supported yet");
-        }
+        let factors = gguf.tensors().get("rope_freqs.weight");
+        let rope_scaling = match (gguf.text(&key("rope.scaling.type"))?, factors) {
+            (None | Some("none"), None) => RopeScaling::None,
+            (None | Some("none"), Some(info)) => {
+                ensure!(info.storage == Storage::F32, "rope_freqs.weight is not in f32");
+                let values = gguf.bytes(info).chunks_exact(4);
+                RopeScaling::Factors(
+                    values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+                )
+            }
+            (Some("linear"), None) => {
+                let factor = gguf.float(&key("rope.scaling.factor"))?;
+                RopeScaling::Linear(factor.context("rope.scaling.factor is missing")?)
+            }
+            (Some(kind), _) => bail!("rope scaling of kind {kind} is not supported"),
+        };
         if get("expert_count")?.is_some_and(|n| n > 0) {
             bail!("mixtures of experts are not supported");
         }
@@ -178,6 +260,8 @@ impl ModelConfig {
             num_kv_heads: get("attention.head_count_kv")?.unwrap_or(num_heads),
             head_dim,
             rope_theta: gguf.float(&key("rope.freq_base"))?.unwrap_or(10_000.0),
+            rope_scaling,
+            window: get("attention.sliding_window")?.filter(|n| *n > 0),
             // Written as f32: 1e-5 is 9.99999974e-6 in the file.
             rms_norm_eps: gguf
                 .float(&key("attention.layer_norm_rms_epsilon"))?
@@ -214,6 +298,19 @@ impl ModelConfig {
             self.num_kv_heads
         );
         ensure!(self.head_dim.is_multiple_of(2), "head_dim is {}, an odd number", self.head_dim);
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        let scaling_holds = match &self.rope_scaling {
+            RopeScaling::None => true,
+            RopeScaling::Linear(factor) => positive(*factor),
+            RopeScaling::Llama3 { factor, low, high, original_context } => {
+                [*factor, *low, *high, *original_context].into_iter().all(positive) && low < high
+            }
+            RopeScaling::Factors(factors) => {
+                factors.len() == self.head_dim / 2 && factors.iter().all(|f| positive((*f).into()))
+            }
+        };
+        ensure!(scaling_holds, "the rope scaling is out of range: {:?}", self.rope_scaling);
+        ensure!(self.window != Some(0), "sliding_window is 0");
         ensure!(self.rope_theta > 0.0 && self.rope_theta.is_finite(), "rope_theta is not positive");
         ensure!(
             self.rms_norm_eps >= 0.0 && self.rms_norm_eps < 1.0,
@@ -223,23 +320,37 @@ impl ModelConfig {
     }
 }
 
-/// What the decoder does not do: a bias, another activation, scaled rotary, quantised weights.
+/// The scaling of `rope_scaling`, or of `rope_parameters` as newer files call it.
+fn rope_scaling(json: &Map<String, Value>) -> Result<RopeScaling> {
+    let named = ["rope_scaling", "rope_parameters"].map(|key| json.get(key));
+    let Some(scaling) = named.into_iter().flatten().find_map(Value::as_object) else {
+        return Ok(RopeScaling::None);
+    };
+    let need = |key: &str| {
+        number(scaling.get(key), key)?.with_context(|| format!("rope scaling lacks {key}"))
+    };
+    match scaling.get("rope_type").or(scaling.get("type")).and_then(Value::as_str) {
+        None | Some("default") => Ok(RopeScaling::None),
+        Some("linear") => Ok(RopeScaling::Linear(need("factor")?)),
+        Some("llama3") => Ok(RopeScaling::Llama3 {
+            factor: need("factor")?,
+            low: need("low_freq_factor")?,
+            high: need("high_freq_factor")?,
+            original_context: need("original_max_position_embeddings")?,
+        }),
+        Some(kind) => bail!("rope scaling of kind {kind} is not supported"),
+    }
+}
+
+/// What the decoder does not do: other biases, another activation, windows on some layers only,
+/// quantised weights.
 fn refuse_variants(json: &Map<String, Value>) -> Result<()> {
-    for key in ["attention_bias", "mlp_bias", "rope_interleaved"] {
+    for key in ["attention_bias", "mlp_bias", "rope_interleaved", "use_sliding_window"] {
         ensure!(!flag(json, key)?, "{key} is not supported");
     }
     match json.get("hidden_act").and_then(Value::as_str) {
         None | Some("silu") => {}
         Some(other) => bail!("hidden_act {other} is not supported; only silu is"),
-    }
-    for key in ["rope_scaling", "rope_parameters"] {
-        let Some(scaling) = json.get(key).filter(|value| !value.is_null()) else { continue };
-        let kind = scaling.get("rope_type").or(scaling.get("type")).and_then(Value::as_str);
-        match kind {
-            Some("default") => {}
-            None if key == "rope_parameters" => {}
-            kind => bail!("rope scaling of kind {} is not supported yet", kind.unwrap_or("?")),
-        }
     }
     if number(json.get("partial_rotary_factor"), "partial_rotary_factor")?.is_some_and(|f| f != 1.0)
     {
@@ -359,12 +470,16 @@ mod tests {
     #[test]
     fn what_the_decoder_cannot_do_is_refused_by_name() {
         let cases = [
-            ("model_type", json!("qwen3"), "qwen3 is not supported yet"),
+            ("model_type", json!("qwen3_5"), "\"qwen3_5\" is not supported"),
+            ("model_type", json!("qwen3_moe"), "llama, mistral, qwen2, qwen3"),
             ("model_type", json!("gpt_oss"), "\"gpt_oss\" is not supported"),
             ("attention_bias", json!(true), "attention_bias"),
             ("hidden_act", json!("gelu"), "gelu"),
-            ("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0}), "llama3"),
-            ("rope_scaling", json!({"type": "linear"}), "linear"),
+            ("use_sliding_window", json!(true), "use_sliding_window"),
+            ("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0}), "low_freq_factor"),
+            ("rope_scaling", json!({"type": "linear"}), "lacks factor"),
+            ("rope_scaling", json!({"type": "linear", "factor": 0.0}), "out of range"),
+            ("rope_scaling", json!({"type": "yarn", "factor": 4.0}), "yarn"),
             ("quantization_config", json!({"quant_method": "awq"}), "awq"),
             ("partial_rotary_factor", json!(0.5), "partial_rotary_factor"),
             ("num_key_value_heads", json!(2), "share"),

@@ -11,13 +11,16 @@ use candle_core::{Device, Tensor, Var};
 use super::config::ModelConfig;
 use super::lora::{Lora, Pair};
 use super::nf4::{self, Nf4};
-use super::ops::attention::{Attention, Past, Rotary, attend, attention};
+use super::ops::attention::{Attention, Past, Rotary, attend, attention, frequencies};
+use super::ops::bias::add_bias;
 use super::ops::cross_entropy::{cross_entropy, losses};
-use super::ops::linear::{FrozenWeight, adapted_linear, frozen_linear, linear};
+use super::ops::linear::{FrozenWeight, adapted_linear, delta, frozen_linear, linear};
 use super::ops::rms_norm::rms_norm;
 use super::ops::swiglu::swiglu;
 use super::weights::{Frozen, Quantization, Weights};
 use crate::chance::Chance;
+
+mod checkpointing;
 
 /// Token sequences laid one after the other; no sequence sees another.
 #[derive(Debug, Clone, Default)]
@@ -48,19 +51,37 @@ enum Weight {
 struct Linear {
     name: String,
     weight: Weight,
+    bias: Option<Tensor>,
 }
 
 impl Linear {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> candle_core::Result<Tensor> {
-        let weight = match &self.weight {
-            Weight::Frozen(weight) => weight,
-            Weight::Trainable(weight) => return linear(x, weight.as_tensor()),
+        let y = self.product(x, pass)?;
+        match &self.bias {
+            Some(bias) => add_bias(&y, bias),
+            None => Ok(y),
+        }
+    }
+
+    fn product(&self, x: &Tensor, pass: &mut Pass) -> candle_core::Result<Tensor> {
+        let factors = pass.lora.and_then(|l| Some((l, l.pairs.get(&self.name)?)));
+        let Some((lora, Pair { a, b })) = factors else {
+            return match &self.weight {
+                Weight::Frozen(weight) => frozen_linear(x, weight),
+                Weight::Trainable(weight) => linear(x, weight.as_tensor()),
+            };
         };
-        let delta = pass.lora.and_then(|l| Some((l, l.pairs.get(&self.name)?)));
-        let Some((lora, Pair { a, b })) = delta else { return frozen_linear(x, weight) };
         let dropped = lora.dropped(x, pass.chance.as_deref_mut())?;
         let factors = (a.as_tensor(), b.as_tensor());
-        adapted_linear(x, dropped.as_ref(), weight, factors, lora.scale)
+        match &self.weight {
+            Weight::Frozen(weight) => {
+                adapted_linear(x, dropped.as_ref(), weight, factors, lora.scale)
+            }
+            Weight::Trainable(weight) => {
+                let delta = delta(dropped.as_ref().unwrap_or(x), factors, lora.scale)?;
+                linear(x, weight.as_tensor())? + delta
+            }
+        }
     }
 
     fn shape(&self) -> (usize, usize) {
@@ -84,6 +105,8 @@ struct Block {
     k: Linear,
     v: Linear,
     o: Linear,
+    /// What queries and keys are normed with, head by head.
+    head_norms: Option<(Tensor, Tensor)>,
     post_norm: Tensor,
     gate: Linear,
     up: Linear,
@@ -115,6 +138,9 @@ pub struct Decoder {
 /// The seven linears of a block, by their names in checkpoints.
 pub const LINEARS: [&str; 7] =
     ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+/// Those with a bias, where the architecture has biases.
+const BIASED: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
 
 fn linear_shapes(c: &ModelConfig) -> [(&'static str, usize, usize); 7] {
     let (hidden, inner) = (c.hidden_size, c.intermediate_size);
@@ -259,21 +285,31 @@ impl Decoder {
             let input_norm = norm("input_layernorm")?;
             let post_norm = norm("post_attention_layernorm")?;
             let mut linears = linear_shapes(c).into_iter().map(|(name, out, width)| {
+                let biased = c.architecture.has_biases() && BIASED.contains(&name);
                 let name = format!("{prefix}.{name}");
                 let weight = source.linear(&name, (out, width))?;
-                anyhow::Ok(Linear { name, weight })
+                let bias = biased.then(|| source.tensor(&format!("{name}.bias"), &[out]));
+                anyhow::Ok(Linear { name, weight, bias: bias.transpose()? })
             });
             let mut next = || linears.next().context("a block has seven linears")?;
             let (q, k, v, o) = (next()?, next()?, next()?, next()?);
             let (gate, up, down) = (next()?, next()?, next()?);
-            blocks.push(Block { input_norm, q, k, v, o, post_norm, gate, up, down });
+            let mut head_norm = |part: &str| {
+                source.tensor(&format!("{prefix}.self_attn.{part}_norm.weight"), &[c.head_dim])
+            };
+            let head_norms = match c.architecture.norms_heads() {
+                true => Some((head_norm("q")?, head_norm("k")?)),
+                false => None,
+            };
+            blocks.push(Block { input_norm, q, k, v, o, head_norms, post_norm, gate, up, down });
         }
         let norm = source.tensor("model.norm.weight", &[hidden])?;
         let head = match c.tie_word_embeddings {
             true => None,
             false => Some(source.tensor("lm_head.weight", &[c.vocab_size, hidden])?),
         };
-        let rotary = Arc::new(Rotary::new(c.head_dim, c.rope_theta, c.max_positions));
+        let frequencies = c.rope_scaling.scaled(frequencies(c.head_dim, c.rope_theta));
+        let rotary = Arc::new(Rotary::new(&frequencies, c.max_positions));
         let device = device.clone();
         Ok(Decoder { embedding, blocks, norm, head, rotary, device, variables: Vec::new(), config })
     }
@@ -363,6 +399,20 @@ impl Decoder {
         chance: Option<&mut Chance>,
         mut caches: Option<&mut [&mut Cache]>,
     ) -> Result<Tensor> {
+        let (mut x, mut pass) = self.begin(packed, lora, chance)?;
+        for layer in 0..self.blocks.len() {
+            x = self.layer(layer, &x, &mut pass, caches.as_deref_mut())?;
+        }
+        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
+    }
+
+    /// The embedded tokens, and what the pass through the layers carries.
+    fn begin<'a>(
+        &self,
+        packed: &Packed,
+        lora: Option<&'a Lora>,
+        chance: Option<&'a mut Chance>,
+    ) -> Result<(Tensor, Pass<'a>)> {
         let longest = packed.sequences.iter().map(|s| s.len()).max().unwrap_or(0);
         ensure!(
             longest <= self.max_positions(),
@@ -379,33 +429,45 @@ impl Decoder {
             heads: self.config.num_heads,
             kv_heads: self.config.num_kv_heads,
             dim: self.config.head_dim,
+            window: self.config.window,
             rotary: self.rotary.clone(),
             sequences: packed.sequences.clone(),
             tiles: Arc::default(),
         };
-        let epsilon = self.config.rms_norm_eps;
-        let mut pass = Pass { lora, chance, shape };
         let ids = Tensor::from_slice(&packed.ids, packed.ids.len(), &self.device)?;
-        let mut x = self.embedding.index_select(&ids, 0)?;
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let normed = rms_norm(&x, &block.input_norm, epsilon)?;
-            let q = block.q.forward(&normed, &mut pass)?;
-            let k = block.k.forward(&normed, &mut pass)?;
-            let v = block.v.forward(&normed, &mut pass)?;
-            let mixed = match &mut caches {
-                None => attention(&q, &k, &v, &pass.shape)?,
-                Some(caches) => {
-                    let mut pasts: Vec<_> = caches.iter_mut().map(|c| &mut c.0[layer]).collect();
-                    attend(&q, &k, &v, &pass.shape, &mut pasts)?
-                }
-            };
-            x = (x + block.o.forward(&mixed, &mut pass)?)?;
-            let normed = rms_norm(&x, &block.post_norm, epsilon)?;
-            let gate = block.gate.forward(&normed, &mut pass)?;
-            let up = block.up.forward(&normed, &mut pass)?;
-            x = (x + block.down.forward(&swiglu(&gate, &up)?, &mut pass)?)?;
+        Ok((self.embedding.index_select(&ids, 0)?, Pass { lora, chance, shape }))
+    }
+
+    /// One layer: attention and MLP, each added to the residual stream `x` ([n, hidden]).
+    fn layer(
+        &self,
+        layer: usize,
+        x: &Tensor,
+        pass: &mut Pass,
+        caches: Option<&mut [&mut Cache]>,
+    ) -> Result<Tensor> {
+        let (block, epsilon) = (&self.blocks[layer], self.config.rms_norm_eps);
+        let normed = rms_norm(x, &block.input_norm, epsilon)?;
+        let mut q = block.q.forward(&normed, pass)?;
+        let mut k = block.k.forward(&normed, pass)?;
+        if let Some((q_norm, k_norm)) = &block.head_norms {
+            let heads = |x: &Tensor| x.reshape(((), self.config.head_dim));
+            q = rms_norm(&heads(&q)?, q_norm, epsilon)?.reshape(q.shape())?;
+            k = rms_norm(&heads(&k)?, k_norm, epsilon)?.reshape(k.shape())?;
         }
-        Ok(rms_norm(&x, &self.norm, epsilon)?)
+        let v = block.v.forward(&normed, pass)?;
+        let mixed = match caches {
+            None => attention(&q, &k, &v, &pass.shape)?,
+            Some(caches) => {
+                let mut pasts: Vec<_> = caches.iter_mut().map(|c| &mut c.0[layer]).collect();
+                attend(&q, &k, &v, &pass.shape, &mut pasts)?
+            }
+        };
+        let x = (x + block.o.forward(&mixed, pass)?)?;
+        let normed = rms_norm(&x, &block.post_norm, epsilon)?;
+        let gate = block.gate.forward(&normed, pass)?;
+        let up = block.up.forward(&normed, pass)?;
+        Ok((&x + block.down.forward(&swiglu(&gate, &up)?, pass)?)?)
     }
 
     /// The summed cross-entropy (nats) of the targets at the given rows of `hidden`.

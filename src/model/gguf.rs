@@ -1,9 +1,9 @@
 //! Weights in a GGUF: names, rotary row order, blocks.
 //!
-//! GGUF keeps the query and key rows of Llama interleaved for its own rotary. Within a head of
-//! width `d`, row `2i + j` there is row `j·d/2 + i` in Hugging Face's order (`j` is 0 or 1), the
-//! order everything here uses. Rows are whole numbers of blocks, so the bytes are moved as they
-//! are.
+//! GGUF keeps the query and key rows of Llama and Mistral (not of Qwen) interleaved for its own
+//! rotary. Within a head of width `d`, row `2i + j` there is row `j·d/2 + i` in Hugging Face's
+//! order (`j` is 0 or 1), the order everything here uses. Rows are whole numbers of blocks, so the
+//! bytes are moved as they are.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use candle_core::quantized::{GgmlDType, GgmlType, QStorage, QTensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::config::ModelConfig;
+use super::config::{Architecture, ModelConfig};
 use crate::files::gguf::{Gguf, Storage, TensorInfo};
 
 /// The GGUF name of a tensor with this Hugging Face name.
@@ -34,6 +34,8 @@ pub fn gguf_name(name: &str) -> Option<String> {
     let part = match part {
         "input_layernorm" => "attn_norm",
         "post_attention_layernorm" => "ffn_norm",
+        "self_attn.q_norm" => "attn_q_norm",
+        "self_attn.k_norm" => "attn_k_norm",
         "self_attn.q_proj" => "attn_q",
         "self_attn.k_proj" => "attn_k",
         "self_attn.v_proj" => "attn_v",
@@ -54,14 +56,17 @@ pub fn interleaved_row(row: usize, head_dim: usize) -> usize {
 }
 
 /// Whether GGUF keeps this tensor's rows interleaved.
-fn is_interleaved(name: &str) -> bool {
-    name.ends_with(".self_attn.q_proj.weight") || name.ends_with(".self_attn.k_proj.weight")
+fn is_interleaved(name: &str, architecture: Architecture) -> bool {
+    let family = matches!(architecture, Architecture::Llama | Architecture::Mistral);
+    family
+        && (name.ends_with(".self_attn.q_proj.weight")
+            || name.ends_with(".self_attn.k_proj.weight"))
 }
 
 /// A tensor in its own blocks, rows in Hugging Face's order; `name` is the Hugging Face name.
 pub fn blocks(gguf: &Gguf, info: &TensorInfo, name: &str, config: &ModelConfig) -> Result<QTensor> {
     let bytes = gguf.bytes(info);
-    let bytes = if is_interleaved(name) {
+    let bytes = if is_interleaved(name, config.architecture) {
         let rows = info.shape[0];
         ensure!(rows.is_multiple_of(config.head_dim), "{name}: {rows} rows are not whole heads");
         let width = bytes.len() / rows;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
 
-use super::config::{Architecture, ModelConfig};
+use super::config::ModelConfig;
 use super::gguf;
 use super::nf4::Nf4;
 use super::ops::linear::FrozenWeight;
@@ -248,6 +248,7 @@ impl Weights {
         }
         for name in found.into_keys() {
             let harmless = name.ends_with(".rotary_emb.inv_freq")
+                || name == "rope_freqs.weight"
                 || (self.config.tie_word_embeddings && name == "lm_head.weight");
             ensure!(
                 harmless,
@@ -368,7 +369,6 @@ impl Weights {
 
 /// Every tensor of a model of this shape, by Hugging Face name.
 pub fn expected(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-    let Architecture::Llama = config.architecture;
     let hidden = config.hidden_size;
     let (q, kv) = (config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim);
     let mut all = vec![
@@ -390,6 +390,19 @@ pub fn expected(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
             ("mlp.up_proj", vec![config.intermediate_size, hidden]),
             ("mlp.down_proj", vec![hidden, config.intermediate_size]),
         ];
+        if config.architecture.has_biases() {
+            let biases = [("q", q), ("k", kv), ("v", kv)];
+            let named =
+                |(part, n)| (format!("model.layers.{layer}.self_attn.{part}_proj.bias"), vec![n]);
+            all.extend(biases.map(named));
+        }
+        if config.architecture.norms_heads() {
+            let named = |part| {
+                let name = format!("model.layers.{layer}.self_attn.{part}_norm.weight");
+                (name, vec![config.head_dim])
+            };
+            all.extend(["q", "k"].map(named));
+        }
         all.extend(
             parts.map(|(part, shape)| (format!("model.layers.{layer}.{part}.weight"), shape)),
         );

@@ -12,7 +12,7 @@ use super::run::{Trainee, train};
 use super::settings::Settings;
 use crate::config::Config;
 use crate::dataset::Example;
-use crate::model::config::{Architecture, ModelConfig};
+use crate::model::config::{Architecture, ModelConfig, RopeScaling};
 use crate::model::weights::Weights;
 use crate::model::{Decoder, save};
 use crate::progress::Observer;
@@ -58,6 +58,8 @@ pub fn full(
         num_kv_heads: shape.kv_heads,
         head_dim: shape.hidden_size / shape.heads.max(1),
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        window: None,
         rms_norm_eps: 1e-5,
         max_positions: shape.max_positions,
         tie_word_embeddings: true,

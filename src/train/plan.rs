@@ -57,7 +57,11 @@ impl Plan {
         // Activations kept for the backward: residuals, norms, projections and the gated inner
         // width of each layer, and as much again while gradients flow through one layer.
         let width = 8 * c.hidden_size + 5 * c.intermediate_size;
-        let activations = batch_tokens * 4 * (width * (c.num_layers + 1)) as u64;
+        let kept = match settings.checkpointing {
+            true => width + c.hidden_size * c.num_layers,
+            false => width * (c.num_layers + 1),
+        };
+        let activations = batch_tokens * 4 * kept as u64;
         let logits = (1u64 << 24) + (c.vocab_size * c.hidden_size * 4) as u64;
         Plan {
             examples: useful.len(),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
 use crate::chance::Chance;
@@ -33,10 +34,22 @@ impl Trainee<'_> {
         }
     }
 
-    /// The summed loss of a batch, differentiable.
-    fn loss(&self, batch: &Batch, chance: Option<&mut Chance>) -> Result<Tensor> {
+    /// The summed loss of a batch, and the gradients of `loss / share` by every variable. With
+    /// `checkpointing` an adapter's are computed layer by layer.
+    pub fn gradients(
+        &self,
+        batch: &Batch,
+        share: f64,
+        chance: Option<&mut Chance>,
+        checkpointing: bool,
+    ) -> Result<(f32, GradStore)> {
+        if let (Some(lora), true) = (self.lora, checkpointing) {
+            let ends = (batch.places.as_slice(), batch.targets.as_slice());
+            return self.decoder.checkpointed(&batch.packed, ends, share, lora, chance);
+        }
         let hidden = self.decoder.hidden(&batch.packed, self.lora, chance)?;
-        self.decoder.loss(&hidden, &batch.places, &batch.targets)
+        let loss = self.decoder.loss(&hidden, &batch.places, &batch.targets)?;
+        Ok((loss.to_scalar()?, (loss / share)?.backward()?))
     }
 }
 
@@ -117,8 +130,13 @@ pub fn train(
         let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
         let mut loss = 0f64;
         for batch in &batches {
-            let sum = trainee.loss(batch, Some(&mut dropout))?;
-            let value = sum.to_scalar::<f32>()? as f64;
+            let (value, gradients) = trainee.gradients(
+                batch,
+                targets as f64,
+                Some(&mut dropout),
+                settings.checkpointing,
+            )?;
+            let value = f64::from(value);
             if !value.is_finite() {
                 let rows: Vec<_> = batch.rows.iter().map(|i| useful_names[*i]).collect();
                 bail!(
@@ -128,7 +146,6 @@ pub fn train(
                 );
             }
             loss += value;
-            let gradients = (sum / targets as f64)?.backward()?;
             optimizer.gather(&gradients)?;
             record.tokens += batch.packed.ids.len() as u64;
         }
@@ -191,7 +208,7 @@ fn affordable_steps(trainee: &Trainee, rows: &[Encoded], settings: &Settings) ->
         for _ in 0..2 {
             let begun = Instant::now();
             for batch in &batches {
-                trainee.loss(batch, None)?.backward()?;
+                trainee.gradients(batch, 1.0, None, settings.checkpointing)?;
             }
             seconds = seconds.min(begun.elapsed().as_secs_f64());
         }

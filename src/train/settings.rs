@@ -21,6 +21,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// Micro-batches in a step.
     pub accumulation: usize,
+    /// Keep only the layers' inputs and compute the rest again for the gradients.
+    pub checkpointing: bool,
     /// Passes over the rows.
     pub epochs: f64,
     /// Steps at most; 0 is no limit.
@@ -52,6 +54,7 @@ impl Settings {
             max_grad_norm: config.float("MAX_GRAD_NORM"),
             batch_size: config.size("PER_DEVICE_TRAIN_BATCH_SIZE"),
             accumulation: config.size("GRADIENT_ACCUMULATION_STEPS"),
+            checkpointing: config.flag("GRADIENT_CHECKPOINTING"),
             epochs: config.float("NUM_TRAIN_EPOCHS"),
             max_steps: config.size("MAX_STEPS"),
             time_budget_minutes: config.float("TIME_BUDGET_MINUTES"),

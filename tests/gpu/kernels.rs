@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor, Var};
 use proto::chance::Chance;
 use proto::model::nf4::Nf4;
-use proto::model::ops::attention::{self, Attention, Past, Rotary, attend, attention};
+use proto::model::ops::attention::{self, Attention, Past, Rotary, attend, attention, frequencies};
 use proto::model::ops::cross_entropy::{self, cross_entropy};
 use proto::model::ops::cuda::matmul::{Precision, set_precision};
 use proto::model::ops::linear::{FrozenWeight, adapted_linear, frozen_linear, linear};
@@ -103,7 +103,8 @@ fn shape(heads: usize, kv_heads: usize, dim: usize, lengths: &[usize]) -> Attent
         heads,
         kv_heads,
         dim,
-        rotary: Arc::new(Rotary::new(dim, 10_000.0, 1024)),
+        window: None,
+        rotary: Arc::new(Rotary::new(&frequencies(dim, 10_000.0), 1024)),
         sequences: Arc::new(sequences.collect()),
         tiles: Arc::default(),
     }

@@ -8,7 +8,7 @@ use proto::adapter::{Adapter, Shape};
 use proto::chance::Chance;
 use proto::config::Layers;
 use proto::model::Decoder;
-use proto::model::config::{Architecture, ModelConfig};
+use proto::model::config::{Architecture, ModelConfig, RopeScaling};
 use proto::model::ops::cuda::matmul::{Precision, set_precision};
 use proto::model::ops::cuda::peak_bytes;
 use proto::progress::Silent;
@@ -41,6 +41,8 @@ fn model(
         num_kv_heads,
         head_dim: hidden_size / num_heads,
         rope_theta: 100_000.0,
+        rope_scaling: RopeScaling::None,
+        window: None,
         rms_norm_eps: 1e-5,
         max_positions: 8192,
         tie_word_embeddings,

@@ -322,6 +322,7 @@ fn every_key_changes_something_beside_its_echo() {
         case("MAX_GRAD_NORM", "1e-7"),
         case("PER_DEVICE_TRAIN_BATCH_SIZE", "1"),
         case("GRADIENT_ACCUMULATION_STEPS", "2"),
+        case("GRADIENT_CHECKPOINTING", "true").seen(|run| run.said("trained; about ", " MiB")),
         case("NUM_TRAIN_EPOCHS", "0.1").with(&["MAX_STEPS=0", "NUM_TRAIN_EPOCHS=0.05"]),
         case("MAX_STEPS", "1"),
         case("TIME_BUDGET_MINUTES", "1e-9"),
@@ -345,8 +346,8 @@ fn every_key_changes_something_beside_its_echo() {
         case("EVAL_MAX_ITEMS", "2"),
         case("EVAL_MAX_NEW_TOKENS", "2"),
         case("EVAL_BATCH_SIZE", "1").seen(|run| run.said("answers of base, ", " at a time")),
-        case("GATE_MIN_DELTA_EXACT_MATCH", "-1"),
-        case("GATE_MIN_DELTA_KEYWORD_RECALL", "1"),
+        case("GATE_MIN_DELTA_EXACT_MATCH", "-1").with(&["LEARNING_RATE=0"]),
+        case("GATE_MIN_DELTA_KEYWORD_RECALL", "1").with(&["LEARNING_RATE=0"]),
         case("GATE_MIN_PAIRS", "1"),
         case("GATE_MIN_SESSIONS", "1"),
         case("GATE_MAX_SUITE_DROP", "1").with(&[

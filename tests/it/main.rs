@@ -1,5 +1,6 @@
 //! One integration-test binary: every file in this folder is a module named here.
 
+mod architectures;
 mod base_model;
 mod chat;
 mod cli;

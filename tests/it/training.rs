@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use proto::adapter::{Adapter, Shape};
 use proto::chance::Chance;
 use proto::config::Layers;
-use proto::model::config::{Architecture, ModelConfig};
+use proto::model::config::{Architecture, ModelConfig, RopeScaling};
 use proto::model::{Decoder, Generator, Lora, Packed};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
@@ -22,6 +22,8 @@ fn toy(tied: bool) -> ModelConfig {
         num_kv_heads: 2,
         head_dim: 6,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        window: None,
         rms_norm_eps: 1e-5,
         max_positions: 128,
         tie_word_embeddings: tied,
@@ -119,6 +121,31 @@ fn every_factor_of_every_linear_gets_the_gradient_finite_differences_give() {
             }
         }
     }
+}
+
+#[test]
+fn checkpointing_changes_no_bit_of_any_gradient() {
+    let decoder = Decoder::fresh(toy(true), 3).unwrap();
+    let mut adapter = random_adapter(&decoder, 0.3);
+    adapter.lora.dropout = 0.2;
+    let rows = rows(3);
+    let batch = Batch::new(&rows, &[0, 1, 2]);
+    let trainee = Trainee { decoder: &decoder, lora: Some(&adapter.lora) };
+    let gradients = |checkpointing| {
+        let mut chance = Chance::new(8, "dropout");
+        let (loss, gradients) =
+            trainee.gradients(&batch, 7.0, Some(&mut chance), checkpointing).unwrap();
+        let each = adapter.lora.variables().into_iter().map(|(name, var)| {
+            let gradient = gradients.get(var.as_tensor()).expect(&name).flatten_all().unwrap();
+            (name, gradient.to_vec1::<f32>().unwrap())
+        });
+        (loss, each.collect::<Vec<_>>(), chance)
+    };
+    let (plain, checkpointed) = (gradients(false), gradients(true));
+    assert_eq!(plain.0, checkpointed.0);
+    assert_eq!(plain.1, checkpointed.1);
+    assert_eq!(plain.2, checkpointed.2, "the next batch's dropout");
+    assert!(plain.1.iter().all(|(_, g)| g.iter().any(|g| *g != 0.0)));
 }
 
 #[test]

@@ -29,12 +29,10 @@ pub struct Rotary {
 }
 
 impl Rotary {
-    /// Tables for heads of width `dim` and positions below `positions`:
-    /// angle `p · base^(−2i/dim)`.
-    pub fn new(dim: usize, base: f64, positions: usize) -> Self {
-        let half = dim / 2;
-        let frequencies: Vec<f64> =
-            (0..half).map(|i| libm::pow(base, -2.0 * i as f64 / dim as f64)).collect();
+    /// Tables for positions below `positions`: angle `p · f_i`, one frequency for each pair of a
+    /// head's values. See [`frequencies`].
+    pub fn new(frequencies: &[f64], positions: usize) -> Self {
+        let half = frequencies.len();
         let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
         let (cos, sin) = angles.map(|a| (libm::cos(a) as f32, libm::sin(a) as f32)).unzip();
         Rotary {
@@ -67,6 +65,11 @@ impl Rotary {
     }
 }
 
+/// Rotary frequencies `base^(−2i/dim)` for `i` below `dim / 2`, before any scaling.
+pub fn frequencies(dim: usize, base: f64) -> Vec<f64> {
+    (0..dim / 2).map(|i| libm::pow(base, -2.0 * i as f64 / dim as f64)).collect()
+}
+
 /// The shape of attention and where sequences begin.
 #[derive(Debug, Clone)]
 pub struct Attention {
@@ -76,6 +79,8 @@ pub struct Attention {
     pub kv_heads: usize,
     /// Width of a head.
     pub dim: usize,
+    /// How many tokens a token sees, itself included (Beltagy et al. 2020); all where absent.
+    pub window: Option<usize>,
     /// Rotary tables.
     pub rotary: Arc<Rotary>,
     /// The rows of each packed sequence; positions restart in each.
@@ -92,6 +97,7 @@ struct Head<'a> {
     /// How many keys precede the first query.
     past: usize,
     dim: usize,
+    window: usize,
 }
 
 impl Head<'_> {
@@ -104,6 +110,8 @@ impl Head<'_> {
         let scale = 1.0 / (self.dim as f32).sqrt();
         for (i, row) in p.chunks_exact_mut(width).enumerate() {
             let (seen, hidden) = row.split_at_mut(self.past + from + i + 1);
+            let (left, seen) = seen.split_at_mut(seen.len().saturating_sub(self.window));
+            left.fill(0.0);
             let top = seen.iter().fold(f32::MIN, |m, v| m.max(*v));
             let mut sum = 0f32;
             for v in seen.iter_mut() {
@@ -184,6 +192,7 @@ impl Attention {
             values: part(v, kv_width, kv),
             past: 0,
             dim: self.dim,
+            window: self.window.unwrap_or(usize::MAX),
         }
     }
 
@@ -199,7 +208,8 @@ impl Attention {
 /// Attention of packed rows: `q` [n, heads·dim], `k` and `v` [n, kv_heads·dim], all unrotated.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: &Attention) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if q.device().is_cuda() && shape.dim <= super::cuda::attention::WIDEST {
+    if q.device().is_cuda() && shape.window.is_none() && shape.dim <= super::cuda::attention::WIDEST
+    {
         return super::cuda::attention::attention(q, k, v, shape);
     }
     if q.device().is_cpu() {
@@ -211,7 +221,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: &Attention) -> Resul
 
 /// The same from candle's differentiable operations, one sequence after the other.
 pub fn reference(q: &Tensor, k: &Tensor, v: &Tensor, shape: &Attention) -> Result<Tensor> {
-    let Attention { heads, kv_heads, dim, rotary, sequences, .. } = shape;
+    let Attention { heads, kv_heads, dim, window, rotary, sequences, .. } = shape;
     let device = q.device();
     let mut parts = Vec::new();
     for sequence in sequences.iter() {
@@ -234,9 +244,10 @@ pub fn reference(q: &Tensor, k: &Tensor, v: &Tensor, shape: &Attention) -> Resul
         };
         let (q, k) = (turn(split(q, *heads)?)?, spread(turn(split(k, *kv_heads)?)?)?);
         let v = spread(split(v, *kv_heads)?)?;
-        let later: Vec<f32> =
-            (0..n * n).map(|i| if i % n > i / n { f32::NEG_INFINITY } else { 0.0 }).collect();
-        let mask = Tensor::from_vec(later, (n, n), device)?.to_dtype(DType::F32)?;
+        let sees = |i: usize, j: usize| j <= i && i - j < window.unwrap_or(usize::MAX);
+        let hidden = |at| if sees(at / n, at % n) { 0.0 } else { f32::NEG_INFINITY };
+        let hidden: Vec<f32> = (0..n * n).map(hidden).collect();
+        let mask = Tensor::from_vec(hidden, (n, n), device)?.to_dtype(DType::F32)?;
         let scores = (q.matmul(&k.t()?)? / (*dim as f64).sqrt())?.broadcast_add(&mask)?;
         let p = candle_nn::ops::softmax(&scores, 2)?;
         parts.push(p.matmul(&v)?.transpose(0, 1)?.reshape((n, heads * dim))?);
@@ -383,6 +394,9 @@ pub fn attend(
     let (q_width, kv_width) = (shape.heads * shape.dim, shape.kv_heads * shape.dim);
     #[cfg(feature = "cuda")]
     if q.device().is_cuda() {
+        if shape.window.is_some() {
+            candle_core::bail!("generation with a sliding window is not on the card yet");
+        }
         let pasts = pasts.iter_mut().map(|past| &mut past.on_card);
         return super::cuda::attention::attend(q, k, v, shape, pasts);
     }
@@ -418,6 +432,7 @@ pub fn attend(
                     values: view(&past.values[kv_at..], kv_width),
                     past: before,
                     dim: shape.dim,
+                    window: shape.window.unwrap_or(usize::MAX),
                 };
                 head.forward(sequence.len(), &mut out[at..], q_width);
             }
@@ -433,7 +448,7 @@ mod tests {
     use super::*;
     use crate::chance::Chance;
 
-    fn shape(lengths: &[usize]) -> Attention {
+    fn shape(lengths: &[usize], window: Option<usize>) -> Attention {
         let mut at = 0;
         let sequences = lengths.iter().map(|n| {
             at += n;
@@ -443,7 +458,8 @@ mod tests {
             heads: 4,
             kv_heads: 2,
             dim: 6,
-            rotary: Arc::new(Rotary::new(6, 10_000.0, 256)),
+            window,
+            rotary: Arc::new(Rotary::new(&frequencies(6, 10_000.0), 256)),
             sequences: Arc::new(sequences.collect()),
             tiles: Arc::default(),
         }
@@ -452,14 +468,17 @@ mod tests {
     #[test]
     fn agrees_with_the_reference_and_finite_differences() {
         let mut chance = Chance::new(1, "attention");
-        for lengths in [vec![7], vec![3, 1, 5], vec![BLOCK + 9, 4]] {
+        let whole = [vec![7], vec![3, 1, 5], vec![BLOCK + 9, 4]].map(|lengths| (lengths, None));
+        let windows =
+            [(vec![7, 2], Some(3)), (vec![BLOCK + 9, 4], Some(BLOCK / 2)), (vec![5], Some(1))];
+        for (lengths, window) in whole.into_iter().chain(windows) {
             let n = lengths.iter().sum();
             let inputs = [
                 normal(&mut chance, &[n, 24]),
                 normal(&mut chance, &[n, 12]),
                 normal(&mut chance, &[n, 12]),
             ];
-            let shape = shape(&lengths);
+            let shape = shape(&lengths, window);
             same_gradients(
                 &inputs,
                 |t| attention(&t[0], &t[1], &t[2], &shape),
@@ -477,15 +496,17 @@ mod tests {
             normal(&mut chance, &[n, 12]),
             normal(&mut chance, &[n, 12]),
         );
-        let whole = attention(&q, &k, &v, &shape(&[n])).unwrap();
-        let mut past = Past::default();
-        let mut parts = Vec::new();
-        for (from, len) in [(0, 4), (4, 1), (5, 3), (8, 1)] {
-            let cut = |t: &Tensor| t.narrow(0, from, len).unwrap();
-            let part =
-                attend(&cut(&q), &cut(&k), &cut(&v), &shape(&[len]), &mut [&mut past]).unwrap();
-            parts.push(part);
+        for window in [None, Some(3)] {
+            let whole = attention(&q, &k, &v, &shape(&[n], window)).unwrap();
+            let mut past = Past::default();
+            let mut parts = Vec::new();
+            for (from, len) in [(0, 4), (4, 1), (5, 3), (8, 1)] {
+                let cut = |t: &Tensor| t.narrow(0, from, len).unwrap();
+                let shape = shape(&[len], window);
+                let part = attend(&cut(&q), &cut(&k), &cut(&v), &shape, &mut [&mut past]);
+                parts.push(part.unwrap());
+            }
+            assert!(difference(&Tensor::cat(&parts, 0).unwrap(), &whole) < 1e-5, "{window:?}");
         }
-        assert!(difference(&Tensor::cat(&parts, 0).unwrap(), &whole) < 1e-5);
     }
 }

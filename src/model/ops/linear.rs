@@ -69,8 +69,12 @@ pub fn adapted_linear(
     if x.device().is_cuda() && dropped.is_none() {
         return super::cuda::linear::adapted(x, weight, (a, b), scale as f32);
     }
-    let inner = linear(dropped.unwrap_or(x), a)?;
-    frozen_linear(x, weight)? + (linear(&inner, b)? * scale)?
+    frozen_linear(x, weight)? + delta(dropped.unwrap_or(x), (a, b), scale)?
+}
+
+/// The low-rank delta alone: `s · (x · Aᵀ) · Bᵀ`.
+pub fn delta(x: &Tensor, (a, b): (&Tensor, &Tensor), scale: f64) -> Result<Tensor> {
+    linear(&linear(x, a)?, b)? * scale
 }
 
 fn rows_of(layout: &Layout, width: usize) -> Result<usize> {

@@ -8,6 +8,7 @@
 use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
 
 pub mod attention;
+pub mod bias;
 pub mod cross_entropy;
 #[cfg(feature = "cuda")]
 pub mod cuda;
