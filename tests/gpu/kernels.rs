@@ -184,6 +184,12 @@ pub fn run(check: &mut Check) -> Result<()> {
         let fast: Op = &|t| attention(&t[0], &t[1], &t[2], &on(&shape));
         let reference: Op = &|t| attention::reference(&t[0], &t[1], &t[2], &shape);
         check.compare(&name, &inputs, fast, reference)?;
+        if [64, 128].contains(&dim) {
+            set_precision(Precision::Half);
+            let name = format!("{name} in bf16");
+            check.compare_within(&name, &inputs, fast, reference, HALF_BOUND)?;
+            set_precision(Precision::Full);
+        }
     }
     cached(check, chance)?;
     for (n, width, vocabulary) in [(5, 8, 11), (1, 4, 2), (700, 64, 50_001)] {

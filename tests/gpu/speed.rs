@@ -37,7 +37,7 @@ fn time(
         let out = op(&inputs)?;
         check.device.synchronize()?;
         forward = forward.min(begun.elapsed().as_secs_f64());
-        let gradients = out.sum_all()?.backward()?;
+        let gradients = (&out * &out)?.sum_all()?.backward()?;
         check.device.synchronize()?;
         both = both.min(begun.elapsed().as_secs_f64());
         drop(gradients);
@@ -84,7 +84,12 @@ pub fn run(check: &mut Check) -> Result<()> {
     };
     let operations = 4.0 * (n * n / 2 * heads * dim) as f64;
     let shapes = [(n, heads * dim), (n, kv_heads * dim), (n, kv_heads * dim)];
-    time(check, "attention", &shapes, operations, &|t| attention(&t[0], &t[1], &t[2], &shape))?;
+    for (name, precision) in [("f32", Precision::Full), ("bf16", Precision::Half)] {
+        set_precision(precision);
+        let name = format!("attention {name}");
+        time(check, &name, &shapes, operations, &|t| attention(&t[0], &t[1], &t[2], &shape))?;
+    }
+    set_precision(Precision::Full);
     time(check, "swiglu", &[(n, inner), (n, inner)], 0.0, &|t| swiglu(&t[0], &t[1]))?;
     let ones = Tensor::ones(hidden, DType::F32, &check.device)?;
     time(check, "rms_norm", &[(n, hidden)], 0.0, &|t| rms_norm(&t[0], &ones, 1e-5))?;

@@ -85,8 +85,8 @@ pub struct Attention {
     pub rotary: Arc<Rotary>,
     /// The rows of each packed sequence; positions restart in each.
     pub sequences: Arc<Vec<Range<usize>>>,
-    /// The same cut into tiles for a card, once they are wanted there.
-    pub tiles: Arc<OnceLock<Tensor>>,
+    /// The same cut into tiles of either size for a card, once they are wanted there.
+    pub tiles: Arc<[OnceLock<Tensor>; 2]>,
 }
 
 /// One head's keys and values, and the queries that look at them.

@@ -1,30 +1,15 @@
-// Causal grouped-query attention over packed sequences, in tiles of 32 queries by 32 keys: no
-// T × T matrix exists. Every block writes rows of its own, so no sum needs atomics.
-//
-// A tile is (first row, rows, its sequence's first row, and end). Without a table of tiles there
-// is one sequence: rows 0..n, whose first row has `past` keys before it.
+// Causal grouped-query attention over packed sequences in f32, in tiles of 32 queries by 32 keys:
+// no T × T matrix exists. Every block writes rows of its own, so no sum needs atomics.
+#include "tiles.cuh"
 
 #define TILE 32
 #define COLUMNS 8 // 16 threads across: heads are at most 128 wide
 
-struct Tile {
-    int first, rows, start, end, position;
-};
-
-__device__ inline Tile tile_of(const int4 *tiles, int n, int past) {
-    if (!tiles) {
-        int first = blockIdx.x * TILE;
-        return {first, min(TILE, n - first), 0, n, first + past};
-    }
-    int4 t = tiles[blockIdx.x];
-    return {t.x, t.y, t.z, t.w, t.x - t.z};
-}
-
-// Rotates one head of up to 32 rows; `sign` −1 turns back.
+// Rotates one head of a tile's rows; `sign` −1 turns back.
 extern "C" __global__ void rotate(const float *x, float *y, const float *cosine, const float *sine,
                                   const int4 *tiles, int n, int past, int width, int half,
                                   float sign) {
-    Tile tile = tile_of(tiles, n, past);
+    Tile tile = tile_of(tiles, n, past, TILE);
     for (int i = threadIdx.x; i < tile.rows * half; i += blockDim.x) {
         int row = i / half, at = i % half;
         size_t low = (size_t)(tile.first + row) * width + blockIdx.y * 2 * half + at;
@@ -95,7 +80,7 @@ extern "C" __global__ void attention_forward(const float *q, const float *k, con
     extern __shared__ float shared[];
     float *queries = shared, *keys = queries + TILE * (dim + 1), *p = keys + TILE * (dim + 1);
     __shared__ float rescale[TILE], total[TILE];
-    Tile tile = tile_of(tiles, n, past);
+    Tile tile = tile_of(tiles, n, past, TILE);
     int head = blockIdx.y, kv = head / (heads / kv_heads), kv_width = kv_heads * dim;
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
     int row = threadIdx.x / 8, lane = threadIdx.x % 8;
@@ -192,7 +177,7 @@ extern "C" __global__ void attention_queries(const float *q, const float *k, con
     int size = TILE * (dim + 1);
     float *queries = shared, *douts = queries + size, *keys = douts + size, *values = keys + size;
     float *ds = values + size;
-    Tile tile = tile_of(tiles, n, 0);
+    Tile tile = tile_of(tiles, n, 0, TILE);
     int head = blockIdx.y, kv = head / (heads / kv_heads), kv_width = kv_heads * dim;
     float acc[2][COLUMNS] = {};
     load(queries, q, tile.first, tile.rows, heads * dim, head, dim);
@@ -222,7 +207,7 @@ extern "C" __global__ void attention_keys(const float *q, const float *k, const 
     int size = TILE * (dim + 1);
     float *queries = shared, *douts = queries + size, *keys = douts + size, *values = keys + size;
     float *p = values + size, *ds = p + TILE * (TILE + 1);
-    Tile tile = tile_of(tiles, n, 0);
+    Tile tile = tile_of(tiles, n, 0, TILE);
     int kv = blockIdx.y, group = heads / kv_heads, kv_width = kv_heads * dim;
     float dk_acc[2][COLUMNS] = {}, dv_acc[2][COLUMNS] = {};
     load(keys, k, tile.first, tile.rows, kv_width, kv, dim);

@@ -9,20 +9,21 @@ use candle_core::{
     bail,
 };
 
-use super::{Arg, Module, THREADS, at, at_tensor, card, launch, module, room, storage, tensor};
+use super::matmul::{Precision, precision};
+use super::{
+    Arg, Module, THREADS, at, at_tensor, card, launch, launch_blocks, module, room, storage, tensor,
+};
 use crate::model::ops::attention::Attention;
 
 const MODULE: Module = module!("attention");
+const BF16: Module = module!("attention_bf16");
 
-/// Queries and keys in a tile.
+/// Queries and keys in a tile, in f32 and in bf16.
 const TILE: usize = 32;
+const BF16_TILE: usize = 64;
+const BF16_THREADS: usize = 128;
 /// The widest head the kernels take.
 pub(crate) const WIDEST: usize = 128;
-
-/// Shared memory for `tiles` tiles of rows and `squares` of products, in bytes.
-fn shared(dim: usize, tiles: usize, squares: usize) -> usize {
-    4 * TILE * (tiles * (dim + 1) + squares * (TILE + 1))
-}
 
 fn made<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if cell.get().is_none() {
@@ -42,6 +43,8 @@ struct Rows<'a> {
     angles: [Arg; 2],
     /// Blocks along the rows, and the table of tiles (0: one sequence).
     tiles: (usize, Arg),
+    /// Whether the tensor cores take it.
+    bf16: bool,
     /// Rows, and keys before the first.
     n: usize,
     past: usize,
@@ -50,11 +53,13 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Whole sequences, packed.
     fn packed(shape: &'a Attention, device: &'a CudaDevice, n: usize) -> Result<Self> {
-        let tiles = made(&shape.tiles, || {
+        let bf16 = precision() == Precision::Half && [64, 128].contains(&shape.dim);
+        let tile = if bf16 { BF16_TILE } else { TILE };
+        let tiles = made(&shape.tiles[usize::from(bf16)], || {
             let mut table: Vec<u32> = Vec::new();
             for s in shape.sequences.iter() {
-                for first in s.clone().step_by(TILE) {
-                    let rows = TILE.min(s.end - first);
+                for first in s.clone().step_by(tile) {
+                    let rows = tile.min(s.end - first);
                     table.extend([first, rows, s.start, s.end].map(|n| n as u32));
                 }
             }
@@ -62,7 +67,7 @@ impl<'a> Rows<'a> {
             Tensor::from_slice(&table, (table.len() / 4, 4), &device)
         })?;
         let tiles = (tiles.dim(0)?, at_tensor(tiles)?);
-        Ok(Rows { tiles, ..Self::continued(shape, device, n, 0)? })
+        Ok(Rows { tiles, bf16, ..Self::continued(shape, device, n, 0)? })
     }
 
     /// `n` rows of one sequence after `past` others.
@@ -78,7 +83,8 @@ impl<'a> Rows<'a> {
             Ok((copy(&shape.rotary.cos)?, copy(&shape.rotary.sin)?))
         })?;
         let angles = [at_tensor(cos)?, at_tensor(sin)?];
-        Ok(Rows { shape, device, angles, tiles: (n.div_ceil(TILE), Arg::At(0)), n, past })
+        let tiles = (n.div_ceil(TILE), Arg::At(0));
+        Ok(Rows { shape, device, angles, tiles, bf16: false, n, past })
     }
 
     /// Rotates rows of `heads` heads at `x` into `y`; backwards with `sign` −1.
@@ -106,16 +112,42 @@ impl<'a> Rows<'a> {
         Ok((y, y_at))
     }
 
-    fn widths(&self) -> [Arg; 3] {
-        [self.shape.heads.into(), self.shape.kv_heads.into(), self.shape.dim.into()]
+    /// Launches `attention_NAME`, or `bf16_NAME`, on a block a tile and head.
+    fn run(&self, name: &str, heads: usize, args: &[Arg]) -> Result<()> {
+        let (grid, dim) = ((self.tiles.0, heads), self.shape.dim);
+        let widths: [Arg; 3] =
+            [self.shape.heads.into(), self.shape.kv_heads.into(), self.shape.dim.into()];
+        if self.bf16 {
+            let rows = match name {
+                "forward" => 3 * BF16_TILE,
+                "queries" => 4 * BF16_TILE,
+                _ => 3 * BF16_TILE,
+            };
+            let (function, shared) = (format!("bf16_{name}_{dim}"), 2 * rows * (dim + 8));
+            let args = [args, &widths[..2]].concat();
+            return launch_blocks(
+                self.device,
+                &BF16,
+                &function,
+                (grid, BF16_THREADS),
+                shared,
+                &args,
+            );
+        }
+        let (tiles, squares) = match name {
+            "forward" => (2, 1),
+            "queries" => (4, 1),
+            _ => (4, 2),
+        };
+        let shared = 4 * TILE * (tiles * (dim + 1) + squares * (TILE + 1));
+        let args = [args, &widths].concat();
+        launch(self.device, &MODULE, &format!("attention_{name}"), grid, shared, &args)
     }
 
     /// Attention of rotated queries and keys into `out`, and log Σ exp of each row into `norms`.
     fn forward(&self, [q, k, v]: [Arg; 3], out: Arg, norms: Arg) -> Result<()> {
         let args = [q, k, v, out, norms, self.tiles.1, self.n.into(), self.past.into()];
-        let args = [&args[..], &self.widths()].concat();
-        let (grid, shared) = ((self.tiles.0, self.shape.heads), shared(self.shape.dim, 2, 1));
-        launch(self.device, &MODULE, "attention_forward", grid, shared, &args)
+        self.run("forward", self.shape.heads, &args)
     }
 }
 
@@ -195,13 +227,9 @@ impl CustomOp3 for OnCard {
         let (dk, dk_at) = room(device, n * kv_heads * dim)?;
         let (dv, dv_at) = room(device, n * kv_heads * dim)?;
         let inputs = [q_at, k_at, v_at, grad_at, norms_at, dots_at];
-        let last = [&[rows.tiles.1, n.into()][..], &rows.widths()].concat();
-        let args = [&inputs[..], &[dq_at], &last].concat();
-        let grid = (rows.tiles.0, heads);
-        launch(device, &MODULE, "attention_queries", grid, shared(dim, 4, 1), &args)?;
-        let args = [&inputs[..], &[dk_at, dv_at], &last].concat();
-        let grid = (rows.tiles.0, kv_heads);
-        launch(device, &MODULE, "attention_keys", grid, shared(dim, 4, 2), &args)?;
+        let last = [rows.tiles.1, n.into()];
+        rows.run("queries", heads, &[&inputs[..], &[dq_at], &last].concat())?;
+        rows.run("keys", kv_heads, &[&inputs[..], &[dk_at, dv_at], &last].concat())?;
         rows.turn(dq_at, dq_at, heads, -1.0)?;
         rows.turn(dk_at, dk_at, kv_heads, -1.0)?;
         Ok((

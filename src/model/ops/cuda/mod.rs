@@ -125,16 +125,28 @@ macro_rules! module {
 }
 pub(crate) use module;
 
-/// Threads in a block of every kernel here.
+/// Threads in a block of most kernels here.
 pub(crate) const THREADS: usize = 256;
 
-/// Queues `function` on `grid` blocks with `shared` bytes of shared memory each. The caller
-/// answers for the arguments: they must be what the kernel declares, and their memory alive.
+/// [`launch_blocks`] of [`THREADS`] threads.
 pub(crate) fn launch(
     device: &CudaDevice,
     module: &Module,
     function: &str,
     grid: (usize, usize),
+    shared: usize,
+    args: &[Arg],
+) -> Result<()> {
+    launch_blocks(device, module, function, (grid, THREADS), shared, args)
+}
+
+/// Queues `function` on a grid of blocks of some threads, with `shared` bytes of shared memory each. The caller
+/// answers for the arguments: they must be what the kernel declares, and their memory alive.
+pub(crate) fn launch_blocks(
+    device: &CudaDevice,
+    module: &Module,
+    function: &str,
+    (grid, threads): ((usize, usize), usize),
     shared: usize,
     args: &[Arg],
 ) -> Result<()> {
@@ -148,7 +160,7 @@ pub(crate) fn launch(
     }
     let config = LaunchConfig {
         grid_dim: (grid.0 as u32, grid.1 as u32, 1),
-        block_dim: (THREADS as u32, 1, 1),
+        block_dim: (threads as u32, 1, 1),
         shared_mem_bytes: shared as u32,
     };
     let mut builder = function.builder();
