@@ -78,3 +78,29 @@ fn card() -> Result<Device> {
 fn card() -> Result<Device> {
     anyhow::bail!("this binary was built without CUDA; build it with scripts/cuda/build.sh")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layers;
+
+    fn chosen(name: &str) -> Result<Device> {
+        let mut layers = Layers::new();
+        layers.command_line(&format!("DEVICE={name}"))?;
+        device(&layers.resolve(&[])?)
+    }
+
+    #[test]
+    fn a_card_that_cannot_be_used_is_an_error_only_when_asked_for() {
+        assert!(chosen("cpu").unwrap().is_cpu());
+        let automatic = chosen("auto").unwrap();
+        match chosen("cuda") {
+            Ok(device) => assert!(device.is_cuda() && automatic.is_cuda()),
+            Err(error) => {
+                assert!(automatic.is_cpu());
+                let message = format!("{error:#}");
+                assert!(message.starts_with("DEVICE=cuda, but no CUDA device"), "{message}");
+            }
+        }
+    }
+}

@@ -14,6 +14,7 @@ use super::nf4::{self, Nf4};
 use super::ops::attention::{Attention, Past, Rotary, attend, attention, frequencies};
 use super::ops::bias::add_bias;
 use super::ops::cross_entropy::{cross_entropy, losses};
+use super::ops::dropout::Dropout;
 use super::ops::linear::{FrozenWeight, adapted_linear, delta, frozen_linear, linear};
 use super::ops::rms_norm::rms_norm;
 use super::ops::swiglu::swiglu;
@@ -71,15 +72,15 @@ impl Linear {
                 Weight::Trainable(weight) => linear(x, weight.as_tensor()),
             };
         };
-        let dropped = lora.dropped(x, pass.chance.as_deref_mut())?;
+        let dropout = match pass.chance.as_deref_mut() {
+            Some(chance) if lora.dropout > 0.0 => Some(Dropout { share: lora.dropout, chance }),
+            _ => None,
+        };
         let factors = (a.as_tensor(), b.as_tensor());
         match &self.weight {
-            Weight::Frozen(weight) => {
-                adapted_linear(x, dropped.as_ref(), weight, factors, lora.scale)
-            }
+            Weight::Frozen(weight) => adapted_linear(x, weight, factors, lora.scale, dropout),
             Weight::Trainable(weight) => {
-                let delta = delta(dropped.as_ref().unwrap_or(x), factors, lora.scale)?;
-                linear(x, weight.as_tensor())? + delta
+                linear(x, weight.as_tensor())? + delta(x, factors, lora.scale, dropout)?
             }
         }
     }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use candle_core::{Device, Tensor, Var};
-
-use crate::chance::Chance;
+use candle_core::{Device, Var};
 
 /// The two factors of one linear's delta.
 #[derive(Debug, Clone)]
@@ -28,21 +26,6 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// What the delta of a linear sees of rows `x` ([n, in]) where dropout hides a part; `chance`
-    /// is there while training only, and decides it.
-    pub fn dropped(
-        &self,
-        x: &Tensor,
-        chance: Option<&mut Chance>,
-    ) -> candle_core::Result<Option<Tensor>> {
-        match chance {
-            Some(chance) if self.dropout > 0.0 => {
-                Ok(Some((x * dropout_mask(x, self.dropout, chance)?)?))
-            }
-            _ => Ok(None),
-        }
-    }
-
     /// The same factors as variables of their own where the base computes.
     pub fn to_device(&self, device: &Device) -> candle_core::Result<Lora> {
         let moved = |v: &Var| Var::from_tensor(&v.as_tensor().to_device(device)?);
@@ -81,11 +64,4 @@ impl Lora {
         }
         Ok(())
     }
-}
-
-fn dropout_mask(x: &Tensor, share: f64, chance: &mut Chance) -> candle_core::Result<Tensor> {
-    let kept = (1.0 / (1.0 - share)) as f32;
-    let mask: Vec<f32> =
-        (0..x.elem_count()).map(|_| if chance.unit() < share { 0.0 } else { kept }).collect();
-    Tensor::from_vec(mask, x.shape(), x.device())
 }

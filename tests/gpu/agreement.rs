@@ -24,7 +24,8 @@ pub fn run(check: &mut Check) -> Result<()> {
     for line in std::fs::read_to_string(folder.join("general_suite.jsonl"))?.lines() {
         let session: serde_json::Value = serde_json::from_str(line)?;
         let messages: Vec<Message> = serde_json::from_value(session["messages"].clone())?;
-        let asked: Vec<_> = messages.into_iter().take_while(|m| m.content != "").take(2).collect();
+        let asked: Vec<_> =
+            messages.into_iter().take_while(|m| !m.content.is_empty()).take(2).collect();
         prompts.push(codec.prompt(&asked, &[])?);
     }
     prompts.truncate(if check.dry { 4 } else { 128 });

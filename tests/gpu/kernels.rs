@@ -11,6 +11,7 @@ use proto::model::nf4::Nf4;
 use proto::model::ops::attention::{self, Attention, Past, Rotary, attend, attention, frequencies};
 use proto::model::ops::cross_entropy::{self, cross_entropy};
 use proto::model::ops::cuda::matmul::{Precision, set_precision};
+use proto::model::ops::dropout::Dropout;
 use proto::model::ops::linear::{FrozenWeight, adapted_linear, frozen_linear, linear};
 use proto::model::ops::{cuda, rms_norm, swiglu};
 use proto::model::weights::Frozen;
@@ -135,11 +136,25 @@ pub fn run(check: &mut Check) -> Result<()> {
                 normal(chance, &[rows, 3])?,
             ];
             let fast: [Op; 2] = [&|t| frozen_linear(&t[0], on(t)), &|t| {
-                adapted_linear(&t[0], None, on(t), (&t[1], &t[2]), 2.0)
+                adapted_linear(&t[0], on(t), (&t[1], &t[2]), 2.0, None)
             }];
             let size = format!("{n}x{rows}x{cols}");
             check.compare(&format!("frozen linear {size}"), &inputs[..1], fast[0], plain)?;
             check.compare(&format!("adapted linear {size}"), &inputs, fast[1], adapted)?;
+            let state = chance.bits();
+            let mask = Dropout { share: 0.3, chance: &mut Chance::resume(state) }.mask(n * cols);
+            let mask = Tensor::from_vec(mask, (n, cols), &Device::Cpu)?;
+            let dropped: Op = &|t| {
+                let inner = (&t[0] * &mask)?.matmul(&t[1].t()?)?;
+                plain(t)? + (inner.matmul(&t[2].t()?)? * 2.0)?
+            };
+            let fast_dropped: Op = &|t| {
+                let mut chance = Chance::resume(state);
+                let dropout = Some(Dropout { share: 0.3, chance: &mut chance });
+                adapted_linear(&t[0], on(t), (&t[1], &t[2]), 2.0, dropout)
+            };
+            let name = format!("adapted linear with dropout {size}");
+            check.compare(&name, &inputs, fast_dropped, dropped)?;
             if n > 1 && rows > 1 {
                 set_precision(Precision::Half);
                 let name = format!("adapted linear in bf16 {size}");

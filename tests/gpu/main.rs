@@ -2,12 +2,17 @@
 //!
 //!     target/cuda/gpu [--dry] [--results FILE] PART...
 //!
-//! `kernels`: every operation, forward and backward, on fresh random inputs. `training`: steps at
-//! SmolLM2-135M's shape on random NF4 weights. `agreement`: logits and greedy answers of the model
-//! in `models/embedded`. `large`: steps at Qwen2.5-7B's shape, sequence 2,048. `speed`: single
-//! operations at that shape. `training-bf16` and `large-bf16` let products read bf16 and TF32.
-//! Each takes a few minutes at most and appends one JSON line to FILE. `--dry` runs the same on the CPU, reduced, so that
-//! the check itself can be checked without a card; there, operations meet their references.
+//! - `kernels`: every operation, forward and backward, on fresh random inputs;
+//! - `training`: steps at SmolLM2-135M's shape on random NF4 weights; `training-bf16`: the same
+//!   where products may read bf16 and TF32;
+//! - `large` and `large-bf16`: steps at Qwen2.5-7B's shape, sequence 2,048;
+//! - `speed`: single operations at that shape;
+//! - `decoding`: answers at SmolLM2-135M's shape;
+//! - `agreement`: logits and greedy answers of the model in `models/embedded`.
+//!
+//! Each takes a few minutes at most and appends one JSON line to FILE. `--dry` runs the same on
+//! the CPU, reduced, so that the check itself can be checked without a card; there, operations
+//! meet their references.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -77,6 +82,7 @@ fn main() -> Result<()> {
             "speed" => speed::run(&mut check)?,
             "training" => training::small(&mut check, Precision::Full)?,
             "training-bf16" => training::small(&mut check, Precision::Half)?,
+            "decoding" => training::decoding(&mut check)?,
             "large" => training::large(&mut check, Precision::Full)?,
             "large-bf16" => training::large(&mut check, Precision::Half)?,
             "agreement" => agreement::run(&mut check)?,

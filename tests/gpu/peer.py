@@ -3,7 +3,7 @@
     python3 tests/gpu/peer.py RESULTS
 
 One JSON line a run: SmolLM2-135M's shape (batch 4 x 256) in f32 and bf16, and Qwen2.5-7B's (batch
-1 x 2,048, bf16, with gradient checkpointing). The base is not quantised: bitsandbytes is optional.
+1 x 2,048, bf16, without and with gradient checkpointing). The base is not quantised: bitsandbytes is optional.
 """
 import json
 import subprocess
@@ -82,6 +82,7 @@ LARGE = dict(vocab_size=152064, hidden_size=3584, intermediate_size=18944, num_h
 for arguments in [
     ("SmolLM2-135M", torch.float32, 4, 256, 60, False, SMALL),
     ("SmolLM2-135M", torch.bfloat16, 4, 256, 60, False, SMALL),
+    ("Qwen2.5-7B", torch.bfloat16, 1, 2048, 6, False, LARGE),
     ("Qwen2.5-7B", torch.bfloat16, 1, 2048, 6, True, LARGE),
 ]:
     line = json.dumps(run(*arguments[:6], **arguments[6]))

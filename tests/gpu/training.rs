@@ -7,10 +7,10 @@ use anyhow::Result;
 use proto::adapter::{Adapter, Shape};
 use proto::chance::Chance;
 use proto::config::Layers;
-use proto::model::Decoder;
 use proto::model::config::{Architecture, ModelConfig, RopeScaling};
 use proto::model::ops::cuda::matmul::{Precision, set_precision};
 use proto::model::ops::cuda::peak_bytes;
+use proto::model::{Decoder, Generator};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
 use proto::train::{Settings, Trainee, train};
@@ -52,12 +52,16 @@ fn model(
     }
 }
 
-/// SmolLM2-135M, batch 4 × 256.
-pub fn small(check: &mut Check, precision: Precision) -> Result<()> {
-    let model = match check.dry {
+fn smollm2(dry: bool) -> ModelConfig {
+    match dry {
         false => model((49_152, 576, 1536), (30, 9, 3), true),
         true => model((128, 48, 96), (2, 3, 1), true),
-    };
+    }
+}
+
+/// SmolLM2-135M, batch 4 × 256.
+pub fn small(check: &mut Check, precision: Precision) -> Result<()> {
+    let model = smollm2(check.dry);
     let (length, steps) = if check.dry { (32, 8) } else { (256, 60) };
     run(check, Run { model, batch: 4, length, steps, precision })
 }
@@ -70,6 +74,26 @@ pub fn large(check: &mut Check, precision: Precision) -> Result<()> {
     };
     let (length, steps) = if check.dry { (32, 8) } else { (2048, 6) };
     run(check, Run { model, batch: 1, length, steps, precision })
+}
+
+/// Answers of SmolLM2-135M's shape: 32 prompts of 64 tokens, 64 new tokens each.
+pub fn decoding(check: &mut Check) -> Result<()> {
+    let model = smollm2(check.dry);
+    let decoder = Decoder::random(model.clone(), 1, &check.device)?;
+    let mut chance = Chance::new(3, "prompts");
+    let mut prompt = |_| (0..64).map(|_| chance.below(model.vocab_size) as u32).collect();
+    let prompts: Vec<Vec<u32>> = (0..if check.dry { 2 } else { 32 }).map(&mut prompt).collect();
+    for batch in [1, 32] {
+        let generator = Generator { decoder: &decoder, lora: None, batch };
+        let some = if batch == 1 { &prompts[..2] } else { &prompts };
+        generator.generate(&prompts[..1], 2, &[], &Silent)?;
+        let begun = Instant::now();
+        let answers = generator.generate(some, 64, &[], &Silent)?;
+        let tokens: usize = answers.iter().map(|(ids, _)| ids.len()).sum();
+        let name = format!("tokens a second, {batch} at a time");
+        check.figure(&name, tokens as f64 / begun.elapsed().as_secs_f64());
+    }
+    Ok(())
 }
 
 /// Sequences that walk the vocabulary in one fixed stride each: something to learn.
@@ -117,8 +141,8 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
         let record = train(&trainee, &rows, &names, &[], &settings, &Silent)?;
         Ok((record.losses, begun.elapsed().as_secs_f64()))
     };
-    // The first steps finish the kernels for the card.
-    trained(2)?;
+    // The first run finishes the kernels for the card; the second must repeat it to the bit.
+    let (before, _) = trained(run.steps)?;
     if !check.dry {
         check.figure("bytes before", peak_bytes()?);
     }
@@ -138,6 +162,7 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
         check.figure("peak bytes on the card", peak_bytes()?);
     }
     check.expect(last < first, "the loss does not fall");
+    check.expect(losses == before, "the same run again gave other losses");
     set_precision(Precision::Full);
     Ok(())
 }

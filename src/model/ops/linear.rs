@@ -12,6 +12,7 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
+use super::dropout::Dropout;
 use super::matmul::{View, matmul};
 use super::{beside, fused, read, values};
 
@@ -57,24 +58,30 @@ pub fn frozen_linear(x: &Tensor, weight: &Arc<dyn FrozenWeight>) -> Result<Tenso
 }
 
 /// `x · Wᵀ + s · (x̃ · Aᵀ) · Bᵀ`: a frozen `W` with a low-rank delta, differentiable in all but `W`.
-/// `dropped` is `x̃` where dropout makes it another than `x`.
+/// `x̃` is `x` after dropout, where there is one.
 pub fn adapted_linear(
     x: &Tensor,
-    dropped: Option<&Tensor>,
     weight: &Arc<dyn FrozenWeight>,
     (a, b): (&Tensor, &Tensor),
     scale: f64,
+    dropout: Option<Dropout>,
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if x.device().is_cuda() && dropped.is_none() {
-        return super::cuda::linear::adapted(x, weight, (a, b), scale as f32);
+    if x.device().is_cuda() {
+        return super::cuda::linear::adapted(x, weight, (a, b), scale as f32, dropout);
     }
-    frozen_linear(x, weight)? + delta(dropped.unwrap_or(x), (a, b), scale)?
+    frozen_linear(x, weight)? + delta(x, (a, b), scale, dropout)?
 }
 
-/// The low-rank delta alone: `s · (x · Aᵀ) · Bᵀ`.
-pub fn delta(x: &Tensor, (a, b): (&Tensor, &Tensor), scale: f64) -> Result<Tensor> {
-    linear(&linear(x, a)?, b)? * scale
+/// The low-rank delta alone: `s · (x̃ · Aᵀ) · Bᵀ`.
+pub fn delta(
+    x: &Tensor,
+    (a, b): (&Tensor, &Tensor),
+    scale: f64,
+    dropout: Option<Dropout>,
+) -> Result<Tensor> {
+    let dropped = dropout.map(|mut dropout| dropout.apply(x)).transpose()?;
+    linear(&linear(dropped.as_ref().unwrap_or(x), a)?, b)? * scale
 }
 
 fn rows_of(layout: &Layout, width: usize) -> Result<usize> {

@@ -12,6 +12,7 @@ pub mod bias;
 pub mod cross_entropy;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod dropout;
 pub mod linear;
 pub mod matmul;
 pub mod rms_norm;

@@ -6,12 +6,15 @@
 use std::sync::Arc;
 
 use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail,
 };
 
+use super::dropout::Mask;
 use super::matmul::{Matrix, Precision, matmul, precision};
 use super::{Arg, at, at_tensor, card, room, storage, tensor};
+use crate::model::ops::dropout::Dropout;
 use crate::model::ops::linear::FrozenWeight;
 
 /// The weight as products read it, [out, in].
@@ -59,19 +62,46 @@ pub(crate) fn backward(grad: &Tensor, weight: &dyn FrozenWeight) -> Result<Tenso
     Ok(tensor(dx, device, (n, weight.in_features())))
 }
 
-/// `y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ`, the delta added in place: nothing but `y` is kept for the backward.
+/// `y = x·Wᵀ + s·(x̃·Aᵀ)·Bᵀ`, the delta added in place: nothing but `y` is kept for the backward.
 pub(crate) fn adapted(
     x: &Tensor,
     weight: &Arc<dyn FrozenWeight>,
     (a, b): (&Tensor, &Tensor),
     scale: f32,
+    dropout: Option<Dropout>,
 ) -> Result<Tensor> {
-    x.contiguous()?.apply_op3(a, b, Adapted { weight: weight.clone(), scale })
+    let mask = dropout.map(|dropout| Mask::new(dropout, x.elem_count()));
+    x.contiguous()?.apply_op3(a, b, Adapted { weight: weight.clone(), scale, mask })
 }
 
 struct Adapted {
     weight: Arc<dyn FrozenWeight>,
     scale: f32,
+    mask: Option<Mask>,
+}
+
+impl Adapted {
+    /// `h = x̃·Aᵀ`, and `x̃` where dropout makes it another than `x`.
+    fn inner(&self, device: &CudaDevice, x: Arg, n: usize, a: Matrix, r: usize) -> Result<Inner> {
+        let width = self.weight.in_features();
+        let mut seen = (None, x);
+        if let Some(mask) = &self.mask {
+            let (dropped, at) = room(device, n * width)?;
+            mask.apply(device, x, at, n * width, false)?;
+            seen = (Some(dropped), at);
+        }
+        let (h, h_at) = room(device, n * r)?;
+        matmul(device, h_at, (n, width, r), Matrix::new(seen.1), a.t(), 1.0, false)?;
+        let (seen_at, h_at) = (Matrix::new(seen.1), Matrix::new(h_at));
+        Ok(Inner { seen_at, h_at, _kept: (seen.0, h) })
+    }
+}
+
+/// What a delta makes of its input, alive until it is dropped.
+struct Inner {
+    seen_at: Matrix,
+    h_at: Matrix,
+    _kept: (Option<CudaSlice<f32>>, CudaSlice<f32>),
 }
 
 impl CustomOp3 for Adapted {
@@ -101,17 +131,16 @@ impl CustomOp3 for Adapted {
         l3: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let (device, n, r) = (s1.device(), l1.dims()[0], l2.dims()[0]);
-        let (out, width) = (self.weight.out_features(), self.weight.in_features());
+        let out = self.weight.out_features();
         let (x, a, b) = (at(s1, l1)?, Matrix::new(at(s2, l2)?), Matrix::new(at(s3, l3)?));
         let (y, y_at) = room(device, n * out)?;
         multiply(device, y_at, x, n, &dense(&*self.weight)?, true)?;
-        let (_inner, inner_at) = room(device, n * r)?;
-        matmul(device, inner_at, (n, width, r), Matrix::new(x), a.t(), 1.0, false)?;
-        matmul(device, y_at, (n, r, out), Matrix::new(inner_at), b.t(), self.scale, true)?;
+        let inner = self.inner(device, x, n, a, r)?;
+        matmul(device, y_at, (n, r, out), inner.h_at, b.t(), self.scale, true)?;
         Ok((storage(y, device), (n, out).into()))
     }
 
-    /// With `h = x·Aᵀ` and `dh = s·dy·B`: `dB = s·dyᵀ·h`, `dA = dhᵀ·x`, `dx = dy·W + dh·A`.
+    /// With `h = x̃·Aᵀ` and `dh = s·dy·B`: `dB = s·dyᵀ·h`, `dA = dhᵀ·x̃`, `dx = dy·W + m ⊙ dh·A`.
     fn bwd(
         &self,
         x: &Tensor,
@@ -124,19 +153,24 @@ impl CustomOp3 for Adapted {
         let (n, width) = x.dims2()?;
         let (out, r) = b.dims2()?;
         let matrix = |t: &Tensor| Ok::<_, candle_core::Error>(Matrix::new(at_tensor(t)?));
-        let (x_at, a_at, b_at, dy) = (matrix(x)?, matrix(a)?, matrix(b)?, matrix(&grad)?);
-        let (_h, h_at) = room(device, n * r)?;
-        matmul(device, h_at, (n, width, r), x_at, a_at.t(), 1.0, false)?;
+        let (a_at, b_at, dy) = (matrix(a)?, matrix(b)?, matrix(&grad)?);
+        let inner = self.inner(device, at_tensor(x)?, n, a_at, r)?;
         let (_dh, dh_at) = room(device, n * r)?;
         matmul(device, dh_at, (n, out, r), dy, b_at, self.scale, false)?;
         let (db, db_at) = room(device, out * r)?;
-        matmul(device, db_at, (out, n, r), dy.t(), Matrix::new(h_at), self.scale, false)?;
+        matmul(device, db_at, (out, n, r), dy.t(), inner.h_at, self.scale, false)?;
         let (da, da_at) = room(device, r * width)?;
-        matmul(device, da_at, (r, n, width), Matrix::new(dh_at).t(), x_at, 1.0, false)?;
+        matmul(device, da_at, (r, n, width), Matrix::new(dh_at).t(), inner.seen_at, 1.0, false)?;
         let dx = x.track_op().then(|| {
             let (dx, dx_at) = room(device, n * width)?;
             multiply(device, dx_at, at_tensor(&grad)?, n, &dense(&*self.weight)?, false)?;
-            matmul(device, dx_at, (n, r, width), Matrix::new(dh_at), a_at, 1.0, true)?;
+            let Some(mask) = &self.mask else {
+                matmul(device, dx_at, (n, r, width), Matrix::new(dh_at), a_at, 1.0, true)?;
+                return Ok(tensor(dx, device, x.shape()));
+            };
+            let (_part, part_at) = room(device, n * width)?;
+            matmul(device, part_at, (n, r, width), Matrix::new(dh_at), a_at, 1.0, false)?;
+            mask.apply(device, part_at, dx_at, n * width, true)?;
             Ok::<_, candle_core::Error>(tensor(dx, device, x.shape()))
         });
         Ok((

@@ -19,6 +19,7 @@ use candle_core::{CudaDevice, CudaStorage, Device, Error, Layout, Result, Shape,
 pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod linear;
 pub mod matmul;
 pub mod nf4;
@@ -41,6 +42,11 @@ pub fn device() -> anyhow::Result<Device> {
     }
     let device = Device::new_cuda_with_stream(0)?;
     let card = card(&device)?;
+    // An old driver or card is found out here, not at the first step.
+    swiglu::load(card).context(
+        "the card or its driver cannot run this build's kernels; driver 580 or newer and compute \
+         capability 8.0 or newer are needed",
+    )?;
     // SAFETY: this stream is the only one that ever uses the tensors.
     unsafe { card.disable_event_tracking() };
     // Freed memory stays with the process: giving it back at every synchronisation is slow.
@@ -236,10 +242,12 @@ pub(crate) fn tensor(
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_missing_library_is_named() {
+    fn what_is_missing_is_named() {
         // Where a card can be used there is nothing to name.
         if let Err(error) = super::device() {
-            assert!(!format!("{error:#}").is_empty());
+            let message = format!("{error:#}");
+            let named = ["libcuda", "libcublas", "libcurand", "driver", "card"];
+            assert!(named.iter().any(|name| message.contains(name)), "{message}");
         }
     }
 }

@@ -1,11 +1,16 @@
 //! SwiGLU on the card; the equations stand in [`crate::model::ops::swiglu`].
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CudaStorage, Layout, Result, Tensor};
+use candle_core::{CudaDevice, CudaStorage, Layout, Result, Tensor};
 
 use super::{Module, THREADS, at, at_tensor, card, launch, module, room, storage, tensor};
 
 const MODULE: Module = module!("swiglu");
+
+/// Hands the kernels to the driver.
+pub(crate) fn load(device: &CudaDevice) -> Result<()> {
+    device.get_or_load_custom_func("swiglu_forward", MODULE.name, MODULE.ptx).map(|_| ())
+}
 
 /// `silu(gate) ⊙ up`.
 pub(crate) fn forward(
