@@ -17,6 +17,7 @@ use crate::files;
 use crate::model::Lora;
 use crate::model::lora::Pair;
 
+mod export;
 mod lineage;
 
 pub use lineage::Lineage;

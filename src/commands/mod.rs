@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 mod check;
 mod config;
 mod doc;
+mod export;
 mod layers;
 mod run;
 mod terminal;
@@ -32,6 +33,7 @@ enum Command {
     Test(test::Test),
     Doc(doc::Doc),
     Config(config::Config),
+    Export(export::Export),
 }
 
 /// How a command ended when nothing went wrong.
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Test(test) => test.execute(),
         Command::Doc(doc) => doc.execute(),
         Command::Config(config) => config.execute(),
+        Command::Export(export) => export.execute(),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -49,6 +49,14 @@ impl Architecture {
         }
     }
 
+    /// The name GGUF has for it: Mistral is a Llama there.
+    pub fn in_gguf(self) -> &'static str {
+        match self {
+            Architecture::Mistral => "llama",
+            other => other.as_str(),
+        }
+    }
+
     /// Whether queries, keys and values have biases.
     pub fn has_biases(self) -> bool {
         self == Architecture::Qwen2

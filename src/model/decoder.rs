@@ -84,13 +84,6 @@ impl Linear {
             }
         }
     }
-
-    fn shape(&self) -> (usize, usize) {
-        match &self.weight {
-            Weight::Frozen(w) => (w.out_features(), w.in_features()),
-            Weight::Trainable(w) => (w.dims()[0], w.dims()[1]),
-        }
-    }
 }
 
 /// What one forward pass carries through the layers.
@@ -155,6 +148,15 @@ fn linear_shapes(c: &ModelConfig) -> [(&'static str, usize, usize); 7] {
         ("mlp.up_proj", inner, hidden),
         ("mlp.down_proj", hidden, inner),
     ]
+}
+
+/// Name, output and input width of every linear an adapter can act on in a model of this shape.
+pub fn linears(config: &ModelConfig) -> Vec<(String, usize, usize)> {
+    let each = |layer| {
+        let named = move |(name, out, width)| (format!("model.layers.{layer}.{name}"), out, width);
+        linear_shapes(config).map(named)
+    };
+    (0..config.num_layers).flat_map(each).collect()
 }
 
 /// Where the decoder's tensors come from.
@@ -323,8 +325,7 @@ impl Decoder {
 
     /// Name, output and input width of every linear an adapter can act on.
     pub fn linears(&self) -> Vec<(String, usize, usize)> {
-        let all = self.blocks.iter().flat_map(Block::linears);
-        all.map(|l| (l.name.clone(), l.shape().0, l.shape().1)).collect()
+        linears(&self.config)
     }
 
     /// How many weights the model has.

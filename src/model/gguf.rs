@@ -9,12 +9,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
-use candle_core::Device;
 use candle_core::quantized::k_quants::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K,
     BlockQ8_0,
 };
 use candle_core::quantized::{GgmlDType, GgmlType, QStorage, QTensor};
+use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -61,6 +61,19 @@ fn is_interleaved(name: &str, architecture: Architecture) -> bool {
     family
         && (name.ends_with(".self_attn.q_proj.weight")
             || name.ends_with(".self_attn.k_proj.weight"))
+}
+
+/// A matrix with its rows as GGUF keeps those of the tensor `name` (its Hugging Face name).
+pub fn interleaved(tensor: &Tensor, name: &str, config: &ModelConfig) -> Result<Tensor> {
+    if !is_interleaved(name, config.architecture) {
+        return Ok(tensor.clone());
+    }
+    let rows = tensor.dim(0)?;
+    let mut from = vec![0u32; rows];
+    for row in 0..rows {
+        from[interleaved_row(row, config.head_dim)] = row as u32;
+    }
+    Ok(tensor.index_select(&Tensor::from_vec(from, rows, tensor.device())?, 0)?)
 }
 
 /// A tensor in its own blocks, rows in Hugging Face's order; `name` is the Hugging Face name.
@@ -146,7 +159,6 @@ fn unpack<T: GgmlType>(bytes: &[u8], out: &mut [f32]) -> Result<()> {
 mod tests {
     use super::*;
     use crate::chance::Chance;
-    use candle_core::Tensor;
 
     #[test]
     fn names_map_both_sides() {

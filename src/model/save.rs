@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
 use half::bf16;
 use safetensors::tensor::{Dtype, TensorView};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::config::ModelConfig;
+use super::config::{Architecture, ModelConfig, RopeScaling};
 use crate::files;
 
 /// Writes `config.json` and `model.safetensors` in bf16 or f32; the tokenizer is written by its own
@@ -42,9 +42,15 @@ pub fn save(
     let metadata = Some([("format".to_string(), "pt".to_string())].into());
     let weights = safetensors::serialize(views, metadata)?;
     files::write_bytes(&folder.join("model.safetensors"), &weights)?;
-    let card = json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+    let class = match config.architecture {
+        Architecture::Llama => "LlamaForCausalLM",
+        Architecture::Mistral => "MistralForCausalLM",
+        Architecture::Qwen2 => "Qwen2ForCausalLM",
+        Architecture::Qwen3 => "Qwen3ForCausalLM",
+    };
+    let mut card = json!({
+        "architectures": [class],
+        "model_type": config.architecture.as_str(),
         "torch_dtype": name,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
@@ -64,5 +70,23 @@ pub fn save(
         "eos_token_id": config.eos,
         "pad_token_id": config.pad,
     });
+    if config.architecture == Architecture::Mistral {
+        card["sliding_window"] = json!(config.window);
+    }
+    card["rope_scaling"] = match &config.rope_scaling {
+        RopeScaling::None => Value::Null,
+        RopeScaling::Linear(factor) => json!({"rope_type": "linear", "factor": factor}),
+        RopeScaling::Llama3 { factor, low, high, original_context } => json!({
+            "rope_type": "llama3",
+            "factor": factor,
+            "low_freq_factor": low,
+            "high_freq_factor": high,
+            "original_max_position_embeddings": original_context,
+        }),
+        RopeScaling::Factors(_) => bail!(
+            "this GGUF carries its rope scaling as bare factors, which config.json cannot hold; \
+             take the Hugging Face folder of the base"
+        ),
+    };
     files::write_json(&folder.join("config.json"), &card)
 }

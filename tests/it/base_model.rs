@@ -179,7 +179,7 @@ fn a_gguf_of_another_kind_is_refused_by_name() {
         assert!(message.contains(part), "{part}: {message}");
     };
     refused("\"rwkv6\" is not supported", &|f| f.text("general.architecture", "rwkv6"));
-    refused("qwen2 is not supported yet", &|f| f.text("general.architecture", "qwen2"));
+    refused("qwen2.attention.head_count", &|f| f.text("general.architecture", "qwen2"));
     refused("llama.block_count is missing", &|f| f.remove("llama.block_count"));
     refused("rope scaling of kind yarn", &|f| f.text("llama.rope.scaling.type", "yarn"));
     refused("rope scaling of kind llama3", &|f| f.f32_tensor("rope_freqs.weight", &[4], &[1.0; 4]));

@@ -6,6 +6,7 @@ mod chat;
 mod cli;
 mod dataset;
 mod evaluation;
+mod export;
 mod failing;
 mod gate;
 mod invented;
