@@ -182,7 +182,7 @@ fn a_gguf_of_another_kind_is_refused_by_name() {
     refused("qwen2.attention.head_count", &|f| f.text("general.architecture", "qwen2"));
     refused("llama.block_count is missing", &|f| f.remove("llama.block_count"));
     refused("rope scaling of kind yarn", &|f| f.text("llama.rope.scaling.type", "yarn"));
-    refused("rope scaling of kind llama3", &|f| f.f32_tensor("rope_freqs.weight", &[4], &[1.0; 4]));
+    refused("out of range", &|f| f.f32_tensor("rope_freqs.weight", &[3], &[1.0; 3]));
     refused("mixtures of experts", &|f| f.u32("llama.expert_count", 8));
     refused("rotary over 4 of 8", &|f| f.u32("llama.rope.dimension_count", 4));
     refused("differs between layers", &|f| f.i32s("llama.attention.head_count_kv", &[2, 1]));
