@@ -5,7 +5,8 @@
 //! - `kernels`: every operation, forward and backward, on fresh random inputs;
 //! - `training`: steps at SmolLM2-135M's shape on random NF4 weights; `training-bf16`: the same
 //!   where products may read bf16 and TF32;
-//! - `large` and `large-bf16`: steps at Qwen2.5-7B's shape, sequence 2,048;
+//! - `large` and `large-bf16`: steps at Qwen2.5-7B's shape, sequence 2,048; `checkpointed-N`: the
+//!   same with gradient checkpointing at sequence N, 2048 to 16384, in bf16;
 //! - `speed`: single operations at that shape;
 //! - `decoding`: answers at SmolLM2-135M's shape;
 //! - `agreement`: logits and greedy answers of the model in `models/embedded`.
@@ -83,8 +84,12 @@ fn main() -> Result<()> {
             "training" => training::small(&mut check, Precision::Full)?,
             "training-bf16" => training::small(&mut check, Precision::Half)?,
             "decoding" => training::decoding(&mut check)?,
-            "large" => training::large(&mut check, Precision::Full)?,
-            "large-bf16" => training::large(&mut check, Precision::Half)?,
+            "large" => training::large(&mut check, Precision::Full, 2048, false)?,
+            "large-bf16" => training::large(&mut check, Precision::Half, 2048, false)?,
+            "checkpointed-2048" => training::large(&mut check, Precision::Half, 2048, true)?,
+            "checkpointed-4096" => training::large(&mut check, Precision::Half, 4096, true)?,
+            "checkpointed-8192" => training::large(&mut check, Precision::Half, 8192, true)?,
+            "checkpointed-16384" => training::large(&mut check, Precision::Half, 16_384, true)?,
             "agreement" => agreement::run(&mut check)?,
             other => bail!("no part is called {other:?}"),
         }

@@ -24,6 +24,7 @@ struct Run {
     length: usize,
     steps: usize,
     precision: Precision,
+    checkpointing: bool,
 }
 
 fn model(
@@ -44,7 +45,7 @@ fn model(
         rope_scaling: RopeScaling::None,
         window: None,
         rms_norm_eps: 1e-5,
-        max_positions: 8192,
+        max_positions: 16_384,
         tie_word_embeddings,
         bos: None,
         eos: vec![2],
@@ -63,17 +64,22 @@ fn smollm2(dry: bool) -> ModelConfig {
 pub fn small(check: &mut Check, precision: Precision) -> Result<()> {
     let model = smollm2(check.dry);
     let (length, steps) = if check.dry { (32, 8) } else { (256, 60) };
-    run(check, Run { model, batch: 4, length, steps, precision })
+    run(check, Run { model, batch: 4, length, steps, precision, checkpointing: false })
 }
 
-/// Qwen2.5-7B (without its attention bias), batch 1 × 2,048.
-pub fn large(check: &mut Check, precision: Precision) -> Result<()> {
+/// Qwen2.5-7B (without its attention bias), batch 1 × `length`.
+pub fn large(
+    check: &mut Check,
+    precision: Precision,
+    length: usize,
+    checkpointing: bool,
+) -> Result<()> {
     let model = match check.dry {
         false => model((152_064, 3584, 18_944), (28, 28, 4), false),
         true => model((128, 48, 96), (2, 3, 1), false),
     };
-    let (length, steps) = if check.dry { (32, 8) } else { (2048, 6) };
-    run(check, Run { model, batch: 1, length, steps, precision })
+    let (length, steps) = if check.dry { (32, 8) } else { (length, (12_288 / length).max(3)) };
+    run(check, Run { model, batch: 1, length, steps, precision, checkpointing })
 }
 
 /// Answers of SmolLM2-135M's shape: 32 prompts of 64 tokens, 64 new tokens each.
@@ -123,6 +129,7 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
             ("PER_DEVICE_TRAIN_BATCH_SIZE", run.batch.to_string()),
             ("GRADIENT_ACCUMULATION_STEPS", "1".into()),
             ("LEARNING_RATE", "0.001".into()),
+            ("GRADIENT_CHECKPOINTING", run.checkpointing.to_string()),
         ] {
             layers.command_line(&format!("{key}={value}"))?;
         }
@@ -151,6 +158,7 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
     let (first, last) = (mean(&losses[..2]), mean(&losses[losses.len() - 2..]));
     let tokens = run.steps * run.batch * run.length;
     check.figure("products", if run.precision == Precision::Half { "bf16, TF32" } else { "f32" });
+    check.figure("gradient checkpointing", run.checkpointing);
     check.figure("steps", run.steps);
     check.figure("batch", run.batch);
     check.figure("sequence", run.length);

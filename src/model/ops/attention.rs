@@ -470,7 +470,7 @@ mod tests {
         let mut chance = Chance::new(1, "attention");
         let whole = [vec![7], vec![3, 1, 5], vec![BLOCK + 9, 4]].map(|lengths| (lengths, None));
         let windows =
-            [(vec![7, 2], Some(3)), (vec![BLOCK + 9, 4], Some(BLOCK / 2)), (vec![5], Some(1))];
+            [(vec![7, 2], Some(3)), (vec![BLOCK + 9, 4], Some(BLOCK / 2)), (vec![5], Some(2))];
         for (lengths, window) in whole.into_iter().chain(windows) {
             let n = lengths.iter().sum();
             let inputs = [
