@@ -112,31 +112,32 @@ impl AdamW {
         let root = (1.0 / libm::sqrt(correct_2)) as f32;
         let (b1, b2) = (BETA_1 as f32, BETA_2 as f32);
         let decay = (1.0 - learning_rate * self.weight_decay) as f32;
-        let states = match &mut self.states {
-            States::Host(states) => states,
+        match &mut self.states {
+            States::Host(states) => {
+                for ((_, var), state) in self.variables.iter().zip(states) {
+                    let State { first, second, gradient } = state;
+                    let keep = if var.dims().len() > 1 { decay } else { 1.0 };
+                    let mut values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
+                    let states = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
+                    let both = gradient.par_chunks_mut(CHUNK).zip(values.par_chunks_mut(CHUNK));
+                    states.zip(both).for_each(|((first, second), (gradient, values))| {
+                        for i in 0..values.len() {
+                            let g = gradient[i] * clip as f32;
+                            first[i] = b1 * first[i] + (1.0 - b1) * g;
+                            second[i] = b2 * second[i] + (1.0 - b2) * g * g;
+                            let update = rate * first[i] / (second[i].sqrt() * root + EPSILON);
+                            values[i] = values[i] * keep - update;
+                            gradient[i] = 0.0;
+                        }
+                    });
+                    var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
+                }
+            }
             #[cfg(feature = "cuda")]
             States::Card(states) => {
                 let (clip, betas, keep, epsilon) = (clip as f32, (b1, b2), decay, EPSILON);
                 states.update(adamw::Update { clip, betas, rate, root, keep, epsilon })?;
-                return Ok(norm);
             }
-        };
-        for ((_, var), State { first, second, gradient }) in self.variables.iter().zip(states) {
-            let keep = if var.dims().len() > 1 { decay } else { 1.0 };
-            let mut values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
-            let states = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
-            let both = gradient.par_chunks_mut(CHUNK).zip(values.par_chunks_mut(CHUNK));
-            states.zip(both).for_each(|((first, second), (gradient, values))| {
-                for i in 0..values.len() {
-                    let g = gradient[i] * clip as f32;
-                    first[i] = b1 * first[i] + (1.0 - b1) * g;
-                    second[i] = b2 * second[i] + (1.0 - b2) * g * g;
-                    let update = rate * first[i] / (second[i].sqrt() * root + EPSILON);
-                    values[i] = values[i] * keep - update;
-                    gradient[i] = 0.0;
-                }
-            });
-            var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
         }
         Ok(norm)
     }

@@ -7,9 +7,8 @@
 
 // Rotates one head of a tile's rows; `sign` −1 turns back.
 extern "C" __global__ void rotate(const float *x, float *y, const float *cosine, const float *sine,
-                                  const int4 *tiles, int n, int past, int width, int half,
-                                  float sign) {
-    Tile tile = tile_of(tiles, n, past, TILE);
+                                  const int4 *tiles, int width, int half, float sign) {
+    Tile tile = tile_of(tiles);
     for (int i = threadIdx.x; i < tile.rows * half; i += blockDim.x) {
         int row = i / half, at = i % half;
         size_t low = (size_t)(tile.first + row) * width + blockIdx.y * 2 * half + at;
@@ -20,13 +19,32 @@ extern "C" __global__ void rotate(const float *x, float *y, const float *cosine,
     }
 }
 
+// Rotates new keys into their sequences' caches and copies the values beside them. A tile's bases
+// lie where row 0 would be, so that a new row has the same number there as in `k`.
+extern "C" __global__ void append(const float *k, const float *v, const float *cosine,
+                                  const float *sine, const int4 *tiles, float *const *bases,
+                                  int width, int half) {
+    Tile tile = tile_of(tiles);
+    float *keys = bases[2 * blockIdx.x], *values = bases[2 * blockIdx.x + 1];
+    for (int i = threadIdx.x; i < tile.rows * half; i += blockDim.x) {
+        int row = i / half, at = i % half;
+        long long low = (long long)(tile.first + row) * width + blockIdx.y * 2 * half + at;
+        size_t angle = (size_t)(tile.position + row) * half + at;
+        float a = k[low], b = k[low + half], c = cosine[angle], s = sine[angle];
+        keys[low] = a * c - b * s;
+        keys[low + half] = b * c + a * s;
+        values[low] = v[low];
+        values[low + half] = v[low + half];
+    }
+}
+
 // Rows `first..first + rows` of one head into shared memory, zeros below them.
 __device__ inline void load(float *to, const float *from, int first, int rows, int width, int head,
                             int dim) {
     for (int i = threadIdx.x; i < TILE * dim; i += blockDim.x) {
         int row = i / dim, column = i % dim;
         float v = 0;
-        if (row < rows) v = from[(size_t)(first + row) * width + head * dim + column];
+        if (row < rows) v = from[(long long)(first + row) * width + head * dim + column];
         to[row * (dim + 1) + column] = v;
     }
 }
@@ -74,13 +92,16 @@ __device__ inline void store(float *to, const float acc[2][COLUMNS], int first, 
 }
 
 // o = softmax(q·kᵀ/√d)·v with a running maximum; `norms` [heads, n] keeps log Σ exp of each row.
+// With `bases` each tile has keys and values of its own, as in `append`.
 extern "C" __global__ void attention_forward(const float *q, const float *k, const float *v,
-                                             float *out, float *norms, const int4 *tiles, int n,
-                                             int past, int heads, int kv_heads, int dim) {
+                                             float *out, float *norms, const int4 *tiles,
+                                             const float *const *bases, int n, int heads,
+                                             int kv_heads, int dim) {
     extern __shared__ float shared[];
     float *queries = shared, *keys = queries + TILE * (dim + 1), *p = keys + TILE * (dim + 1);
     __shared__ float rescale[TILE], total[TILE];
-    Tile tile = tile_of(tiles, n, past, TILE);
+    Tile tile = tile_of(tiles);
+    if (bases) k = bases[2 * blockIdx.x], v = bases[2 * blockIdx.x + 1];
     int head = blockIdx.y, kv = head / (heads / kv_heads), kv_width = kv_heads * dim;
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
     int row = threadIdx.x / 8, lane = threadIdx.x % 8;
@@ -177,7 +198,7 @@ extern "C" __global__ void attention_queries(const float *q, const float *k, con
     int size = TILE * (dim + 1);
     float *queries = shared, *douts = queries + size, *keys = douts + size, *values = keys + size;
     float *ds = values + size;
-    Tile tile = tile_of(tiles, n, 0, TILE);
+    Tile tile = tile_of(tiles);
     int head = blockIdx.y, kv = head / (heads / kv_heads), kv_width = kv_heads * dim;
     float acc[2][COLUMNS] = {};
     load(queries, q, tile.first, tile.rows, heads * dim, head, dim);
@@ -207,7 +228,7 @@ extern "C" __global__ void attention_keys(const float *q, const float *k, const 
     int size = TILE * (dim + 1);
     float *queries = shared, *douts = queries + size, *keys = douts + size, *values = keys + size;
     float *p = values + size, *ds = p + TILE * (TILE + 1);
-    Tile tile = tile_of(tiles, n, 0, TILE);
+    Tile tile = tile_of(tiles);
     int kv = blockIdx.y, group = heads / kv_heads, kv_width = kv_heads * dim;
     float dk_acc[2][COLUMNS] = {}, dv_acc[2][COLUMNS] = {};
     load(keys, k, tile.first, tile.rows, kv_width, kv, dim);

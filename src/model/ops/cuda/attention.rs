@@ -41,67 +41,57 @@ struct Rows<'a> {
     device: &'a CudaDevice,
     /// Cosines and sines.
     angles: [Arg; 2],
-    /// Blocks along the rows, and the table of tiles (0: one sequence).
+    /// Tiles, and the table of them.
     tiles: (usize, Arg),
+    /// Keys and values of each tile, where each has its own.
+    bases: Arg,
     /// Whether the tensor cores take it.
     bf16: bool,
-    /// Rows, and keys before the first.
     n: usize,
-    past: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// Whole sequences, packed.
-    fn packed(shape: &'a Attention, device: &'a CudaDevice, n: usize) -> Result<Self> {
-        let bf16 = precision() == Precision::Half && [64, 128].contains(&shape.dim);
-        let tile = if bf16 { BF16_TILE } else { TILE };
-        let tiles = made(&shape.tiles[usize::from(bf16)], || {
-            let mut table: Vec<u32> = Vec::new();
-            for s in shape.sequences.iter() {
-                for first in s.clone().step_by(tile) {
-                    let rows = tile.min(s.end - first);
-                    table.extend([first, rows, s.start, s.end].map(|n| n as u32));
-                }
-            }
-            let device = Device::Cuda(device.clone());
-            Tensor::from_slice(&table, (table.len() / 4, 4), &device)
-        })?;
-        let tiles = (tiles.dim(0)?, at_tensor(tiles)?);
-        Ok(Rows { tiles, bf16, ..Self::continued(shape, device, n, 0)? })
-    }
-
-    /// `n` rows of one sequence after `past` others.
-    fn continued(
+    /// Rows of `shape.sequences`, `before` being how many each has in its cache.
+    fn new(
         shape: &'a Attention,
         device: &'a CudaDevice,
         n: usize,
-        past: usize,
+        bf16: bool,
+        before: impl Fn(usize) -> usize,
     ) -> Result<Self> {
+        let on_card = Device::Cuda(device.clone());
+        let tile = if bf16 { BF16_TILE } else { TILE };
+        let tiles = made(&shape.tiles[usize::from(bf16)], || {
+            let mut table: Vec<u32> = Vec::new();
+            for (nth, s) in shape.sequences.iter().enumerate() {
+                for first in s.clone().step_by(tile) {
+                    let start = (s.start as i32 - before(nth) as i32) as u32;
+                    let rows = tile.min(s.end - first) as u32;
+                    table.extend([first as u32, rows, start, s.end as u32]);
+                }
+            }
+            Tensor::from_slice(&table, (table.len() / 4, 4), &on_card)
+        })?;
         let (cos, sin) = made(&shape.rotary.on_card, || {
-            let device = Device::Cuda(device.clone());
-            let copy = |values: &[f32]| Tensor::from_slice(values, values.len(), &device);
+            let copy = |values: &[f32]| Tensor::from_slice(values, values.len(), &on_card);
             Ok((copy(&shape.rotary.cos)?, copy(&shape.rotary.sin)?))
         })?;
         let angles = [at_tensor(cos)?, at_tensor(sin)?];
-        let tiles = (n.div_ceil(TILE), Arg::At(0));
-        Ok(Rows { shape, device, angles, tiles, bf16: false, n, past })
+        let tiles = (tiles.dim(0)?, at_tensor(tiles)?);
+        Ok(Rows { shape, device, angles, tiles, bases: Arg::At(0), bf16, n })
+    }
+
+    /// Whole sequences, packed.
+    fn packed(shape: &'a Attention, device: &'a CudaDevice, n: usize) -> Result<Self> {
+        let bf16 = precision() == Precision::Half && [64, 128].contains(&shape.dim);
+        Self::new(shape, device, n, bf16, |_| 0)
     }
 
     /// Rotates rows of `heads` heads at `x` into `y`; backwards with `sign` −1.
     fn turn(&self, x: Arg, y: Arg, heads: usize, sign: f32) -> Result<()> {
         let (width, half) = (heads * self.shape.dim, self.shape.dim / 2);
-        let args = [
-            x,
-            y,
-            self.angles[0],
-            self.angles[1],
-            self.tiles.1,
-            self.n.into(),
-            self.past.into(),
-            width.into(),
-            half.into(),
-            Arg::Float(sign),
-        ];
+        let [cos, sin] = self.angles;
+        let args = [x, y, cos, sin, self.tiles.1, width.into(), half.into(), Arg::Float(sign)];
         launch(self.device, &MODULE, "rotate", (self.tiles.0, heads), 0, &args)
     }
 
@@ -146,7 +136,11 @@ impl<'a> Rows<'a> {
 
     /// Attention of rotated queries and keys into `out`, and log Σ exp of each row into `norms`.
     fn forward(&self, [q, k, v]: [Arg; 3], out: Arg, norms: Arg) -> Result<()> {
-        let args = [q, k, v, out, norms, self.tiles.1, self.n.into(), self.past.into()];
+        let mut args = vec![q, k, v, out, norms, self.tiles.1];
+        if !self.bf16 {
+            args.push(self.bases);
+        }
+        args.push(self.n.into());
         self.run("forward", self.shape.heads, &args)
     }
 }
@@ -279,24 +273,33 @@ pub(crate) fn attend<'a>(
     shape: &Attention,
     pasts: impl Iterator<Item = &'a mut Option<Past>>,
 ) -> Result<Tensor> {
-    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.detach());
-    let device = card(q.device())?;
-    let (q_width, kv_width) = (shape.heads * shape.dim, shape.kv_heads * shape.dim);
-    let (out, out_at) = room(device, q.elem_count())?;
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let (device, n, kv_width) = (card(q.device())?, q.dim(0)?, shape.kv_heads * shape.dim);
+    let (mut before, mut bases) = (Vec::new(), Vec::new());
     for (sequence, past) in shape.sequences.iter().zip(pasts) {
         let mut seen = Past::grown(past.take(), sequence.len(), &k)?;
-        let rows = Rows::continued(shape, device, sequence.len(), seen.len)?;
-        let from = sequence.start;
-        let (_turned, queries) = rows.turned(at_tensor(&q)?.skip(from * q_width), shape.heads)?;
-        let keys = at_tensor(&seen.keys)?;
-        let new = at_tensor(&k)?.skip(from * kv_width);
-        rows.turn(new, keys.skip(seen.len * kv_width), shape.kv_heads, 1.0)?;
-        let values = v.narrow(0, from, sequence.len())?.contiguous()?;
-        seen.values.slice_set(&values, 0, seen.len)?;
-        let inputs = [queries, keys, at_tensor(&seen.values)?];
-        rows.forward(inputs, out_at.skip(from * q_width), Arg::At(0))?;
+        // Where row 0 of the packed rows would lie, were they all in this cache.
+        let offset = 4 * kv_width as i64 * (seen.len as i64 - sequence.start as i64);
+        for _ in sequence.clone().step_by(TILE) {
+            for cache in [&seen.keys, &seen.values] {
+                let Arg::At(address) = at_tensor(cache)? else { bail!("a cache without address") };
+                bases.push(address as i64 + offset);
+            }
+        }
+        before.push(seen.len);
         seen.len += sequence.len();
         *past = Some(seen);
     }
+    let count = bases.len();
+    let bases = Tensor::from_vec(bases, count, q.device())?;
+    let mut rows = Rows::new(shape, device, n, false, |nth| before[nth])?;
+    rows.bases = at_tensor(&bases)?;
+    let (_turned, queries) = rows.turned(at_tensor(&q)?, shape.heads)?;
+    let ([cos, sin], half) = (rows.angles, shape.dim / 2);
+    let (k, v) = (at_tensor(&k)?, at_tensor(&v)?);
+    let args = [k, v, cos, sin, rows.tiles.1, rows.bases, kv_width.into(), half.into()];
+    launch(device, &MODULE, "append", (rows.tiles.0, shape.kv_heads), 0, &args)?;
+    let (out, out_at) = room(device, q.elem_count())?;
+    rows.forward([queries, k, v], out_at, Arg::At(0))?;
     Ok(tensor(out, device, q.shape()))
 }

@@ -105,10 +105,10 @@ __device__ inline float row_sum(float x) {
 
 template <int D>
 __device__ void forward(const float *q, const float *k, const float *v, float *out, float *norms,
-                        const int4 *tiles, int n, int past, int heads, int kv_heads) {
+                        const int4 *tiles, int n, int heads, int kv_heads) {
     extern __shared__ half_t shared[];
     half_t *queries = shared, *keys = queries + ROWS * (D + 8), *values = keys + ROWS * (D + 8);
-    Tile tile = tile_of(tiles, n, past, ROWS);
+    Tile tile = tile_of(tiles);
     int head = blockIdx.y, kv = head / (heads / kv_heads), row = warp_row() + group();
     float scale = rsqrtf((float)D), top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
     float acc[D / 8][4] = {};
@@ -155,7 +155,7 @@ __device__ void queries(const float *q, const float *k, const float *v, const fl
     extern __shared__ half_t shared[];
     const int size = ROWS * (D + 8);
     half_t *queries = shared, *douts = queries + size, *keys = douts + size, *values = keys + size;
-    Tile tile = tile_of(tiles, n, 0, ROWS);
+    Tile tile = tile_of(tiles);
     int head = blockIdx.y, kv = head / (heads / kv_heads), row = warp_row() + group();
     float scale = rsqrtf((float)D), norm[2] = {}, dot[2] = {};
     float acc[D / 8][4] = {};
@@ -197,7 +197,7 @@ __device__ void keys(const float *q, const float *k, const float *v, const float
     half_t *keys = shared, *values = keys + ROWS * (D + 8);
     half_t *queries = values + ROWS * (D + 8), *douts = queries + QUERIES * (D + 8);
     __shared__ float norm[QUERIES], dot[QUERIES];
-    Tile tile = tile_of(tiles, n, 0, ROWS);
+    Tile tile = tile_of(tiles);
     int kv = blockIdx.y, group_size = heads / kv_heads, row = warp_row() + group();
     float scale = rsqrtf((float)D);
     float dk_acc[D / 8][4] = {}, dv_acc[D / 8][4] = {};
@@ -235,8 +235,8 @@ __device__ void keys(const float *q, const float *k, const float *v, const float
 #define OF_WIDTH(D)                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS) bf16_forward_##D(                        \
         const float *q, const float *k, const float *v, float *out, float *norms,                  \
-        const int4 *tiles, int n, int past, int heads, int kv_heads) {                             \
-        forward<D>(q, k, v, out, norms, tiles, n, past, heads, kv_heads);                          \
+        const int4 *tiles, int n, int heads, int kv_heads) {                                       \
+        forward<D>(q, k, v, out, norms, tiles, n, heads, kv_heads);                                \
     }                                                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS) bf16_queries_##D(                        \
         const float *q, const float *k, const float *v, const float *dout, const float *norms,     \
