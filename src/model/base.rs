@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 
 use super::decoder::Decoder;
+#[cfg(feature = "cuda")]
+use super::ops::cuda::matmul::{Precision, set_precision};
 use super::weights::Weights;
 use crate::config::Config;
 use crate::files;
@@ -31,6 +33,8 @@ impl Base {
         let path = config.path("BASE_MODEL").context("BASE_MODEL names no model")?;
         let opened = || -> Result<Base> {
             let device = device(config)?;
+            #[cfg(feature = "cuda")]
+            set_precision(if config.flag("BF16") { Precision::Half } else { Precision::Full });
             let weights = Weights::open(&path)?;
             let template = Some(config.text("CHAT_TEMPLATE")).filter(|t| !t.is_empty());
             let codec = Codec::open(&path, template)?;

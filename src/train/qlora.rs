@@ -103,8 +103,10 @@ pub fn qlora(
     let threads = config.size("DATASET_MAP_NUM_PROC");
     let encoded = encode(&base.codec, rows.iter().copied(), longest, threads, observer)?;
     let watched = encode(&base.codec, tune.iter().copied(), longest, threads, observer)?;
-    if config.flag("DATALOADER_PIN_MEMORY") && base.decoder.device().is_cpu() {
-        observer.say("DATALOADER_PIN_MEMORY has no effect: this run trains on the CPU");
+    for key in ["DATALOADER_PIN_MEMORY", "BF16"] {
+        if config.flag(key) && base.decoder.device().is_cpu() {
+            observer.say(&format!("{key} has no effect: this run trains on the CPU"));
+        }
     }
     let trainable = adapter.lora.parameters();
     let plan = Plan::new(&encoded, &base.decoder, trainable, base.bytes, &settings);

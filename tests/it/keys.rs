@@ -307,6 +307,9 @@ fn every_key_changes_something_beside_its_echo() {
         case("CHAT_TEMPLATE", place.path("template.jinja")),
         case("QUANTIZATION", "f32"),
         case("DEVICE", "cuda").with(&["DATALOADER_PIN_MEMORY=true"]),
+        case("BF16", "true")
+            .with(&["DEVICE=cpu"])
+            .seen(|run| run.told.contains("BF16 has no effect").to_string()),
         case("THREADS", "1").seen(|run| run.json("run.json")["threads"].to_string()),
         case("ADAPTER", &adapter),
         case("CHAMPION", &adapter),
