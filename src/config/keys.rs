@@ -152,7 +152,7 @@ pub const KEYS: &[Key] = &[
     host("DATALOADER_NUM_WORKERS", COUNT, "1", "threads that prepare batches ahead; 0 prepares them in the training thread"),
     host("DATALOADER_PREFETCH_FACTOR", POSITIVE, "2", "batches each worker prepares ahead"),
     host("DATALOADER_PERSISTENT_WORKERS", Kind::Bool, "true", "keep the workers between epochs"),
-    host("DATALOADER_PIN_MEMORY", Kind::Bool, "false", "page-locked staging buffers; CUDA only"),
+    host("DATALOADER_PIN_MEMORY", Kind::Bool, "false", "page-locked staging buffers; no effect, since batches are small"),
     // Evaluation
     key("EVAL_FILES", Kind::Paths, "", "fixed suites evaluated beside validation, comma-separated files"),
     key("EVAL_MAX_ITEMS", COUNT, "0", "evaluate at most this many validation items; 0 takes all"),

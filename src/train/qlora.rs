@@ -103,10 +103,14 @@ pub fn qlora(
     let threads = config.size("DATASET_MAP_NUM_PROC");
     let encoded = encode(&base.codec, rows.iter().copied(), longest, threads, observer)?;
     let watched = encode(&base.codec, tune.iter().copied(), longest, threads, observer)?;
-    for key in ["DATALOADER_PIN_MEMORY", "BF16"] {
-        if config.flag(key) && base.decoder.device().is_cpu() {
-            observer.say(&format!("{key} has no effect: this run trains on the CPU"));
-        }
+    if config.flag("DATALOADER_PIN_MEMORY") {
+        observer.say(
+            "DATALOADER_PIN_MEMORY has no effect: a batch is some kilobytes of token ids, copied \
+             as they are",
+        );
+    }
+    if config.flag("BF16") && base.decoder.device().is_cpu() {
+        observer.say("BF16 has no effect: this run trains on the CPU");
     }
     let trainable = adapter.lora.parameters();
     let plan = Plan::new(&encoded, &base.decoder, trainable, base.bytes, &settings);
