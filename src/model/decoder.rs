@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::ModelConfig;
 use super::lora::{Lora, Pair};
@@ -14,6 +14,8 @@ use super::nf4::{self, Nf4};
 use super::ops::attention::{Attention, Past, Rotary, attend, attention, frequencies};
 use super::ops::bias::add_bias;
 use super::ops::cross_entropy::{cross_entropy, losses};
+#[cfg(feature = "cuda")]
+use super::ops::cuda::matmul::{Precision, precision};
 use super::ops::dropout::Dropout;
 use super::ops::linear::{FrozenWeight, adapted_linear, delta, frozen_linear, linear};
 use super::ops::rms_norm::rms_norm;
@@ -165,6 +167,15 @@ trait Source {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor>;
 }
 
+/// A tensor where the base computes: on a card whose products read bf16, tables are kept in it.
+fn placed(tensor: Tensor, device: &Device) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() && tensor.rank() == 2 && precision() == Precision::Half {
+        return Ok(tensor.to_dtype(DType::BF16)?.to_device(device)?);
+    }
+    Ok(tensor.to_device(device)?)
+}
+
 /// A frozen base from files.
 struct Files<'a> {
     weights: &'a Weights,
@@ -187,7 +198,7 @@ impl Source for Files<'_> {
             "`{name}` is {:?}; the configuration wants {shape:?}",
             tensor.dims()
         );
-        Ok(tensor.to_device(self.device)?)
+        placed(tensor, self.device)
     }
 }
 
@@ -213,7 +224,7 @@ impl Source for Random<'_> {
         let mut value =
             || if shape.len() == 1 { 1.0 } else { self.chance.unit() as f32 * 0.07 - 0.035 };
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
-        Ok(Tensor::from_vec(values, shape, self.device)?)
+        placed(Tensor::from_vec(values, shape, &Device::Cpu)?, self.device)
     }
 }
 
@@ -349,8 +360,8 @@ impl Decoder {
                 Weight::Trainable(weight) => 4 * weight.elem_count(),
             })
             .sum();
-        let head = self.head.as_ref().map_or(0, Tensor::elem_count);
-        (linears + 4 * (self.embedding.elem_count() + head)) as u64
+        let table = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
+        (linears + table(&self.embedding) + self.head.as_ref().map_or(0, table)) as u64
     }
 
     /// The device the model computes on.
@@ -437,7 +448,8 @@ impl Decoder {
             tiles: Arc::default(),
         };
         let ids = Tensor::from_slice(&packed.ids, packed.ids.len(), &self.device)?;
-        Ok((self.embedding.index_select(&ids, 0)?, Pass { lora, chance, shape }))
+        let x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+        Ok((x, Pass { lora, chance, shape }))
     }
 
     /// One layer: attention and MLP, each added to the residual stream `x` ([n, hidden]).

@@ -41,6 +41,11 @@ pub trait FrozenWeight: Send + Sync {
 
 /// `x · Wᵀ`, differentiable in both.
 pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    // Tables of a frozen base: whoever multiplies with them wants no gradient.
+    #[cfg(feature = "cuda")]
+    if weight.dtype() == DType::BF16 {
+        return super::cuda::linear::product(x, weight, true);
+    }
     if x.device().is_cpu() {
         x.contiguous()?.apply_op2(weight, Linear)
     } else {

@@ -8,6 +8,7 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor, bail,
 };
 
+use super::linear::product;
 use super::{Module, at_tensor, card, launch, module, room, tensor};
 
 const MODULE: Module = module!("cross_entropy");
@@ -45,7 +46,7 @@ impl Known {
         for first in (0..n).step_by(height) {
             let rows = height.min(n - first);
             let h = hidden.narrow(0, first, rows)?;
-            let logits = h.matmul(&weight.t()?)?;
+            let logits = product(&h, &weight, true)?;
             let args = [
                 at_tensor(&logits)?,
                 targets_at.skip(first),
@@ -54,7 +55,7 @@ impl Known {
             ];
             launch(device, &MODULE, "residues", (rows, 1), 0, &args)?;
             if wants_dh {
-                parts.push(logits.matmul(&weight)?);
+                parts.push(product(&logits, &weight, false)?);
             }
             if wants_dw {
                 let part = logits.t()?.matmul(&h)?;

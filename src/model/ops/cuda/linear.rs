@@ -43,6 +43,16 @@ fn multiply(
     matmul(device, out, (n, k, width), matrix(at_tensor(&rounded)?), w, 1.0, false)
 }
 
+/// `x·W` or, turned, `x·Wᵀ`, of a table `W` in f32 or bf16, without gradients.
+pub(crate) fn product(x: &Tensor, weight: &Tensor, turned: bool) -> Result<Tensor> {
+    let (device, x) = (card(x.device())?, x.contiguous()?);
+    let (rows, cols) = weight.dims2()?;
+    let (n, width) = (x.dim(0)?, if turned { rows } else { cols });
+    let (y, y_at) = room(device, n * width)?;
+    multiply(device, y_at, at_tensor(&x)?, n, weight, turned)?;
+    Ok(tensor(y, device, (n, width)))
+}
+
 /// `x·Wᵀ`.
 pub(crate) fn forward(
     (x, layout): (&CudaStorage, &Layout),
