@@ -7,7 +7,7 @@ use anyhow::Result;
 use candle_core::{DType, Tensor, Var};
 use proto::chance::Chance;
 use proto::model::nf4::Nf4;
-use proto::model::ops::attention::{Attention, Rotary, attention};
+use proto::model::ops::attention::{Attention, Rotary, attention, frequencies};
 use proto::model::ops::cross_entropy::cross_entropy;
 use proto::model::ops::cuda::matmul::{Precision, set_precision};
 use proto::model::ops::linear::{FrozenWeight, frozen_linear};
@@ -78,7 +78,8 @@ pub fn run(check: &mut Check) -> Result<()> {
         heads,
         kv_heads,
         dim,
-        rotary: Arc::new(Rotary::new(dim, 10_000.0, 8192)),
+        window: None,
+        rotary: Arc::new(Rotary::new(&frequencies(dim, 10_000.0), 8192)),
         sequences: Arc::new(std::iter::once(0..n).collect()),
         tiles: Arc::default(),
     };
