@@ -3,6 +3,7 @@
 mod architectures;
 mod base_model;
 mod chat;
+mod checks;
 mod cli;
 mod dataset;
 mod evaluation;
