@@ -54,22 +54,26 @@ impl Plan {
         let c = &decoder.config;
         let longest = useful.iter().map(|r| r.ids.len()).max().unwrap_or(0);
         let batch_tokens = (longest * settings.batch_size) as u64;
-        // Activations kept for the backward: residuals, norms, projections and the gated inner
-        // width of each layer, and as much again while gradients flow through one layer.
-        let width = 8 * c.hidden_size + 5 * c.intermediate_size;
-        let kept = match settings.checkpointing {
-            true => width + c.hidden_size * c.num_layers,
-            false => width * (c.num_layers + 1),
-        };
-        let activations = batch_tokens * 4 * kept as u64;
-        let logits = (1u64 << 24) + (c.vocab_size * c.hidden_size * 4) as u64;
+        let (hidden, inner) = (c.hidden_size, c.intermediate_size);
+        let on_card = decoder.device().is_cuda();
+        // Floats a token: what a layer leaves for its backward (on a card the delta joins its
+        // product in place), and what one layer needs while gradients flow through it.
+        let left = if on_card { 10 * hidden + 3 * inner } else { 8 * hidden + 5 * inner };
+        let working = 2 * (8 * hidden + 5 * inner);
+        let kept = c.num_layers * if settings.checkpointing { hidden } else { left };
+        let activations = batch_tokens * 4 * (kept + working) as u64;
+        // Logits of a chunk with their gradients, the widest linear dequantised, and the gradient
+        // of the head where that is trained.
+        let chunk = 8 * if on_card { 1u64 << 25 } else { 1 << 22 };
+        let head = if trainable >= parameters { c.vocab_size } else { 0 };
+        let scratch = chunk + 4 * (hidden * (inner + head)) as u64;
         Plan {
             examples: useful.len(),
             without_targets: rows.len() - useful.len(),
             tokens,
             steps,
             parameters: (parameters, trainable),
-            memory: weights + 16 * trainable as u64 + activations + logits,
+            memory: weights + 16 * trainable as u64 + activations + scratch,
             operations: per_token * tokens.0 as f64 * passes,
         }
     }

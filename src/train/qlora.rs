@@ -13,6 +13,8 @@ use crate::adapter::{Adapter, Shape};
 use crate::config::Config;
 use crate::dataset::Example;
 use crate::model::base::Base;
+#[cfg(feature = "cuda")]
+use crate::model::ops::cuda;
 use crate::progress::Observer;
 use crate::tokens::{Codec, Encoded};
 
@@ -115,6 +117,18 @@ pub fn qlora(
     let trainable = adapter.lora.parameters();
     let plan = Plan::new(&encoded, &base.decoder, trainable, base.bytes, &settings);
     plan.lines().iter().for_each(|line| observer.say(line));
+    #[cfg(feature = "cuda")]
+    if base.decoder.device().is_cuda() {
+        let (needed, free) = (plan.memory.saturating_sub(base.bytes), cuda::free_bytes()?);
+        ensure!(
+            needed <= free,
+            "training needs about {} MiB beside the base's weights, and the card has {} MiB free; \
+             set GRADIENT_CHECKPOINTING=true, or lower PER_DEVICE_TRAIN_BATCH_SIZE or \
+             MAX_SEQ_LENGTH",
+            needed >> 20,
+            free >> 20
+        );
+    }
     let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
     let trainee = Trainee { decoder: &base.decoder, lora: Some(&adapter.lora) };
     let record = train(&trainee, &encoded, &names, &watched, &settings, observer)?;

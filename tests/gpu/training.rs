@@ -13,7 +13,7 @@ use proto::model::ops::cuda::peak_bytes;
 use proto::model::{Decoder, Generator};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
-use proto::train::{Settings, Trainee, train};
+use proto::train::{Plan, Settings, Trainee, train};
 
 use crate::Check;
 
@@ -122,7 +122,7 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
     check.figure("seconds to make the base", begun.elapsed().as_secs_f64());
     let (rows, device) = (rows(&run), check.device.clone());
     let names: Vec<String> = (0..rows.len()).map(|i| i.to_string()).collect();
-    let trained = |steps: usize| -> Result<(Vec<f64>, f64)> {
+    let trained = |steps: usize| -> Result<(Vec<f64>, f64, u64)> {
         let mut layers = Layers::new();
         for (key, value) in [
             ("MAX_STEPS", steps.to_string()),
@@ -145,15 +145,16 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
         let trainee = Trainee { decoder: &decoder, lora: Some(&lora) };
         let settings = Settings::new(&layers.resolve(&[])?);
         let begun = Instant::now();
+        let plan = Plan::new(&rows, &decoder, lora.parameters(), decoder.bytes(), &settings);
         let record = train(&trainee, &rows, &names, &[], &settings, &Silent)?;
-        Ok((record.losses, begun.elapsed().as_secs_f64()))
+        Ok((record.losses, begun.elapsed().as_secs_f64(), plan.memory))
     };
     // The first run finishes the kernels for the card; the second must repeat it to the bit.
-    let (before, _) = trained(run.steps)?;
+    let (before, ..) = trained(run.steps)?;
     if !check.dry {
         check.figure("bytes before", peak_bytes()?);
     }
-    let (losses, seconds) = trained(run.steps)?;
+    let (losses, seconds, planned) = trained(run.steps)?;
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (first, last) = (mean(&losses[..2]), mean(&losses[losses.len() - 2..]));
     let tokens = run.steps * run.batch * run.length;
@@ -167,7 +168,10 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
     check.figure("seconds a step", seconds / run.steps as f64);
     check.figure("tokens a second", tokens as f64 / seconds);
     if !check.dry {
-        check.figure("peak bytes on the card", peak_bytes()?);
+        let peak = peak_bytes()?;
+        check.figure("planned bytes", planned);
+        check.figure("peak bytes on the card", peak);
+        check.expect(peak <= planned, "the plan is under the peak");
     }
     check.expect(last < first, "the loss does not fall");
     check.expect(losses == before, "the same run again gave other losses");

@@ -77,6 +77,14 @@ pub fn peak_bytes() -> anyhow::Result<u64> {
     Ok(peak)
 }
 
+/// What the card has free, in bytes; another program may hold the rest.
+pub fn free_bytes() -> anyhow::Result<u64> {
+    let (mut free, mut total) = (0usize, 0usize);
+    // SAFETY: both addresses hold a usize for the call's duration.
+    unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total).result()? };
+    Ok(free as u64)
+}
+
 /// Fills every new output with NaN first, so that a check sees what a kernel did not write.
 pub static POISON: AtomicBool = AtomicBool::new(false);
 
