@@ -1,5 +1,5 @@
 //! Every supported architecture at toy size, against the logits that transformers computed with
-//! the same weights (`scripts/peft/architectures.py` made both), and trained.
+//! the same weights (`scripts/clients/architectures.py` made both), and trained.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Compares what we write with what its readers make of it, on SmolLM2's weights:
+#
+#     scripts/clients/check.sh peft     an adapter in PEFT and transformers (6 GB to install)
+#     scripts/clients/check.sh llama    a GGUF LoRA in llama.cpp (20 minutes to build)
+#
+# Each goes into a virtual environment under target/, unless CLIENT_PYTHON names a Python that has
+# it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+case "${1:-}" in
+peft) packages="torch transformers peft safetensors" ;;
+llama) packages="llama-cpp-python safetensors numpy" ;;
+*)
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
+if [ -z "${CLIENT_PYTHON:-}" ]; then
+    CLIENT_PYTHON=target/clients/$1/bin/python
+    [ -x "$CLIENT_PYTHON" ] || python3 -m venv "target/clients/$1"
+    # shellcheck disable=SC2086
+    "$CLIENT_PYTHON" -m pip install --quiet --disable-pip-version-check $packages
+fi
+export CLIENT_PYTHON
+scripts/fetch_smollm2.sh
+cargo test --test clients -- --nocapture "$1"
