@@ -118,7 +118,7 @@ fn llama_cpp_computes_our_distributions() {
     let folder = model();
     let weights = Weights::open(&folder).expect("scripts/fetch_smollm2.sh brings the model");
     let decoder = Decoder::load(&weights, Quantization::F32, &Device::Cpu).unwrap();
-    let adapter = adapter(&decoder, 0.03);
+    let adapter = adapter(&decoder, 0.08);
     let temp = tempfile::tempdir().unwrap();
     let [lora, file] = ["lora.gguf", "logits.safetensors"].map(|name| temp.path().join(name));
     adapter.export_gguf(&weights, &lora).unwrap();
