@@ -96,7 +96,7 @@ fn peft_computes_our_logits_and_we_read_what_it_saves() {
     std::fs::create_dir(&ours).unwrap();
     adapter.save(&ours).unwrap();
     write_logits(&file, &decoder, &adapter);
-    let figures = figures("peft.py", &[&base, &ours, &file, &theirs]);
+    let figures = figures("peft_logits.py", &[&base, &ours, &file, &theirs]);
     assert!(figures["plain"] <= 1e-3, "the base's logits differ");
     assert!(figures["adapted"] <= 1e-3, "the adapter's logits differ");
     assert!(figures["moved"] >= 1e-2, "the adapter changes nothing: this proves nothing");
@@ -124,7 +124,7 @@ fn llama_cpp_computes_our_distributions() {
     adapter.export_gguf(&weights, &lora).unwrap();
     write_logits(&file, &decoder, &adapter);
     let gguf = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
-    let figures = figures("llama.py", &[&gguf, &lora, &file]);
+    let figures = figures("llama_divergence.py", &[&gguf, &lora, &file]);
     assert!(figures["plain"] < 0.01, "the base's distributions differ");
     assert!(figures["adapted"] < 0.01, "the adapter's distributions differ");
     assert!(figures["moved"] > 0.1, "the adapter changes too little: this proves nothing");

@@ -1,6 +1,6 @@
 """Next-token distributions of llama.cpp against ours.
 
-    llama.py MODEL LORA LOGITS
+    llama_divergence.py MODEL LORA LOGITS
 
 MODEL is a GGUF, LORA our GGUF LoRA, LOGITS our logits with and without it and their token ids.
 Prints mean Kullback-Leibler divergences (nats) from our distributions to llama.cpp's, and how far

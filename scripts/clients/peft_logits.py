@@ -1,6 +1,6 @@
 """Logits of stock transformers and PEFT against ours.
 
-    compare.py BASE ADAPTER LOGITS SAVED
+    peft_logits.py BASE ADAPTER LOGITS SAVED
 
 BASE is a Hugging Face folder, ADAPTER a PEFT adapter, LOGITS our logits with their token ids.
 Prints the largest relative errors (norm of the difference over norm of theirs) and how far the
