@@ -58,6 +58,7 @@ static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
     let keywords = AhoCorasick::builder()
         .ascii_case_insensitive(true)
         .build(&words)
+        // Constants, built by the first redaction of any test.
         .expect("the built-in keywords fit an automaton");
     Prefilter { keywords, triggers }
 });

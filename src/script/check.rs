@@ -48,6 +48,7 @@ pub(super) fn everything(library: &Library) -> rhai::Engine {
 
 /// The configuration with nothing set.
 pub(super) fn defaults() -> Config {
+    // Constants, which every test of the configuration resolves.
     Layers::new().resolve(&[]).expect("built-in defaults resolve")
 }
 

@@ -27,6 +27,7 @@ use crate::trace::{Message, Role, ToolCall};
 
 /// What redaction leaves in place of a secret: never something to learn to say.
 static PLACEHOLDER: LazyLock<Regex> =
+    // A constant, compiled whenever a row is encoded.
     LazyLock::new(|| Regex::new(r"<[A-Z]+(?:_[A-Z0-9]+)*_[0-9]+>").expect("a valid pattern"));
 
 /// The tokenizer and chat template of a base model.

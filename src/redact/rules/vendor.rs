@@ -220,6 +220,7 @@ static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let compile = |token: &Token| {
         let anchor = if token.back == 0 { "^" } else { "" };
         Regex::new(&format!("(?-u){anchor}(?:{})", token.pattern))
+            // Constants, compiled by the first redaction of any test.
             .expect("built-in patterns are valid")
     };
     TOKENS.iter().map(compile).collect()
