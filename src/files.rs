@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 pub mod gguf;
+pub mod safetensors;
 
 /// Writes a file through a temporary neighbour, flushes it to disk and renames it into place, so
 /// that `path` holds either its old content or all of the new. Mode 0600 on Unix.
@@ -70,6 +71,7 @@ pub fn digest_file(path: &Path) -> Result<String> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

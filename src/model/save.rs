@@ -1,15 +1,17 @@
 //! Writes a model as a Hugging Face folder.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use ::safetensors::tensor::Dtype;
 use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
 use half::bf16;
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
 use super::config::{Architecture, ModelConfig, RopeScaling};
 use crate::files;
+use crate::files::safetensors::{self, Entry};
 
 /// Writes `config.json` and `model.safetensors` in bf16 or f32; the tokenizer is written by its own
 /// room. `weights` are f32 tensors by their names in checkpoints.
@@ -24,24 +26,18 @@ pub fn save(
         DType::F32 => (Dtype::F32, "float32"),
         other => bail!("models are written in bf16 or f32, not in {}", other.as_str()),
     };
-    let mut tensors = Vec::new();
-    for (name, tensor) in weights {
-        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-        let bytes: Vec<u8> = match dtype {
-            Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            _ => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-        };
-        tensors.push((name.clone(), tensor.dims().to_vec(), bytes));
-    }
-    let views = tensors
+    let by_name: BTreeMap<&str, &Tensor> = weights.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let entries = weights
         .iter()
-        .map(|(name, shape, bytes)| {
-            Ok((name.clone(), TensorView::new(dtype, shape.clone(), bytes)?))
+        .map(|(name, tensor)| Entry { name: name.clone(), dtype, shape: tensor.dims().to_vec() })
+        .collect();
+    safetensors::write(&folder.join("model.safetensors"), ("format", "pt"), entries, |entry| {
+        let values = by_name[entry.name.as_str()].flatten_all()?.to_vec1::<f32>()?;
+        Ok(match dtype {
+            Dtype::F32 => safetensors::le_bytes(&values),
+            _ => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
         })
-        .collect::<Result<Vec<_>>>()?;
-    let metadata = Some([("format".to_string(), "pt".to_string())].into());
-    let weights = safetensors::serialize(views, metadata)?;
-    files::write_bytes(&folder.join("model.safetensors"), &weights)?;
+    })?;
     let class = match config.architecture {
         Architecture::Llama => "LlamaForCausalLM",
         Architecture::Mistral => "MistralForCausalLM",
