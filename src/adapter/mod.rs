@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ::safetensors::tensor::SafeTensors;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor, Var};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::chance::Chance;
 use crate::files;
+use crate::files::safetensors::{self, Entry};
 use crate::model::Lora;
 use crate::model::lora::Pair;
 
@@ -86,6 +87,8 @@ pub struct Shape {
     pub r: usize,
     /// See [`Card::lora_alpha`].
     pub alpha: f64,
+    /// See [`Card::use_rslora`].
+    pub rslora: bool,
     /// See [`Card::lora_dropout`].
     pub dropout: f64,
     /// `all-linear`, or names of linears (`q_proj`).
@@ -132,7 +135,7 @@ impl Adapter {
             lora_alpha: shape.alpha,
             lora_dropout: shape.dropout,
             target_modules: targets,
-            use_rslora: false,
+            use_rslora: shape.rslora,
             bias: "none".into(),
             fan_in_fan_out: false,
             inference_mode: true,
@@ -145,21 +148,20 @@ impl Adapter {
 
     /// Writes card and factors into `folder`.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let mut tensors = Vec::new();
-        for (name, pair) in &self.lora.pairs {
-            for (factor, var) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
-                let values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
-                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                let key = format!("{PREFIX}{name}.{factor}.weight");
-                tensors.push((key, var.dims().to_vec(), bytes));
-            }
-        }
-        let views = tensors.iter().map(|(key, shape, bytes)| {
-            Ok((key.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes)?))
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
-        let metadata = Some([("format".to_string(), "pt".to_string())].into());
-        files::write_bytes(&folder.join(FACTORS), &safetensors::serialize(views, metadata)?)?;
+        let factors: BTreeMap<String, Var> = self
+            .lora
+            .pairs
+            .iter()
+            .flat_map(|(name, Pair { a, b })| {
+                [("lora_A", a), ("lora_B", b)]
+                    .map(|(part, var)| (format!("{PREFIX}{name}.{part}.weight"), var.clone()))
+            })
+            .collect();
+        let entries = factors.iter().map(|(key, var)| Entry::f32(key, var.dims())).collect();
+        safetensors::write(&folder.join(FACTORS), ("format", "pt"), entries, |entry| {
+            let values = factors[&entry.name].flatten_all()?.to_vec1::<f32>()?;
+            Ok(safetensors::le_bytes(&values))
+        })?;
         files::write_json(&folder.join(CARD), &self.card)
     }
 
@@ -255,6 +257,7 @@ mod tests {
         Shape {
             r: 2,
             alpha: 4.0,
+            rslora: false,
             dropout: 0.0,
             targets: targets.iter().map(|t| t.to_string()).collect(),
             base: "tiny".into(),

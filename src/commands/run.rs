@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::Outcome;
@@ -28,6 +28,10 @@ pub struct Run {
     /// Do not evaluate: write no eval/ and no decision
     #[arg(long)]
     skip_eval: bool,
+    /// Go on from the checkpoints of this interrupted run: everything before them is made again,
+    /// the same to the byte
+    #[arg(long, value_name = "RUN", conflicts_with = "skip_train")]
+    resume: Option<PathBuf>,
     /// The folder that the run's own folder is made in
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -35,6 +39,13 @@ pub struct Run {
 
 impl Run {
     pub(super) fn execute(self) -> Result<Outcome> {
+        if let Some(run) = &self.resume {
+            ensure!(
+                run.join("run.json").exists(),
+                "--resume names {}, which is not the folder of a run",
+                run.display()
+            );
+        }
         let script = Script::read(&self.script)?;
         let declared = script.params()?;
         let mut more = self.params.clone();
@@ -52,11 +63,13 @@ impl Run {
         host.set_run_folder(folder.folder().to_path_buf());
         host.skip_train = self.skip_train;
         host.skip_eval = self.skip_eval;
+        host.resume = self.resume;
         let host = Arc::new(host);
         let ended = script.run(&host);
         observer.end();
         folder.finish(if ended.is_ok() { "done" } else { "failed" })?;
         ended?;
+        host.checkpoints()?.remove()?;
         Ok(match host.passed() {
             Some(false) => Outcome::NotPassed,
             _ => Outcome::Done,

@@ -132,11 +132,13 @@ pub const KEYS: &[Key] = &[
     key("LORA_ALPHA", Kind::Float(0.0, 4096.0), "16", "the adapter's output is scaled by alpha / r"),
     key("LORA_DROPOUT", Kind::Float(0.0, 0.95), "0.0", "dropout on the adapter's input"),
     key("LORA_TARGET_MODULES", Kind::Text, "all-linear", "which linears get an adapter: all-linear or a comma-separated list"),
+    key("USE_RSLORA", Kind::Bool, "false", "scale the adapter's output by alpha / √r instead (rsLoRA), so that a higher rank does not learn more slowly"),
     // Training
     key("MAX_SEQ_LENGTH", Kind::Int(8, 1 << 20), "2048", "longest example, in tokens"),
     key("LEARNING_RATE", Kind::Float(0.0, 1.0), "2e-4", "peak learning rate"),
     key("LR_SCHEDULER_TYPE", Kind::Choice(&["constant", "linear", "cosine"]), "cosine", "how the learning rate falls"),
     key("WARMUP_RATIO", SHARE, "0.03", "share of the steps over which the learning rate rises"),
+    key("LORAPLUS_LR_RATIO", Kind::Float(1.0, 1024.0), "1", "the adapter's B learns at this many times the rate (LoRA+); 1 is plain LoRA"),
     key("WEIGHT_DECAY", SHARE, "0.0", "AdamW's decoupled weight decay"),
     key("MAX_GRAD_NORM", Kind::Float(0.0, 1e9), "1.0", "gradients are clipped to this norm; 0 turns clipping off"),
     key("PER_DEVICE_TRAIN_BATCH_SIZE", POSITIVE, "1", "examples in one micro-batch"),
@@ -147,6 +149,8 @@ pub const KEYS: &[Key] = &[
     key("TIME_BUDGET_MINUTES", Kind::Float(0.0, 1e6), "0", "stop after this much time; recorded as a step count; 0 sets no limit"),
     key("EARLY_STOPPING_PATIENCE", COUNT, "0", "stop after this many evaluations on tune without a better loss; 0 never"),
     key("EVAL_STEPS", COUNT, "0", "evaluate the loss on tune every so many steps; 0 only at the end"),
+    key("LOSS_WATCHDOG", Kind::Float(0.0, 1000.0), "2", "stop, naming the worst examples, once the smoothed loss is this many nats above its lowest; 0 never"),
+    host("SAVE_STEPS", COUNT, "50", "a checkpoint every so many steps, from which --resume goes on; 0 only when interrupted"),
     // Host-side throughput
     host("DATASET_MAP_NUM_PROC", COUNT, "0", "threads that tokenise; 0 takes all"),
     host("DATALOADER_NUM_WORKERS", COUNT, "1", "threads that prepare batches ahead; 0 prepares them in the training thread"),

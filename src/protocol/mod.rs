@@ -22,8 +22,8 @@ use crate::gate::{self, DatasetEvidence, Decision, Evidence, TrainingEvidence, V
 use crate::model::{Base, Generator};
 use crate::progress::Observer;
 use crate::report::{self, Account, Training};
-use crate::train::TrainingRecord;
 use crate::train::qlora::qlora;
+use crate::train::{Checkpoints, TrainingRecord};
 
 /// Where a run happens and how.
 pub struct Protocol<'a> {
@@ -39,6 +39,8 @@ pub struct Protocol<'a> {
     pub skip_train: bool,
     /// Whether nothing is judged.
     pub skip_eval: bool,
+    /// The trainings that this run keeps, and those it resumes.
+    pub checkpoints: &'a Checkpoints,
     /// Hears of progress.
     pub observer: &'a dyn Observer,
 }
@@ -144,8 +146,15 @@ impl Protocol<'_> {
         let folder = self.unused("adapter");
         let lineage = Lineage::of(&base.digest, &dataset.digest, &dataset.dataset.train);
         let (train, tune) = (&dataset.dataset.train, &dataset.dataset.tune);
-        let trained =
-            qlora(&base, config, &examples_of(train), &examples_of(tune), &folder, self.observer)?;
+        let trained = qlora(
+            &base,
+            config,
+            &examples_of(train),
+            &examples_of(tune),
+            &folder,
+            self.checkpoints,
+            self.observer,
+        )?;
         lineage.save(&folder)?;
         files::write_json(&folder.join("training_record.json"), &trained.record)?;
         Ok(Candidate::of(Present {

@@ -12,6 +12,7 @@ use crate::dataset::manifest::Provenance;
 use crate::model::Base;
 use crate::progress::Observer;
 use crate::protocol::Protocol;
+use crate::train::Checkpoints;
 
 /// The context of one script's run. Verbs reach it through the call they serve.
 pub struct Host {
@@ -25,7 +26,10 @@ pub struct Host {
     pub skip_train: bool,
     /// Whether `--skip-eval` was given.
     pub skip_eval: bool,
+    /// The folder of the interrupted run that `--resume` named.
+    pub resume: Option<PathBuf>,
     run: OnceLock<PathBuf>,
+    checkpoints: OnceLock<Checkpoints>,
     passed: Mutex<Option<bool>>,
     base: Mutex<Option<Arc<Base>>>,
     library: OnceLock<Library>,
@@ -34,6 +38,9 @@ pub struct Host {
 /// Where raw traces lie when TRACES names none, and what stands in while that folder is empty.
 const OWN_TRACES: &str = "data/raw_traces";
 const SAMPLE: &str = "data/sample/house.jsonl";
+
+/// Where a run keeps its trainings while it is going on.
+const CHECKPOINTS: &str = "checkpoints";
 
 impl Host {
     /// A host without a run folder: for tests, checks and scripts that write nothing.
@@ -44,7 +51,9 @@ impl Host {
             observer,
             skip_train: false,
             skip_eval: false,
+            resume: None,
             run: OnceLock::new(),
+            checkpoints: OnceLock::new(),
             passed: Mutex::new(None),
             base: Mutex::new(None),
             library: OnceLock::new(),
@@ -71,8 +80,16 @@ impl Host {
             base: &|| self.base(),
             skip_train: self.skip_train,
             skip_eval: self.skip_eval,
+            checkpoints: self.checkpoints()?,
             observer: self.observer.as_ref(),
         })
+    }
+
+    /// Where trainings are kept until the run has ended.
+    pub fn checkpoints(&self) -> Result<&Checkpoints> {
+        let folder = self.run_folder()?.join(CHECKPOINTS);
+        let resumed = self.resume.as_ref().map(|run| run.join(CHECKPOINTS));
+        Ok(self.checkpoints.get_or_init(|| Checkpoints::new(folder, resumed)))
     }
 
     /// What a dataset written now is made with.

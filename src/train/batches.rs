@@ -61,6 +61,14 @@ pub(super) fn steps_per_epoch(rows: usize, settings: &Settings) -> usize {
     rows.div_ceil(settings.batch_size * settings.accumulation)
 }
 
+/// Steps that the settings ask for on `rows` rows.
+pub(super) fn steps_wanted(rows: usize, settings: &Settings) -> usize {
+    match settings.max_steps {
+        0 => (settings.epochs * steps_per_epoch(rows, settings) as f64).ceil() as usize,
+        most => most,
+    }
+}
+
 /// How the data came to the trainer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Served {
@@ -73,7 +81,8 @@ pub struct Served {
 }
 
 impl<'a> Loader<'a> {
-    /// Lays out `total` steps over `rows`, shuffled anew in each pass.
+    /// Lays out `total` steps over `rows`, shuffled anew in each pass; the step with the longest
+    /// micro-batch of the first pass comes first.
     pub fn new(rows: &'a [Encoded], total: usize, settings: &Settings) -> Self {
         let per_epoch = steps_per_epoch(rows.len(), settings);
         let mut steps = Steps::new();
@@ -88,6 +97,13 @@ impl<'a> Loader<'a> {
             steps.extend(order.chunks(settings.batch_size * settings.accumulation).map(step));
         }
         steps.truncate(total);
+        // What does not fit into memory should fail at once.
+        let tokens = |batch: &Vec<usize>| batch.iter().map(|row| rows[*row].ids.len()).sum();
+        let widest = |step: &Vec<Vec<usize>>| step.iter().map(tokens).max().unwrap_or(0usize);
+        let pass = per_epoch.min(steps.len());
+        if let Some(longest) = (0..pass).rev().max_by_key(|at| widest(&steps[*at])) {
+            steps.swap(0, longest);
+        }
         Loader {
             rows,
             steps,
@@ -98,15 +114,19 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Hands over the micro-batches of each step, in order, until `consume` says no or errs.
+    /// Hands over the micro-batches of each step from `begin` on, in order, until `consume` says
+    /// no or errs.
     pub fn serve(
         &self,
+        begin: usize,
         mut consume: impl FnMut(usize, Vec<Batch>) -> Result<bool>,
     ) -> Result<Served> {
         let mut served = Served::default();
         let span = if self.persistent { self.steps.len() } else { self.per_epoch };
         for (nth, part) in self.steps.chunks(span.max(1)).enumerate() {
-            if !self.serve_part(part, nth * span, &mut served, &mut consume)? {
+            let first = nth * span;
+            let skipped = begin.saturating_sub(first).min(part.len());
+            if !self.serve_part(&part[skipped..], first + skipped, &mut served, &mut consume)? {
                 break;
             }
         }
@@ -197,7 +217,7 @@ pub(super) mod tests {
         let loader = Loader::new(&rows, total, &settings(pairs));
         let mut seen = Vec::new();
         loader
-            .serve(|step, batches| {
+            .serve(0, |step, batches| {
                 assert_eq!(step, seen.len());
                 seen.push(batches.into_iter().map(|b| b.rows).collect());
                 Ok(true)
@@ -222,6 +242,40 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_longest_micro_batch_comes_first() {
+        let mut rows = rows(30);
+        rows[13].ids.extend([4; 9]);
+        let settings = settings(&[("PER_DEVICE_TRAIN_BATCH_SIZE", "4")]);
+        let loader = Loader::new(&rows, 16, &settings);
+        assert!(loader.steps[0].concat().contains(&13));
+        let mut first: Vec<usize> = loader.steps[..8].concat().concat();
+        first.sort();
+        assert_eq!(first, (0..30).collect::<Vec<_>>(), "a pass is still a pass");
+    }
+
+    #[test]
+    fn a_resumed_run_is_served_the_rest() {
+        let rows = rows(11);
+        for persistent in ["true", "false"] {
+            let more = [SHAPE.as_slice(), &[("DATALOADER_PERSISTENT_WORKERS", persistent)]];
+            let loader = Loader::new(&rows, 9, &settings(&more.concat()));
+            let from = |begin| {
+                let mut seen = Vec::new();
+                let take = |step, batches: Vec<Batch>| {
+                    seen.push((step, batches.into_iter().map(|b| b.rows).collect::<Vec<_>>()));
+                    Ok(true)
+                };
+                loader.serve(begin, take).unwrap();
+                seen
+            };
+            let all = from(0);
+            for begin in 0..=9 {
+                assert_eq!(from(begin), all[begin..], "from step {begin}");
+            }
+        }
+    }
+
+    #[test]
     fn the_order_does_not_depend_on_the_workers() {
         let alone = served(11, 9, &[SHAPE.as_slice(), &[("DATALOADER_NUM_WORKERS", "0")]].concat());
         for (workers, persistent) in [("1", "true"), ("3", "true"), ("3", "false"), ("40", "false")]
@@ -243,7 +297,7 @@ pub(super) mod tests {
                 std::thread::sleep(Duration::from_millis(2));
                 Ok(true)
             };
-            let served = loader.serve(slow).unwrap();
+            let served = loader.serve(0, slow).unwrap();
             (served.workers, served.ahead)
         };
         let none = ("DATALOADER_NUM_WORKERS", "0");
@@ -264,7 +318,7 @@ pub(super) mod tests {
         let loader = Loader::new(&rows, 1000, &settings(&SHAPE));
         let mut taken = 0;
         loader
-            .serve(|_, _| {
+            .serve(0, |_, _| {
                 taken += 1;
                 Ok(taken < 3)
             })

@@ -8,7 +8,7 @@ use candle_core::DType;
 use super::plan::Plan;
 use super::qlora::{called, encode};
 use super::record::TrainingRecord;
-use super::run::{Trainee, train};
+use super::run::{Trainee, Training, train};
 use super::settings::Settings;
 use crate::config::Config;
 use crate::dataset::Example;
@@ -89,7 +89,9 @@ pub fn full(
     let plan = Plan::new(&encoded, &decoder, decoder.parameters(), decoder.bytes(), &settings);
     plan.lines().iter().for_each(|line| observer.say(line));
     let trainee = Trainee { decoder: &decoder, lora: None };
-    let record = train(&trainee, &encoded, &names, &[], &settings, observer)?;
+    let (rows, names) = (encoded.as_slice(), names.as_slice());
+    let training = Training { trainee, rows, names, tune: &[], settings: &settings, kept: None };
+    let record = train(&training, observer)?;
     let weights: Vec<_> =
         decoder.variables().iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
     save::save(folder, &decoder.config, &weights, DType::BF16)?;

@@ -2,6 +2,7 @@
 //! fresh model. The same loop serves both.
 
 mod batches;
+mod checkpoint;
 pub mod full;
 mod optimizer;
 mod plan;
@@ -10,11 +11,13 @@ mod record;
 mod run;
 mod schedule;
 mod settings;
+mod watchdog;
 
 pub use batches::{Batch, Loader};
+pub use checkpoint::{Checkpoints, Identity};
 pub use optimizer::AdamW;
 pub use plan::Plan;
 pub use record::TrainingRecord;
-pub use run::{Trainee, train, tune_loss};
+pub use run::{Trainee, Training, train, tune_loss};
 pub use schedule::Schedule;
 pub use settings::Settings;

@@ -1,9 +1,10 @@
 //! AdamW (Loshchilov and Hutter 2019) with f32 states, and clipping by the global norm.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 
+use crate::files::safetensors::{Entry, le_bytes};
 #[cfg(feature = "cuda")]
 use crate::model::ops::cuda::adamw;
 
@@ -19,6 +20,11 @@ struct State {
     gradient: Vec<f32>,
 }
 
+/// Whether a variable is the second factor of a linear's delta, which begins at zero.
+fn is_b(name: &str) -> bool {
+    name.ends_with(".lora_B")
+}
+
 /// All variables' states, where the variables are.
 enum States {
     Host(Vec<State>),
@@ -30,7 +36,7 @@ impl States {
     fn new(variables: &[(String, Var)]) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if let Some((_, var)) = variables.first().filter(|(_, v)| v.device().is_cuda()) {
-            let vars = variables.iter().map(|(_, var)| var);
+            let vars = variables.iter().map(|(name, var)| (var, is_b(name)));
             return Ok(States::Card(adamw::Moments::new(vars, var.device())?));
         }
         let states = variables.iter().map(|(_, var)| {
@@ -45,14 +51,78 @@ impl States {
 pub struct AdamW {
     variables: Vec<(String, Var)>,
     states: States,
-    step: i32,
+    updates: i32,
     weight_decay: f64,
+    b_ratio: f64,
 }
 
 impl AdamW {
-    /// States at zero for every variable.
-    pub fn new(variables: Vec<(String, Var)>, weight_decay: f64) -> Result<Self> {
-        Ok(AdamW { states: States::new(&variables)?, variables, step: 0, weight_decay })
+    /// States at zero for every variable. The B of an adapter learns at `b_ratio` times the rate
+    /// (LoRA+; Hayou et al. 2024).
+    pub fn new(variables: Vec<(String, Var)>, weight_decay: f64, b_ratio: f64) -> Result<Self> {
+        let states = States::new(&variables)?;
+        Ok(AdamW { states, variables, updates: 0, weight_decay, b_ratio })
+    }
+
+    /// How many steps were taken.
+    pub fn updates(&self) -> i32 {
+        self.updates
+    }
+
+    /// Sets how many steps were taken, for a checkpoint.
+    pub fn set_updates(&mut self, updates: i32) {
+        self.updates = updates;
+    }
+
+    /// The parts of the state between two steps, for a checkpoint.
+    pub fn parts(&self) -> Vec<Entry> {
+        let two = |name: &str, n: usize| {
+            ["first", "second"].map(|moment| Entry::f32(format!("{name}.{moment}"), &[n]))
+        };
+        match &self.states {
+            States::Host(_) => {
+                self.variables.iter().flat_map(|(name, var)| two(name, var.elem_count())).collect()
+            }
+            #[cfg(feature = "cuda")]
+            States::Card(moments) => two("all", moments.len()).into(),
+        }
+    }
+
+    /// The numbers of a part, little-endian.
+    pub fn part(&self, name: &str) -> Result<Vec<u8>> {
+        let (of, moment) = name.rsplit_once('.').context("a part has a name and a moment")?;
+        let first = moment == "first";
+        Ok(match &self.states {
+            States::Host(states) => {
+                let state = &states[self.index(of)?];
+                le_bytes(if first { &state.first } else { &state.second })
+            }
+            #[cfg(feature = "cuda")]
+            States::Card(moments) => le_bytes(&moments.read(first)?),
+        })
+    }
+
+    /// Sets a part from a checkpoint.
+    pub fn set_part(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let (of, moment) = name.rsplit_once('.').context("a part has a name and a moment")?;
+        let values: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let index = self.index(of);
+        match &mut self.states {
+            States::Host(states) => {
+                let state = &mut states[index?];
+                let place = if moment == "first" { &mut state.first } else { &mut state.second };
+                ensure!(place.len() == values.len(), "`{name}` holds {} numbers", values.len());
+                *place = values;
+            }
+            #[cfg(feature = "cuda")]
+            States::Card(moments) => moments.write(moment == "first", &values)?,
+        }
+        Ok(())
+    }
+
+    fn index(&self, name: &str) -> Result<usize> {
+        let found = self.variables.iter().position(|(other, _)| other == name);
+        found.with_context(|| format!("no variable is named `{name}`"))
     }
 
     /// Adds a micro-batch's gradients. A variable without one is an error: it would silently
@@ -105,17 +175,22 @@ impl AdamW {
             bail!("the gradient is not finite");
         }
         let clip = if max_norm > 0.0 && norm > max_norm { max_norm / (norm + 1e-6) } else { 1.0 };
-        self.step += 1;
-        let correct_1 = 1.0 - libm::pow(BETA_1, self.step as f64);
-        let correct_2 = 1.0 - libm::pow(BETA_2, self.step as f64);
-        let rate = (learning_rate / correct_1) as f32;
+        self.updates += 1;
+        let correct_1 = 1.0 - libm::pow(BETA_1, self.updates as f64);
+        let correct_2 = 1.0 - libm::pow(BETA_2, self.updates as f64);
         let root = (1.0 / libm::sqrt(correct_2)) as f32;
         let (b1, b2) = (BETA_1 as f32, BETA_2 as f32);
-        let decay = (1.0 - learning_rate * self.weight_decay) as f32;
+        // The rate, and what a decaying matrix is multiplied by: of everything, and of an
+        // adapter's B.
+        let [plain, of_b] = [1.0, self.b_ratio].map(|ratio| {
+            let own = learning_rate * ratio;
+            ((own / correct_1) as f32, (1.0 - own * self.weight_decay) as f32)
+        });
         match &mut self.states {
             States::Host(states) => {
-                for ((_, var), state) in self.variables.iter().zip(states) {
+                for ((name, var), state) in self.variables.iter().zip(states) {
                     let State { first, second, gradient } = state;
+                    let (rate, decay) = if is_b(name) { of_b } else { plain };
                     let keep = if var.dims().len() > 1 { decay } else { 1.0 };
                     let mut values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
                     let states = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
@@ -135,8 +210,8 @@ impl AdamW {
             }
             #[cfg(feature = "cuda")]
             States::Card(states) => {
-                let (clip, betas, keep, epsilon) = (clip as f32, (b1, b2), decay, EPSILON);
-                states.update(adamw::Update { clip, betas, rate, root, keep, epsilon })?;
+                let (clip, betas, epsilon) = (clip as f32, (b1, b2), EPSILON);
+                states.update(adamw::Update { clip, betas, root, plain, of_b, epsilon })?;
             }
         }
         Ok(norm)
@@ -152,7 +227,7 @@ mod tests {
     #[test]
     fn follows_the_published_update() {
         let var = Var::from_slice(&[1.0f32, -2.0], (1, 2), &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.1).unwrap();
+        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.1, 1.0).unwrap();
         let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0; 2], [0.0; 2]);
         for t in 1..=3 {
             let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
@@ -174,15 +249,31 @@ mod tests {
     fn a_variable_outside_the_graph_is_an_error() {
         let var = Var::from_slice(&[1.0f32], 1, &Device::Cpu).unwrap();
         let other = Var::from_slice(&[1.0f32], 1, &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("lost".into(), var)], 0.0).unwrap();
+        let mut adam = AdamW::new(vec![("lost".into(), var)], 0.0, 1.0).unwrap();
         let grads = other.as_tensor().sum_all().unwrap().backward().unwrap();
         assert!(adam.gather(&grads).unwrap_err().to_string().contains("lost"));
     }
 
     #[test]
+    fn b_learns_at_its_own_rate() {
+        let var = || Var::from_slice(&[1.0f32], (1, 1), &Device::Cpu).unwrap();
+        let (a, b) = (var(), var());
+        let both = vec![("q.lora_A".into(), a.clone()), ("q.lora_B".into(), b.clone())];
+        let mut adam = AdamW::new(both, 0.5, 16.0).unwrap();
+        let loss = (a.as_tensor() + b.as_tensor()).unwrap().sum_all().unwrap();
+        adam.gather(&loss.backward().unwrap()).unwrap();
+        adam.step(1e-3, 0.0).unwrap();
+        // Adam's first step is the rate, whatever the gradient; the decay takes half of it more.
+        for (var, rate) in [(a, 1e-3), (b, 16e-3)] {
+            let moved = 1.0 - var.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0];
+            assert!((moved - 1.5 * rate).abs() < 1e-6, "{moved} at {rate}");
+        }
+    }
+
+    #[test]
     fn clipping_bounds_the_first_step_by_the_norm() {
         let var = Var::from_slice(&[3.0f32, 4.0], 2, &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.0).unwrap();
+        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.0, 1.0).unwrap();
         let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
         adam.gather(&loss.backward().unwrap()).unwrap();
         assert!((adam.step(0.0, 1.0).unwrap() - 5.0).abs() < 1e-6);

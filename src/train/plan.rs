@@ -6,7 +6,7 @@ use crate::model::Decoder;
 use crate::model::ops::matmul::{View, matmul};
 use crate::tokens::Encoded;
 
-use super::batches::steps_per_epoch;
+use super::batches::{steps_per_epoch, steps_wanted};
 use super::settings::Settings;
 
 /// What training will do.
@@ -41,11 +41,7 @@ impl Plan {
         let count = |f: fn(&Encoded) -> usize| useful.iter().map(|r| f(r) as u64).sum::<u64>();
         let tokens = (count(|r| r.ids.len()), count(Encoded::targets));
         let per_epoch = steps_per_epoch(useful.len(), settings);
-        let wanted = (settings.epochs * per_epoch as f64).ceil() as usize;
-        let steps = match settings.max_steps {
-            0 => wanted,
-            most => most,
-        };
+        let steps = steps_wanted(useful.len(), settings);
         let passes = if per_epoch == 0 { 0.0 } else { steps as f64 / per_epoch as f64 };
         let parameters = decoder.parameters();
         // Forward and input gradient take 2 operations a weight and token each; weights that are

@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 
+use super::checkpoint::Checkpoints;
 use super::plan::Plan;
 use super::record::TrainingRecord;
-use super::run::{Trainee, train};
+use super::run::{Trainee, Training, train};
 use super::settings::Settings;
 use crate::adapter::{Adapter, Shape};
 use crate::config::Config;
@@ -73,6 +74,7 @@ pub fn qlora(
     rows: &[&Example],
     tune: &[&Example],
     folder: &Path,
+    checkpoints: &Checkpoints,
     observer: &dyn Observer,
 ) -> Result<Trained> {
     let settings = Settings::new(config);
@@ -83,6 +85,7 @@ pub fn qlora(
             let shape = Shape {
                 r: config.size("LORA_R"),
                 alpha: config.float("LORA_ALPHA"),
+                rslora: config.flag("USE_RSLORA"),
                 dropout: config.float("LORA_DROPOUT"),
                 targets: config.list("LORA_TARGET_MODULES"),
                 base: base.name.clone(),
@@ -131,7 +134,15 @@ pub fn qlora(
     }
     let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
     let trainee = Trainee { decoder: &base.decoder, lora: Some(&adapter.lora) };
-    let record = train(&trainee, &encoded, &names, &watched, &settings, observer)?;
+    let training = Training {
+        trainee,
+        rows: &encoded,
+        names: &names,
+        tune: &watched,
+        settings: &settings,
+        kept: Some((checkpoints, &base.digest)),
+    };
+    let record = train(&training, observer)?;
     adapter.save(folder)?;
     let again = Adapter::load(folder, &linears).context("the adapter just written")?;
     ensure!(

@@ -17,6 +17,10 @@ pub struct Settings {
     pub weight_decay: f64,
     /// Largest gradient norm; 0 does not clip.
     pub max_grad_norm: f64,
+    /// What the rate of an adapter's B is multiplied by.
+    pub b_ratio: f64,
+    /// Nats that the smoothed loss may rise above its lowest; 0 watches nothing.
+    pub watchdog: f64,
     /// Examples in a micro-batch.
     pub batch_size: usize,
     /// Micro-batches in a step.
@@ -35,6 +39,8 @@ pub struct Settings {
     pub patience: usize,
     /// Seed of order and dropout.
     pub seed: u64,
+    /// A checkpoint every so many steps; 0 only when interrupted.
+    pub save_steps: usize,
     /// Threads that prepare batches ahead.
     pub workers: usize,
     /// Batches each prepares ahead.
@@ -52,6 +58,8 @@ impl Settings {
             warmup_ratio: config.float("WARMUP_RATIO"),
             weight_decay: config.float("WEIGHT_DECAY"),
             max_grad_norm: config.float("MAX_GRAD_NORM"),
+            b_ratio: config.float("LORAPLUS_LR_RATIO"),
+            watchdog: config.float("LOSS_WATCHDOG"),
             batch_size: config.size("PER_DEVICE_TRAIN_BATCH_SIZE"),
             accumulation: config.size("GRADIENT_ACCUMULATION_STEPS"),
             checkpointing: config.flag("GRADIENT_CHECKPOINTING"),
@@ -61,9 +69,29 @@ impl Settings {
             eval_steps: config.size("EVAL_STEPS"),
             patience: config.size("EARLY_STOPPING_PATIENCE"),
             seed: config.size("SEED") as u64,
+            save_steps: config.size("SAVE_STEPS"),
             workers: config.size("DATALOADER_NUM_WORKERS"),
             prefetch: config.size("DATALOADER_PREFETCH_FACTOR"),
             persistent_workers: config.flag("DATALOADER_PERSISTENT_WORKERS"),
         }
+    }
+    /// The settings that decide the course of a training, by their keys.
+    pub fn course(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("LEARNING_RATE", self.learning_rate.to_string()),
+            ("LR_SCHEDULER_TYPE", format!("{:?}", self.schedule)),
+            ("WARMUP_RATIO", self.warmup_ratio.to_string()),
+            ("WEIGHT_DECAY", self.weight_decay.to_string()),
+            ("MAX_GRAD_NORM", self.max_grad_norm.to_string()),
+            ("LORAPLUS_LR_RATIO", self.b_ratio.to_string()),
+            ("PER_DEVICE_TRAIN_BATCH_SIZE", self.batch_size.to_string()),
+            ("GRADIENT_ACCUMULATION_STEPS", self.accumulation.to_string()),
+            ("NUM_TRAIN_EPOCHS", self.epochs.to_string()),
+            ("MAX_STEPS", self.max_steps.to_string()),
+            ("TIME_BUDGET_MINUTES", self.time_budget_minutes.to_string()),
+            ("EVAL_STEPS", self.eval_steps.to_string()),
+            ("EARLY_STOPPING_PATIENCE", self.patience.to_string()),
+            ("SEED", self.seed.to_string()),
+        ]
     }
 }

@@ -29,6 +29,7 @@ fn adapter(decoder: &Decoder, deviation: f32) -> Adapter {
     let shape = Shape {
         r: 16,
         alpha: 32.0,
+        rslora: false,
         dropout: 0.0,
         targets: vec!["all-linear".into()],
         base: "SmolLM2-135M-Instruct".into(),

@@ -136,6 +136,7 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
         let shape = Shape {
             r: 16,
             alpha: 16.0,
+            rslora: false,
             dropout: 0.0,
             targets: vec!["all-linear".into()],
             base: "random".into(),

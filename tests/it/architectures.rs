@@ -12,7 +12,7 @@ use proto::model::weights::{Quantization, Weights};
 use proto::model::{Decoder, Packed};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
-use proto::train::{Settings, Trainee, train};
+use proto::train::{Settings, Trainee, Training, train};
 
 /// Every toy model: its name, its folder.
 fn models() -> Vec<(String, PathBuf)> {
@@ -93,13 +93,22 @@ fn each_learns_eight_rows_by_heart() {
         let shape = Shape {
             r: 16,
             alpha: 32.0,
+            rslora: false,
             dropout: 0.0,
             targets: vec!["all-linear".into()],
             base: name.clone(),
         };
         let adapter = Adapter::fresh(&shape, &decoder.linears(), 1).unwrap();
         let trainee = Trainee { decoder: &decoder, lora: Some(&adapter.lora) };
-        let record = train(&trainee, &rows, &names, &[], &settings, &Silent).unwrap();
+        let training = Training {
+            trainee,
+            rows: &rows,
+            names: &names,
+            tune: &[],
+            settings: &settings,
+            kept: None,
+        };
+        let record = train(&training, &Silent).unwrap();
         let (first, last) = (record.losses[0], record.losses[299]);
         assert!(first > 2.0 && last < 0.05, "{name}: from {first} to {last}");
     }

@@ -40,6 +40,7 @@ fn adapter(decoder: &Decoder) -> Adapter {
     let shape = Shape {
         r: 3,
         alpha: 5.0,
+        rslora: false,
         dropout: 0.0,
         targets: vec!["all-linear".into()],
         base: "toy".into(),

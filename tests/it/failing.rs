@@ -58,7 +58,8 @@ fn only_whole_files(run: &Path) {
     ];
     for file in files(run) {
         let name = file.to_str().unwrap();
-        assert!(KNOWN.contains(&name), "{name} was left behind");
+        let checkpoint = name.starts_with("checkpoints/") && name.ends_with(".safetensors");
+        assert!(checkpoint || KNOWN.contains(&name), "{name} was left behind");
         let text = fs::read_to_string(run.join(&file));
         if name.ends_with(".json") {
             serde_json::from_str::<serde_json::Value>(&text.unwrap()).expect(name);
@@ -129,4 +130,52 @@ fn a_full_disk_is_named_and_nothing_is_half_written() {
         assert!(error.contains(unfinished), "{told}");
         only_whole_files(&the_run(folder.path()));
     }
+}
+
+#[test]
+fn a_killed_run_is_resumed_to_the_same_adapter() {
+    let place = tempfile::tempdir().unwrap();
+    let start = |folder: &str, more: &[&str]| {
+        let folder = place.path().join(folder);
+        fs::create_dir(&folder).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proto"));
+        command.current_dir(project()).args(["run", "scripts/daily.rhai", "--skip-eval"]);
+        command.args(more);
+        for setting in some_traces(&folder).iter().chain(&["SAVE_STEPS=1".to_string()]) {
+            command.args(["--set", setting]);
+        }
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        (child, folder)
+    };
+    let adapter = |folder: &Path| {
+        let run = the_run(folder);
+        only_whole_files(&run);
+        assert!(!run.join("checkpoints").exists(), "the run has ended");
+        fs::read(run.join("adapter/adapter_model.safetensors")).unwrap()
+    };
+    let (mut killed, first) = start("killed", &[]);
+    for line in BufReader::new(killed.stderr.take().unwrap()).lines() {
+        if line.unwrap().starts_with("step 2: checkpoint written") {
+            killed.kill().unwrap();
+            break;
+        }
+    }
+    assert_eq!(killed.wait().unwrap().code(), None, "it ended before it could be killed");
+    let interrupted = the_run(&first);
+    only_whole_files(&interrupted);
+
+    let resume = ["--resume", interrupted.to_str().unwrap()];
+    let (resumed, second) = start("resumed", &resume);
+    let output = resumed.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("resumed after step"), "{told}");
+    let (whole, third) = start("whole", &[]);
+    assert_eq!(whole.wait_with_output().unwrap().status.code(), Some(0));
+    assert!(adapter(&second) == adapter(&third), "the adapters differ");
+
+    let record = ["--resume", place.path().to_str().unwrap()];
+    let output = start("not a run", &record).0.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && told.contains("not the folder of a run"), "{told}");
 }

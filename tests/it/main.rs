@@ -16,6 +16,7 @@ mod policy;
 mod protocol;
 mod redaction;
 mod report;
+mod resuming;
 mod rooms;
 mod script;
 mod tiny_base;

@@ -1,6 +1,7 @@
 //! The decoder, its adapters and the training loop on a toy model, against finite differences
 //! and against each other.
 
+use anyhow::Result;
 use candle_core::{Device, Tensor};
 use proto::adapter::{Adapter, Shape};
 use proto::chance::Chance;
@@ -9,7 +10,7 @@ use proto::model::config::{Architecture, ModelConfig, RopeScaling};
 use proto::model::{Decoder, Generator, Lora, Packed};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
-use proto::train::{Batch, Settings, Trainee, train};
+use proto::train::{Batch, Settings, Trainee, Training, TrainingRecord, train};
 
 fn toy(tied: bool) -> ModelConfig {
     ModelConfig {
@@ -61,6 +62,7 @@ fn random_adapter(decoder: &Decoder, deviation: f64) -> Adapter {
     let shape = Shape {
         r: 3,
         alpha: 6.0,
+        rslora: false,
         dropout: 0.0,
         targets: vec!["all-linear".into()],
         base: "toy".into(),
@@ -73,6 +75,17 @@ fn random_adapter(decoder: &Decoder, deviation: f64) -> Adapter {
         pair.b.set(&Tensor::from_vec(values, pair.b.shape(), &Device::Cpu).unwrap()).unwrap();
     }
     adapter
+}
+
+fn learn(
+    trainee: &Trainee,
+    rows: &[Encoded],
+    tune: &[Encoded],
+    settings: &Settings,
+) -> Result<TrainingRecord> {
+    let Trainee { decoder, lora } = *trainee;
+    let (trainee, names) = (Trainee { decoder, lora }, names(rows));
+    train(&Training { trainee, rows, names: &names, tune, settings, kept: None }, &Silent)
 }
 
 fn loss(decoder: &Decoder, lora: Option<&Lora>, batch: &Batch) -> Tensor {
@@ -171,7 +184,7 @@ fn accumulated_micro_batches_equal_one_big_batch() {
         let trainee = Trainee { decoder: &decoder, lora: Some(&adapter.lora) };
         let common = [("MAX_STEPS", "3"), ("LEARNING_RATE", "1e-3")];
         let settings = settings(&[pairs, &common].concat());
-        let record = train(&trainee, &rows, &names(&rows), &[], &settings, &Silent).unwrap();
+        let record = learn(&trainee, &rows, &[], &settings).unwrap();
         (adapter, record)
     };
     let (one, first) =
@@ -204,7 +217,7 @@ fn a_toy_model_learns_eight_rows_by_heart_and_says_them() {
             ("LEARNING_RATE", "1e-2"),
             ("MAX_STEPS", "150"),
         ]);
-        let record = train(&trainee, &rows, &names(&rows), &rows, &settings, &Silent).unwrap();
+        let record = learn(&trainee, &rows, &rows, &settings).unwrap();
         assert!(record.losses[149] < 0.05, "loss {}", record.losses[149]);
         assert!(record.tune_losses[0].1 < 0.05);
         let cut = |row: &Encoded| row.trained.iter().position(|t| *t).unwrap();
@@ -255,7 +268,7 @@ fn the_same_seed_gives_the_same_bytes_on_one_thread_and_on_three() {
                 ("GRADIENT_ACCUMULATION_STEPS", "2"),
                 ("MAX_STEPS", "6"),
             ]);
-            train(&trainee, &rows, &names(&rows), &[], &settings, &Silent).unwrap();
+            learn(&trainee, &rows, &[], &settings).unwrap();
             let folder = tempfile::tempdir().unwrap();
             adapter.save(folder.path()).unwrap();
             std::fs::read(folder.path().join(proto::adapter::FACTORS)).unwrap()
@@ -273,10 +286,10 @@ fn a_row_without_targets_is_skipped_and_counted_and_alone_it_is_an_error() {
     let decoder = Decoder::fresh(toy(true), 3).unwrap();
     let trainee = Trainee { decoder: &decoder, lora: None };
     let settings = settings(&[("MAX_STEPS", "1")]);
-    let record = train(&trainee, &rows, &names(&rows), &[], &settings, &Silent).unwrap();
+    let record = learn(&trainee, &rows, &[], &settings).unwrap();
     assert_eq!((record.examples, record.without_targets), (2, 1));
     let nothing = &rows[1..2];
-    assert!(train(&trainee, nothing, &names(nothing), &[], &settings, &Silent).is_err());
+    assert!(learn(&trainee, nothing, &[], &settings).is_err());
 }
 
 #[test]
@@ -284,7 +297,7 @@ fn early_stopping_keeps_the_best_weights() {
     let decoder = Decoder::fresh(toy(true), 3).unwrap();
     let trainee = Trainee { decoder: &decoder, lora: None };
     let rows = rows(6);
-    let (learn, other) = rows.split_at(3);
+    let (own, other) = rows.split_at(3);
     let settings = settings(&[
         ("PER_DEVICE_TRAIN_BATCH_SIZE", "3"),
         ("GRADIENT_ACCUMULATION_STEPS", "1"),
@@ -293,7 +306,7 @@ fn early_stopping_keeps_the_best_weights() {
         ("EVAL_STEPS", "5"),
         ("EARLY_STOPPING_PATIENCE", "3"),
     ]);
-    let record = train(&trainee, learn, &names(learn), other, &settings, &Silent).unwrap();
+    let record = learn(&trainee, own, other, &settings).unwrap();
     assert!(record.steps < 200, "unrelated rows get worse before that");
     let best = record.tune_losses.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     assert_eq!(record.kept_step, best.0);

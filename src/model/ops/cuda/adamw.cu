@@ -3,7 +3,8 @@
 
 struct Variable {
     float *values;
-    long long offset, n, decays;
+    long long offset, n;
+    long long bits; // 1: it decays, 2: it is an adapter's B
 };
 
 #define EACH(i, n)                                                                                 \
@@ -32,12 +33,14 @@ extern "C" __global__ void squares(const Variable *variables, const float *gradi
     if (threadIdx.x == 0) parts[blockIdx.y * gridDim.x + blockIdx.x] = sums[0];
 }
 
-// m = β₁m + (1 − β₁)g, v = β₂v + (1 − β₂)g², w = keep·w − rate·m / (√v·root + ε); then g = 0.
+// m = β₁m + (1 − β₁)g, v = β₂v + (1 − β₂)g², w = kept·w − rate·m / (√v·root + ε); then g = 0.
 extern "C" __global__ void update(const Variable *variables, float *first, float *second,
-                                  float *gradient, float clip, float b1, float b2, float rate,
-                                  float root, float keep, float epsilon) {
+                                  float *gradient, float clip, float b1, float b2, float root,
+                                  float plain_rate, float plain_keep, float b_rate, float b_keep,
+                                  float epsilon) {
     Variable v = variables[blockIdx.y];
-    float kept = v.decays ? keep : 1.0f;
+    float rate = v.bits & 2 ? b_rate : plain_rate;
+    float kept = !(v.bits & 1) ? 1.0f : v.bits & 2 ? b_keep : plain_keep;
     EACH(i, v.n) {
         long long at = v.offset + i;
         float g = gradient[at] * clip;

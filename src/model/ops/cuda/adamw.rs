@@ -17,12 +17,13 @@ pub struct Update {
     pub clip: f32,
     /// Decay of the first and second moment.
     pub betas: (f32, f32),
-    /// The learning rate over the first moment's bias correction.
-    pub rate: f32,
-    /// One over the root of the second moment's.
+    /// One over the root of the second moment's bias correction.
     pub root: f32,
-    /// What matrices are multiplied by: 1 less their decay.
-    pub keep: f32,
+    /// The learning rate over the first moment's bias correction, and what matrices are
+    /// multiplied by: 1 less their decay.
+    pub plain: (f32, f32),
+    /// The same for an adapter's B.
+    pub of_b: (f32, f32),
     /// Added to the denominator.
     pub epsilon: f32,
 }
@@ -30,7 +31,8 @@ pub struct Update {
 /// Both moments and the gathered gradient of all variables, one after the other.
 pub struct Moments {
     device: Device,
-    /// Address, offset in the flat tensors, length, and whether it decays: of each variable.
+    /// Of each variable: address, offset in the flat tensors, length, and two bits: whether it
+    /// decays, whether it is an adapter's B.
     variables: Tensor,
     /// Blocks a variable, and variables.
     grid: (usize, usize),
@@ -40,13 +42,15 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Zeros. The variables stay where they are: `Var::set` copies into them.
-    pub fn new<'a>(vars: impl Iterator<Item = &'a Var>, device: &Device) -> Result<Self> {
+    /// Zeros. Each variable comes with whether it is an adapter's B, and stays where it is:
+    /// `Var::set` copies into it.
+    pub fn new<'a>(vars: impl Iterator<Item = (&'a Var, bool)>, device: &Device) -> Result<Self> {
         let (mut table, mut all, mut widest) = (Vec::new(), 0, 0);
-        for var in vars {
+        for (var, is_b) in vars {
             let Arg::At(address) = at_tensor(var)? else { bail!("a variable without an address") };
             let n = var.elem_count();
-            table.extend([address as i64, all as i64, n as i64, i64::from(var.rank() > 1)]);
+            let bits = i64::from(var.rank() > 1) | i64::from(is_b) << 1;
+            table.extend([address as i64, all as i64, n as i64, bits]);
             all += n;
             widest = widest.max(n);
         }
@@ -60,6 +64,31 @@ impl Moments {
             second: zeros()?,
             gradient: zeros()?,
         })
+    }
+
+    /// How many numbers each moment holds.
+    pub fn len(&self) -> usize {
+        self.first.elem_count()
+    }
+
+    /// Whether there is nothing to train.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first moment, or the second.
+    pub fn read(&self, first: bool) -> Result<Vec<f32>> {
+        if first { &self.first } else { &self.second }.to_vec1()
+    }
+
+    /// Sets the first moment, or the second.
+    pub fn write(&mut self, first: bool, values: &[f32]) -> Result<()> {
+        if values.len() != self.len() {
+            bail!("{} numbers for {} moments", values.len(), self.len());
+        }
+        let place = if first { &mut self.first } else { &mut self.second };
+        *place = Tensor::from_slice(values, values.len(), &self.device)?;
+        Ok(())
     }
 
     fn launch(&self, function: &str, args: &[Arg]) -> Result<()> {
@@ -91,9 +120,11 @@ impl Moments {
             update.clip,
             update.betas.0,
             update.betas.1,
-            update.rate,
             update.root,
-            update.keep,
+            update.plain.0,
+            update.plain.1,
+            update.of_b.0,
+            update.of_b.1,
             update.epsilon,
         ];
         let states = [&self.first, &self.second, &self.gradient];
