@@ -3,6 +3,9 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// What the state moves by with each number.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A small, fast generator (SplitMix64; Steele, Lea and Flood 2014).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chance {
@@ -28,11 +31,16 @@ impl Chance {
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.state = self.state.wrapping_add(STEP);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// Passes over `n` numbers.
+    pub fn skip(&mut self, n: usize) {
+        self.state = self.state.wrapping_add(STEP.wrapping_mul(n as u64));
     }
 
     /// A whole number in `0..n`; `n` must not be zero.

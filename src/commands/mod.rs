@@ -15,6 +15,7 @@ mod doc;
 mod export;
 mod layers;
 mod run;
+mod show;
 mod terminal;
 mod test;
 
@@ -34,6 +35,7 @@ enum Command {
     Doc(doc::Doc),
     Config(config::Config),
     Export(export::Export),
+    Show(show::Show),
 }
 
 /// How a command ended when nothing went wrong.
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Doc(doc) => doc.execute(),
         Command::Config(config) => config.execute(),
         Command::Export(export) => export.execute(),
+        Command::Show(show) => show.execute(),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -144,6 +144,7 @@ pub const KEYS: &[Key] = &[
     key("PER_DEVICE_TRAIN_BATCH_SIZE", POSITIVE, "1", "examples in one micro-batch"),
     key("GRADIENT_ACCUMULATION_STEPS", POSITIVE, "16", "micro-batches in one step"),
     key("GRADIENT_CHECKPOINTING", Kind::Bool, "false", "keep only the layers' inputs and compute the rest again for the gradients: far less memory, a third more work"),
+    key("ACTIVATION_OFFLOADING", Kind::Bool, "false", "with GRADIENT_CHECKPOINTING on a card: keep the layers' inputs in the host's memory"),
     key("NUM_TRAIN_EPOCHS", Kind::Float(0.0, 1000.0), "3", "passes over the training rows"),
     key("MAX_STEPS", COUNT, "0", "stop after this many steps; 0 trains NUM_TRAIN_EPOCHS"),
     key("TIME_BUDGET_MINUTES", Kind::Float(0.0, 1e6), "0", "stop after this much time; recorded as a step count; 0 sets no limit"),

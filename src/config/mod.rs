@@ -334,6 +334,12 @@ impl Config {
                 at("TRAIN_FILES")
             );
         }
+        if self.flag("ACTIVATION_OFFLOADING") && !self.flag("GRADIENT_CHECKPOINTING") {
+            bail!(
+                "{}: ACTIVATION_OFFLOADING moves what GRADIENT_CHECKPOINTING keeps; set that too",
+                at("ACTIVATION_OFFLOADING")
+            );
+        }
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ impl Subject for Generator<'_> {
                 return Ok((0.0, 0));
             }
             let packed = Packed::new([row.ids.as_slice()]);
-            let hidden = self.decoder.hidden(&packed, self.lora, None)?.detach();
+            let hidden = self.decoder.forward(&packed, self.lora)?;
             let losses = self.decoder.losses(&hidden, &places, &targets)?;
             Ok((losses.iter().sum(), losses.len()))
         });

@@ -9,21 +9,22 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::ModelConfig;
-use super::lora::{Lora, Pair};
+use super::lora::Lora;
 use super::nf4::{self, Nf4};
-use super::ops::attention::{Attention, Past, Rotary, attend, attention, frequencies};
-use super::ops::bias::add_bias;
+use super::ops::attention::{Attention, Past, Rotary, frequencies};
 use super::ops::cross_entropy::{cross_entropy, losses};
 #[cfg(feature = "cuda")]
 use super::ops::cuda::matmul::{Precision, precision};
-use super::ops::dropout::Dropout;
-use super::ops::linear::{FrozenWeight, adapted_linear, delta, frozen_linear, linear};
 use super::ops::rms_norm::rms_norm;
 use super::ops::swiglu::swiglu;
 use super::weights::{Frozen, Quantization, Weights};
 use crate::chance::Chance;
 
-mod checkpointing;
+mod block;
+mod gradients;
+
+use block::{Block, Linear, Pass, Weight};
+pub use gradients::Keep;
 
 /// Token sequences laid one after the other; no sequence sees another.
 #[derive(Debug, Clone, Default)]
@@ -46,75 +47,6 @@ impl Packed {
     }
 }
 
-enum Weight {
-    Frozen(Arc<dyn FrozenWeight>),
-    Trainable(Var),
-}
-
-struct Linear {
-    name: String,
-    weight: Weight,
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> candle_core::Result<Tensor> {
-        let y = self.product(x, pass)?;
-        match &self.bias {
-            Some(bias) => add_bias(&y, bias),
-            None => Ok(y),
-        }
-    }
-
-    fn product(&self, x: &Tensor, pass: &mut Pass) -> candle_core::Result<Tensor> {
-        let factors = pass.lora.and_then(|l| Some((l, l.pairs.get(&self.name)?)));
-        let Some((lora, Pair { a, b })) = factors else {
-            return match &self.weight {
-                Weight::Frozen(weight) => frozen_linear(x, weight),
-                Weight::Trainable(weight) => linear(x, weight.as_tensor()),
-            };
-        };
-        let dropout = match pass.chance.as_deref_mut() {
-            Some(chance) if lora.dropout > 0.0 => Some(Dropout { share: lora.dropout, chance }),
-            _ => None,
-        };
-        let factors = (a.as_tensor(), b.as_tensor());
-        match &self.weight {
-            Weight::Frozen(weight) => adapted_linear(x, weight, factors, lora.scale, dropout),
-            Weight::Trainable(weight) => {
-                linear(x, weight.as_tensor())? + delta(x, factors, lora.scale, dropout)?
-            }
-        }
-    }
-}
-
-/// What one forward pass carries through the layers.
-struct Pass<'a> {
-    lora: Option<&'a Lora>,
-    chance: Option<&'a mut Chance>,
-    shape: Attention,
-}
-
-struct Block {
-    input_norm: Tensor,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    /// What queries and keys are normed with, head by head.
-    head_norms: Option<(Tensor, Tensor)>,
-    post_norm: Tensor,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-}
-
-impl Block {
-    fn linears(&self) -> [&Linear; 7] {
-        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
-    }
-}
-
 /// Keys and values of every layer of one sequence.
 pub struct Cache(Vec<Past>);
 
@@ -129,6 +61,22 @@ pub struct Decoder {
     rotary: Arc<Rotary>,
     device: Device,
     variables: Vec<(String, Var)>,
+}
+
+/// Rows that the feed-forward half of a layer takes at a time: what it holds in between does not
+/// grow with the sequence.
+pub const TILE: usize = 1024;
+
+fn tiles(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(TILE).map(move |from| from..n.min(from + TILE))
+}
+
+/// Rows of tiles as one tensor.
+fn joined(mut parts: Vec<Tensor>) -> Result<Tensor> {
+    match parts.len() {
+        1 => parts.pop().context("one part"),
+        _ => Ok(Tensor::cat(&parts, 0)?),
+    }
 }
 
 /// The seven linears of a block, by their names in checkpoints.
@@ -384,48 +332,49 @@ impl Decoder {
         Cache(self.blocks.iter().map(|_| Past::default()).collect())
     }
 
-    /// The last hidden state (normed) of every packed token: [n, hidden], differentiable.
-    /// `chance` decides dropout and is given while training only.
+    /// The last hidden state (normed) of every packed token: [n, hidden], without gradients.
+    pub fn forward(&self, packed: &Packed, lora: Option<&Lora>) -> Result<Tensor> {
+        self.run(packed, (lora, None, false), None)
+    }
+
+    /// The same, differentiable by everything that is trained: all activations are held until the
+    /// gradients are there. An adapter alone is trained with [`Decoder::gradients`], which holds
+    /// less. `chance` decides dropout.
     pub fn hidden(
         &self,
         packed: &Packed,
         lora: Option<&Lora>,
         chance: Option<&mut Chance>,
     ) -> Result<Tensor> {
-        self.run(packed, lora, chance, None)
+        self.run(packed, (lora, chance, true), None)
     }
 
-    /// Like [`Decoder::hidden`], for tokens that continue what is cached; one cache a sequence.
+    /// Like [`Decoder::forward`], for tokens that continue what is cached; one cache a sequence.
     pub fn continued(
         &self,
         packed: &Packed,
         lora: Option<&Lora>,
         caches: &mut [&mut Cache],
     ) -> Result<Tensor> {
-        self.run(packed, lora, None, Some(caches))
+        self.run(packed, (lora, None, false), Some(caches))
     }
 
     fn run(
         &self,
         packed: &Packed,
-        lora: Option<&Lora>,
-        chance: Option<&mut Chance>,
+        (lora, chance, tracked): (Option<&Lora>, Option<&mut Chance>, bool),
         mut caches: Option<&mut [&mut Cache]>,
     ) -> Result<Tensor> {
-        let (mut x, mut pass) = self.begin(packed, lora, chance)?;
+        let (mut x, shape) = self.begin(packed)?;
+        let mut pass = Pass { lora, chance, tracked, shape };
         for layer in 0..self.blocks.len() {
             x = self.layer(layer, &x, &mut pass, caches.as_deref_mut())?;
         }
         Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
     }
 
-    /// The embedded tokens, and what the pass through the layers carries.
-    fn begin<'a>(
-        &self,
-        packed: &Packed,
-        lora: Option<&'a Lora>,
-        chance: Option<&'a mut Chance>,
-    ) -> Result<(Tensor, Pass<'a>)> {
+    /// The embedded tokens ([n, hidden]), and the shape of attention over them.
+    fn begin(&self, packed: &Packed) -> Result<(Tensor, Attention)> {
         let longest = packed.sequences.iter().map(|s| s.len()).max().unwrap_or(0);
         ensure!(
             longest <= self.max_positions(),
@@ -449,10 +398,10 @@ impl Decoder {
         };
         let ids = Tensor::from_slice(&packed.ids, packed.ids.len(), &self.device)?;
         let x = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
-        Ok((x, Pass { lora, chance, shape }))
+        Ok((x, shape))
     }
 
-    /// One layer: attention and MLP, each added to the residual stream `x` ([n, hidden]).
+    /// One layer: attention and feed-forward, each added to the residual stream `x` ([n, hidden]).
     fn layer(
         &self,
         layer: usize,
@@ -461,27 +410,16 @@ impl Decoder {
         caches: Option<&mut [&mut Cache]>,
     ) -> Result<Tensor> {
         let (block, epsilon) = (&self.blocks[layer], self.config.rms_norm_eps);
-        let normed = rms_norm(x, &block.input_norm, epsilon)?;
-        let mut q = block.q.forward(&normed, pass)?;
-        let mut k = block.k.forward(&normed, pass)?;
-        if let Some((q_norm, k_norm)) = &block.head_norms {
-            let heads = |x: &Tensor| x.reshape(((), self.config.head_dim));
-            q = rms_norm(&heads(&q)?, q_norm, epsilon)?.reshape(q.shape())?;
-            k = rms_norm(&heads(&k)?, k_norm, epsilon)?.reshape(k.shape())?;
+        let mut pasts: Option<Vec<&mut Past>> =
+            caches.map(|caches| caches.iter_mut().map(|cache| &mut cache.0[layer]).collect());
+        let x = (x + block.attend(x, pass, epsilon, pasts.as_deref_mut())?)?;
+        let mut parts = Vec::new();
+        for rows in tiles(x.dim(0)?) {
+            let part = x.narrow(0, rows.start, rows.len())?;
+            let (gate, up) = block.gate_up(&part, pass, epsilon)?;
+            parts.push((part + block.down.forward(&swiglu(&gate, &up)?, pass)?)?);
         }
-        let v = block.v.forward(&normed, pass)?;
-        let mixed = match caches {
-            None => attention(&q, &k, &v, &pass.shape)?,
-            Some(caches) => {
-                let mut pasts: Vec<_> = caches.iter_mut().map(|c| &mut c.0[layer]).collect();
-                attend(&q, &k, &v, &pass.shape, &mut pasts)?
-            }
-        };
-        let x = (x + block.o.forward(&mixed, pass)?)?;
-        let normed = rms_norm(&x, &block.post_norm, epsilon)?;
-        let gate = block.gate.forward(&normed, pass)?;
-        let up = block.up.forward(&normed, pass)?;
-        Ok((&x + block.down.forward(&swiglu(&gate, &up)?, pass)?)?)
+        joined(parts)
     }
 
     /// The summed cross-entropy (nats) of the targets at the given rows of `hidden`.

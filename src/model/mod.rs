@@ -13,6 +13,6 @@ pub mod shards;
 pub mod weights;
 
 pub use base::Base;
-pub use decoder::{Decoder, Packed};
+pub use decoder::{Decoder, Keep, Packed};
 pub use generate::Generator;
 pub use lora::Lora;

@@ -245,7 +245,13 @@ pub(super) mod tests {
     fn the_longest_micro_batch_comes_first() {
         let mut rows = rows(30);
         rows[13].ids.extend([4; 9]);
-        let settings = settings(&[("PER_DEVICE_TRAIN_BATCH_SIZE", "4")]);
+        let settings = settings(
+            &[
+                SHAPE.as_slice(),
+                &[("GRADIENT_ACCUMULATION_STEPS", "1"), ("PER_DEVICE_TRAIN_BATCH_SIZE", "4")],
+            ]
+            .concat(),
+        );
         let loader = Loader::new(&rows, 16, &settings);
         assert!(loader.steps[0].concat().contains(&13));
         let mut first: Vec<usize> = loader.steps[..8].concat().concat();

@@ -4,10 +4,12 @@
 mod batches;
 mod checkpoint;
 pub mod full;
+mod memory;
 mod optimizer;
 mod plan;
 pub mod qlora;
 mod record;
+pub mod resident;
 mod run;
 mod schedule;
 mod settings;
@@ -15,6 +17,7 @@ mod watchdog;
 
 pub use batches::{Batch, Loader};
 pub use checkpoint::{Checkpoints, Identity};
+pub use memory::Memory;
 pub use optimizer::AdamW;
 pub use plan::Plan;
 pub use record::TrainingRecord;

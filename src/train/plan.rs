@@ -7,6 +7,7 @@ use crate::model::ops::matmul::{View, matmul};
 use crate::tokens::Encoded;
 
 use super::batches::{steps_per_epoch, steps_wanted};
+use super::memory::Memory;
 use super::settings::Settings;
 
 /// What training will do.
@@ -22,8 +23,8 @@ pub struct Plan {
     pub steps: usize,
     /// Weights of the model, and how many numbers are trained.
     pub parameters: (usize, usize),
-    /// Estimated peak memory, in bytes.
-    pub memory: u64,
+    /// What it takes.
+    pub memory: Memory,
     /// Floating-point operations in all.
     pub operations: f64,
 }
@@ -47,29 +48,16 @@ impl Plan {
         // Forward and input gradient take 2 operations a weight and token each; weights that are
         // trained take 2 more (Kaplan et al. 2020, section 2.1).
         let per_token = 4.0 * parameters as f64 + 2.0 * trainable as f64;
-        let c = &decoder.config;
         let longest = useful.iter().map(|r| r.ids.len()).max().unwrap_or(0);
-        let batch_tokens = (longest * settings.batch_size) as u64;
-        let (hidden, inner) = (c.hidden_size, c.intermediate_size);
-        let on_card = decoder.device().is_cuda();
-        // Floats a token: what a layer leaves for its backward (on a card the delta joins its
-        // product in place), and what one layer needs while gradients flow through it.
-        let left = if on_card { 10 * hidden + 3 * inner } else { 8 * hidden + 5 * inner };
-        let working = 2 * (8 * hidden + 5 * inner);
-        let kept = c.num_layers * if settings.checkpointing { hidden } else { left };
-        let activations = batch_tokens * 4 * (kept + working) as u64;
-        // Logits of a chunk with their gradients, the widest linear dequantised, and the gradient
-        // of the head where that is trained.
-        let chunk = 8 * if on_card { 1u64 << 25 } else { 1 << 22 };
-        let head = if trainable >= parameters { c.vocab_size } else { 0 };
-        let scratch = chunk + 4 * (hidden * (inner + head)) as u64;
+        let batch = longest_batch(&useful, settings.batch_size);
+        let memory = Memory::new(decoder, (batch, longest), trainable, weights, settings);
         Plan {
             examples: useful.len(),
             without_targets: rows.len() - useful.len(),
             tokens,
             steps,
             parameters: (parameters, trainable),
-            memory: weights + 16 * trainable as u64 + activations + scratch,
+            memory,
             operations: per_token * tokens.0 as f64 * passes,
         }
     }
@@ -96,12 +84,12 @@ impl Plan {
                 self.examples, self.tokens.0, self.tokens.1, self.steps
             ),
             format!(
-                "model: {} weights, {} trained; about {} MiB of memory, about {} of work",
+                "model: {} weights, {} trained; about {} of work",
                 self.parameters.0,
                 self.parameters.1,
-                self.memory >> 20,
                 spoken(self.seconds())
             ),
+            self.memory.line(),
         ];
         if self.without_targets > 0 {
             lines.push(format!(
@@ -111,6 +99,13 @@ impl Plan {
         }
         lines
     }
+}
+
+/// The most tokens that a micro-batch can hold.
+fn longest_batch(rows: &[&Encoded], size: usize) -> usize {
+    let mut lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    lengths.iter().take(size).sum()
 }
 
 fn spoken(seconds: f64) -> String {

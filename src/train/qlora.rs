@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::checkpoint::Checkpoints;
 use super::plan::Plan;
 use super::record::TrainingRecord;
+use super::resident;
 use super::run::{Trainee, Training, train};
 use super::settings::Settings;
 use crate::adapter::{Adapter, Shape};
@@ -114,22 +115,25 @@ pub fn qlora(
              as they are",
         );
     }
-    if config.flag("BF16") && base.decoder.device().is_cpu() {
-        observer.say("BF16 has no effect: this run trains on the CPU");
+    for key in ["BF16", "ACTIVATION_OFFLOADING"] {
+        if config.flag(key) && base.decoder.device().is_cpu() {
+            observer.say(&format!("{key} has no effect: this run trains on the CPU"));
+        }
     }
     let trainable = adapter.lora.parameters();
     let plan = Plan::new(&encoded, &base.decoder, trainable, base.bytes, &settings);
     plan.lines().iter().for_each(|line| observer.say(line));
-    #[cfg(feature = "cuda")]
-    if base.decoder.device().is_cuda() {
-        let (needed, free) = (plan.memory.saturating_sub(base.bytes), cuda::free_bytes()?);
+    let on_card = base.decoder.device().is_cuda();
+    if let Some(free) = free_bytes(on_card)? {
         ensure!(
-            needed <= free,
-            "training needs about {} MiB beside the base's weights, and the card has {} MiB free; \
-             set GRADIENT_CHECKPOINTING=true, or lower PER_DEVICE_TRAIN_BATCH_SIZE or \
-             MAX_SEQ_LENGTH",
-            needed >> 20,
-            free >> 20
+            plan.memory.more() <= free,
+            "training needs about {} MiB more and {} MiB are free {}; set \
+             GRADIENT_CHECKPOINTING=true{}, or lower PER_DEVICE_TRAIN_BATCH_SIZE, EVAL_BATCH_SIZE \
+             or MAX_SEQ_LENGTH",
+            plan.memory.more() >> 20,
+            free >> 20,
+            if on_card { "on the card" } else { "on this machine" },
+            if on_card { " and ACTIVATION_OFFLOADING=true" } else { "" }
         );
     }
     let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
@@ -142,7 +146,17 @@ pub fn qlora(
         settings: &settings,
         kept: Some((checkpoints, &base.digest)),
     };
+    resident::forget_peak();
     let record = train(&training, observer)?;
+    if let Some(peak) = peak_bytes(on_card)? {
+        let planned = plan.memory.training();
+        observer.say(&format!(
+            "memory: {} MiB at the peak of training, {} planned{}",
+            peak >> 20,
+            planned >> 20,
+            if peak > planned { "; the plan was too low" } else { "" }
+        ));
+    }
     adapter.save(folder)?;
     let again = Adapter::load(folder, &linears).context("the adapter just written")?;
     ensure!(
@@ -151,4 +165,24 @@ pub fn qlora(
         folder.display()
     );
     Ok(Trained { digest: Adapter::digest(folder)?, adapter, record })
+}
+
+/// What is free where the base computes, in bytes, where that is known.
+fn free_bytes(on_card: bool) -> Result<Option<u64>> {
+    #[cfg(feature = "cuda")]
+    if on_card {
+        return Ok(Some(cuda::free_bytes()?));
+    }
+    debug_assert!(!on_card, "a card without the feature for it");
+    Ok(resident::available())
+}
+
+/// The most that was taken there.
+fn peak_bytes(on_card: bool) -> Result<Option<u64>> {
+    #[cfg(feature = "cuda")]
+    if on_card {
+        return Ok(Some(cuda::peak_bytes()?));
+    }
+    debug_assert!(!on_card, "a card without the feature for it");
+    Ok(resident::peak())
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::chance::Chance;
 use crate::files;
 use crate::files::safetensors::le_bytes;
-use crate::model::{Decoder, Lora};
+use crate::model::{Decoder, Keep, Lora};
 use crate::progress::{Cancelled, Observer};
 use crate::tokens::Encoded;
 
@@ -38,20 +38,20 @@ impl Trainee<'_> {
         }
     }
 
-    /// The summed loss of a batch, and the gradients of `loss / share` by every variable. With
-    /// `checkpointing` an adapter's are computed layer by layer.
+    /// The summed loss of a batch, and the gradients of `loss / share` by every variable. `keep`
+    /// is what is held of each layer where an adapter is trained.
     pub fn gradients(
         &self,
         batch: &Batch,
         share: f64,
         chance: Option<&mut Chance>,
-        checkpointing: bool,
+        keep: Keep,
     ) -> Result<(f32, GradStore)> {
-        if let (Some(lora), true) = (self.lora, checkpointing) {
+        if let Some(lora) = self.lora {
             let ends = (batch.places.as_slice(), batch.targets.as_slice());
-            return self.decoder.checkpointed(&batch.packed, ends, share, lora, chance);
+            return self.decoder.gradients(&batch.packed, ends, share, lora, chance, keep);
         }
-        let hidden = self.decoder.hidden(&batch.packed, self.lora, chance)?;
+        let hidden = self.decoder.hidden(&batch.packed, None, None)?;
         let loss = self.decoder.loss(&hidden, &batch.places, &batch.targets)?;
         Ok((loss.to_scalar()?, (loss / share)?.backward()?))
     }
@@ -66,7 +66,7 @@ pub fn tune_loss(trainee: &Trainee, rows: &[Encoded], observer: &dyn Observer) -
         if batch.targets.is_empty() {
             continue;
         }
-        let hidden = trainee.decoder.hidden(&batch.packed, trainee.lora, None)?.detach();
+        let hidden = trainee.decoder.forward(&batch.packed, trainee.lora)?;
         let losses = trainee.decoder.losses(&hidden, &batch.places, &batch.targets)?;
         sum += losses.iter().sum::<f64>();
         count += losses.len();
@@ -150,7 +150,7 @@ pub fn train(training: &Training, observer: &dyn Observer) -> Result<TrainingRec
                 batch,
                 targets as f64,
                 Some(&mut course.dropout),
-                settings.checkpointing,
+                settings.keep,
             )?;
             let value = f64::from(value);
             let named = || {
@@ -336,7 +336,7 @@ fn affordable_steps(trainee: &Trainee, rows: &[Encoded], settings: &Settings) ->
         for _ in 0..2 {
             let begun = Instant::now();
             for batch in &batches {
-                trainee.gradients(batch, 1.0, None, settings.checkpointing)?;
+                trainee.gradients(batch, 1.0, None, settings.keep)?;
             }
             seconds = seconds.min(begun.elapsed().as_secs_f64());
         }

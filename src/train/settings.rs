@@ -1,6 +1,7 @@
 //! The training settings, out of the configuration.
 
 use crate::config::Config;
+use crate::model::Keep;
 
 use super::schedule::Schedule;
 
@@ -25,8 +26,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// Micro-batches in a step.
     pub accumulation: usize,
-    /// Keep only the layers' inputs and compute the rest again for the gradients.
-    pub checkpointing: bool,
+    /// What is held of each layer until its gradients are computed.
+    pub keep: Keep,
     /// Passes over the rows.
     pub epochs: f64,
     /// Steps at most; 0 is no limit.
@@ -41,6 +42,8 @@ pub struct Settings {
     pub seed: u64,
     /// A checkpoint every so many steps; 0 only when interrupted.
     pub save_steps: usize,
+    /// Answers that evaluation generates at once and tokens of each, for the memory plan.
+    pub evaluation: (usize, usize),
     /// Threads that prepare batches ahead.
     pub workers: usize,
     /// Batches each prepares ahead.
@@ -62,7 +65,14 @@ impl Settings {
             watchdog: config.float("LOSS_WATCHDOG"),
             batch_size: config.size("PER_DEVICE_TRAIN_BATCH_SIZE"),
             accumulation: config.size("GRADIENT_ACCUMULATION_STEPS"),
-            checkpointing: config.flag("GRADIENT_CHECKPOINTING"),
+            keep: match (
+                config.flag("GRADIENT_CHECKPOINTING"),
+                config.flag("ACTIVATION_OFFLOADING"),
+            ) {
+                (false, _) => Keep::Activations,
+                (true, false) => Keep::Inputs,
+                (true, true) => Keep::InputsOnHost,
+            },
             epochs: config.float("NUM_TRAIN_EPOCHS"),
             max_steps: config.size("MAX_STEPS"),
             time_budget_minutes: config.float("TIME_BUDGET_MINUTES"),
@@ -70,6 +80,7 @@ impl Settings {
             patience: config.size("EARLY_STOPPING_PATIENCE"),
             seed: config.size("SEED") as u64,
             save_steps: config.size("SAVE_STEPS"),
+            evaluation: (config.size("EVAL_BATCH_SIZE"), config.size("EVAL_MAX_NEW_TOKENS")),
             workers: config.size("DATALOADER_NUM_WORKERS"),
             prefetch: config.size("DATALOADER_PREFETCH_FACTOR"),
             persistent_workers: config.flag("DATALOADER_PERSISTENT_WORKERS"),

@@ -13,7 +13,7 @@ use proto::model::ops::cuda::peak_bytes;
 use proto::model::{Decoder, Generator};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
-use proto::train::{Plan, Settings, Trainee, train};
+use proto::train::{Plan, Settings, Trainee, Training, train};
 
 use crate::Check;
 
@@ -147,8 +147,11 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
         let settings = Settings::new(&layers.resolve(&[])?);
         let begun = Instant::now();
         let plan = Plan::new(&rows, &decoder, lora.parameters(), decoder.bytes(), &settings);
-        let record = train(&trainee, &rows, &names, &[], &settings, &Silent)?;
-        Ok((record.losses, begun.elapsed().as_secs_f64(), plan.memory))
+        let (rows, names) = (rows.as_slice(), names.as_slice());
+        let training =
+            Training { trainee, rows, names, tune: &[], settings: &settings, kept: None };
+        let record = train(&training, &Silent)?;
+        Ok((record.losses, begun.elapsed().as_secs_f64(), plan.memory.training()))
     };
     // The first run finishes the kernels for the card; the second must repeat it to the bit.
     let (before, ..) = trained(run.steps)?;

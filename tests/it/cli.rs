@@ -240,3 +240,29 @@ fn ctrl_c_ends_a_script_cleanly() {
     assert_eq!(child.wait().unwrap().code(), Some(2));
     assert!(lines.next().unwrap().unwrap().contains("interrupted"));
 }
+
+#[test]
+fn show_prints_what_the_trainer_sees_and_no_secret() {
+    let row = r#"{"id":"s1","messages":[{"role":"user","content":"mail maria.holm@fjordlager.no über 🦀"},{"role":"assistant","content":"Done: 🦀 told."}]}"#;
+    let here = folder(&[("a.jsonl", row)]);
+    let base = concat!("BASE_MODEL=", env!("CARGO_MANIFEST_DIR"), "/models/embedded");
+    let show = |more: &[&str]| {
+        let output = proto(here.path(), &[&["show", "a.jsonl", "--set", base], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        out(&output)
+    };
+    let plain = show(&[]);
+    assert!(plain.contains("── user\nmail <EMAIL_1> über 🦀\n── assistant, trained\n"), "{plain}");
+    let masked = show(&["--mask"]);
+    let trained = masked.split('⟦').nth(1).and_then(|rest| rest.split('⟧').next()).unwrap();
+    assert_eq!(trained.replace('│', ""), "Done: 🦀 told.<|im_end|>", "{masked}");
+    assert_eq!(masked.matches('⟦').count(), 1);
+    assert!(!masked.contains("maria") && masked.contains(" trained\n"), "{masked}");
+    let tokens: serde_json::Value = serde_json::from_str(&show(&["--mask", "--json"])).unwrap();
+    let tokens = tokens["tokens"].as_array().unwrap();
+    let count = tokens.iter().filter(|t| t["trained"] == true).count();
+    assert!(count > 3 && count < tokens.len());
+    let output = proto(here.path(), &["show", "a.jsonl", "--id", "nothing", "--set", base]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("ids begin as"), "{}", err(&output));
+}

@@ -327,7 +327,10 @@ fn every_key_changes_something_beside_its_echo() {
         case("MAX_GRAD_NORM", "1e-7"),
         case("PER_DEVICE_TRAIN_BATCH_SIZE", "1"),
         case("GRADIENT_ACCUMULATION_STEPS", "2"),
-        case("GRADIENT_CHECKPOINTING", "true").seen(|run| run.said("trained; about ", " MiB")),
+        case("GRADIENT_CHECKPOINTING", "true").seen(|run| run.said("optimiser, ", " activations")),
+        case("ACTIVATION_OFFLOADING", "true")
+            .with(&["DEVICE=cpu", "GRADIENT_CHECKPOINTING=true"])
+            .seen(|run| run.told.contains("ACTIVATION_OFFLOADING has no effect").to_string()),
         case("NUM_TRAIN_EPOCHS", "0.1").with(&["MAX_STEPS=0", "NUM_TRAIN_EPOCHS=0.05"]),
         case("MAX_STEPS", "1"),
         case("TIME_BUDGET_MINUTES", "1e-9"),

@@ -7,7 +7,7 @@ use proto::adapter::{Adapter, Shape};
 use proto::chance::Chance;
 use proto::config::Layers;
 use proto::model::config::{Architecture, ModelConfig, RopeScaling};
-use proto::model::{Decoder, Generator, Lora, Packed};
+use proto::model::{Decoder, Generator, Keep, Lora, Packed};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
 use proto::train::{Batch, Settings, Trainee, Training, TrainingRecord, train};
@@ -100,7 +100,8 @@ fn every_factor_of_every_linear_gets_the_gradient_finite_differences_give() {
         let adapter = random_adapter(&decoder, 0.3);
         let rows = rows(3);
         let batch = Batch::new(&rows, &[0, 1, 2]);
-        let gradients = loss(&decoder, Some(&adapter.lora), &batch).backward().unwrap();
+        let trainee = Trainee { decoder: &decoder, lora: Some(&adapter.lora) };
+        let (_, gradients) = trainee.gradients(&batch, 1.0, None, Keep::Activations).unwrap();
         let variables = adapter.lora.variables();
         assert_eq!(variables.len(), 2 * 7 * 2, "seven linears in two layers, two factors each");
         let mut chance = Chance::new(6, "coordinates");
@@ -119,7 +120,7 @@ fn every_factor_of_every_linear_gets_the_gradient_finite_differences_give() {
                     var.set(&Tensor::from_vec(moved, before.shape(), &Device::Cpu).unwrap())
                         .unwrap();
                     // The losses of single tokens are f64 sums, finer than the f32 total.
-                    let hidden = decoder.hidden(&batch.packed, Some(&adapter.lora), None).unwrap();
+                    let hidden = decoder.forward(&batch.packed, Some(&adapter.lora)).unwrap();
                     let each = decoder.losses(&hidden, &batch.places, &batch.targets).unwrap();
                     each.iter().sum::<f64>()
                 };
@@ -136,29 +137,73 @@ fn every_factor_of_every_linear_gets_the_gradient_finite_differences_give() {
     }
 }
 
+/// Loss, gradients and the generator afterwards.
+type Outcome = (f32, Vec<(String, Vec<f32>)>, Chance);
+
+fn outcome(decoder: &Decoder, adapter: &Adapter, batch: &Batch, keep: Option<Keep>) -> Outcome {
+    let mut chance = Chance::new(8, "dropout");
+    let (loss, gradients) = match keep {
+        Some(keep) => {
+            let trainee = Trainee { decoder, lora: Some(&adapter.lora) };
+            trainee.gradients(batch, 7.0, Some(&mut chance), keep).unwrap()
+        }
+        None => {
+            let lora = Some(&adapter.lora);
+            let hidden = decoder.hidden(&batch.packed, lora, Some(&mut chance)).unwrap();
+            let loss = decoder.loss(&hidden, &batch.places, &batch.targets).unwrap();
+            (loss.to_scalar().unwrap(), (loss / 7.0).unwrap().backward().unwrap())
+        }
+    };
+    let each = adapter.lora.variables().into_iter().map(|(name, var)| {
+        let gradient = gradients.get(var.as_tensor()).expect(&name).flatten_all().unwrap();
+        (name, gradient.to_vec1::<f32>().unwrap())
+    });
+    (loss, each.collect(), chance)
+}
+
+/// In one tile of rows and in several, with dropout.
 #[test]
-fn checkpointing_changes_no_bit_of_any_gradient() {
+fn whatever_is_held_of_a_layer_the_gradients_are_the_same() {
     let decoder = Decoder::fresh(toy(true), 3).unwrap();
     let mut adapter = random_adapter(&decoder, 0.3);
     adapter.lora.dropout = 0.2;
-    let rows = rows(3);
-    let batch = Batch::new(&rows, &[0, 1, 2]);
-    let trainee = Trainee { decoder: &decoder, lora: Some(&adapter.lora) };
-    let gradients = |checkpointing| {
-        let mut chance = Chance::new(8, "dropout");
-        let (loss, gradients) =
-            trainee.gradients(&batch, 7.0, Some(&mut chance), checkpointing).unwrap();
-        let each = adapter.lora.variables().into_iter().map(|(name, var)| {
-            let gradient = gradients.get(var.as_tensor()).expect(&name).flatten_all().unwrap();
-            (name, gradient.to_vec1::<f32>().unwrap())
-        });
-        (loss, each.collect::<Vec<_>>(), chance)
-    };
-    let (plain, checkpointed) = (gradients(false), gradients(true));
-    assert_eq!(plain.0, checkpointed.0);
-    assert_eq!(plain.1, checkpointed.1);
-    assert_eq!(plain.2, checkpointed.2, "the next batch's dropout");
-    assert!(plain.1.iter().all(|(_, g)| g.iter().any(|g| *g != 0.0)));
+    for count in [3, 220] {
+        let rows = rows(count);
+        let batch = Batch::new(&rows, &(0..count).collect::<Vec<_>>());
+        assert_eq!(batch.packed.ids.len() > 2048, count > 3, "three tiles");
+        let of = |keep| outcome(&decoder, &adapter, &batch, keep);
+        let plain = of(Some(Keep::Activations));
+        assert!(plain.1.iter().all(|(_, g)| g.iter().any(|g| *g != 0.0)));
+        assert!(plain == of(Some(Keep::Inputs)), "checkpointing changed something");
+        assert!(plain == of(Some(Keep::InputsOnHost)), "offloading changed something");
+        let (loss, gradients, chance) = of(None);
+        assert_eq!(plain.2, chance, "the next batch's dropout");
+        assert!((plain.0 - loss).abs() <= 1e-5 * loss, "{} and {loss}", plain.0);
+        for ((name, ours), (_, candles)) in plain.1.iter().zip(&gradients) {
+            let scale = candles.iter().fold(0f32, |m, g| m.max(g.abs()));
+            let apart = ours.iter().zip(candles).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(apart <= 2e-5 * scale, "{name}: {apart} apart, largest {scale}");
+        }
+    }
+}
+
+#[test]
+fn an_adapter_on_some_linears_gets_the_gradients_it_gets_on_all() {
+    let decoder = Decoder::fresh(toy(true), 3).unwrap();
+    let rows = rows(4);
+    let batch = Batch::new(&rows, &[0, 1, 2, 3]);
+    for target in ["q_proj", "o_proj", "gate_proj", "down_proj"] {
+        let mut adapter = random_adapter(&decoder, 0.3);
+        adapter.lora.pairs.retain(|name, _| name.ends_with(target));
+        assert_eq!(adapter.lora.pairs.len(), 2);
+        let of = |keep| outcome(&decoder, &adapter, &batch, keep).1;
+        let (ours, candles) = (of(Some(Keep::Inputs)), of(None));
+        for ((name, ours), (_, candles)) in ours.iter().zip(&candles) {
+            let scale = candles.iter().fold(0f32, |m, g| m.max(g.abs()));
+            let apart = ours.iter().zip(candles).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(scale > 0.0 && apart <= 2e-5 * scale, "{name}: {apart} apart of {scale}");
+        }
+    }
 }
 
 #[test]

@@ -2,8 +2,6 @@
 //!
 //! The mask is a pure function of the generator's state, so a card draws the same one.
 
-use candle_core::{Result, Tensor};
-
 use crate::chance::Chance;
 
 /// The share of values to drop, and the chance that decides which.
@@ -24,10 +22,5 @@ impl Dropout<'_> {
     /// `1 / (1 − p)`.
     pub fn kept(&self) -> f32 {
         (1.0 / (1.0 - self.share)) as f32
-    }
-
-    /// Drops values of `x`; differentiable.
-    pub fn apply(&mut self, x: &Tensor) -> Result<Tensor> {
-        x * Tensor::from_vec(self.mask(x.elem_count()), x.shape(), x.device())?
     }
 }

@@ -12,7 +12,6 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use super::dropout::Dropout;
 use super::matmul::{View, matmul};
 use super::{beside, fused, read, values};
 
@@ -62,34 +61,18 @@ pub fn frozen_linear(x: &Tensor, weight: &Arc<dyn FrozenWeight>) -> Result<Tenso
     x.matmul(&dense.to_device(x.device())?.t()?)
 }
 
-/// `x · Wᵀ + s · (x̃ · Aᵀ) · Bᵀ`: a frozen `W` with a low-rank delta, differentiable in all but `W`.
-/// `x̃` is `x` after dropout, where there is one.
-pub fn adapted_linear(
-    x: &Tensor,
-    weight: &Arc<dyn FrozenWeight>,
-    (a, b): (&Tensor, &Tensor),
-    scale: f64,
-    dropout: Option<Dropout>,
-) -> Result<Tensor> {
+/// `dy · W`: the gradient by the input of [`frozen_linear`], given that of its output.
+pub fn frozen_gradient(dy: &Tensor, weight: &Arc<dyn FrozenWeight>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if x.device().is_cuda() {
-        return super::cuda::linear::adapted(x, weight, (a, b), scale as f32, dropout);
+    if dy.device().is_cuda() {
+        return super::cuda::linear::backward(dy, &**weight);
     }
-    frozen_linear(x, weight)? + delta(x, (a, b), scale, dropout)?
+    let frozen = FrozenLinear(weight.clone());
+    let dx = read(dy, |values| frozen.back(values, dy.dim(0)?))??;
+    beside(dy, dx, (dy.dim(0)?, weight.in_features()))
 }
 
-/// The low-rank delta alone: `s · (x̃ · Aᵀ) · Bᵀ`.
-pub fn delta(
-    x: &Tensor,
-    (a, b): (&Tensor, &Tensor),
-    scale: f64,
-    dropout: Option<Dropout>,
-) -> Result<Tensor> {
-    let dropped = dropout.map(|mut dropout| dropout.apply(x)).transpose()?;
-    linear(&linear(dropped.as_ref().unwrap_or(x), a)?, b)? * scale
-}
-
-fn rows_of(layout: &Layout, width: usize) -> Result<usize> {
+pub(super) fn rows_of(layout: &Layout, width: usize) -> Result<usize> {
     match layout.dims() {
         [n, w] if *w == width => Ok(*n),
         dims => bail!("a linear layer of width {width} was given {dims:?}"),
@@ -156,7 +139,7 @@ impl CustomOp2 for Linear {
 /// Rows of the weight that are dequantised at a time.
 const TILE: usize = 256;
 
-struct FrozenLinear(Arc<dyn FrozenWeight>);
+pub(super) struct FrozenLinear(pub(super) Arc<dyn FrozenWeight>);
 
 impl FrozenLinear {
     /// Calls `f` with consecutive tiles of the weight: first row, rows, values.
@@ -180,6 +163,28 @@ impl FrozenLinear {
         }
         Ok(())
     }
+
+    /// `x · Wᵀ` of `n` rows.
+    pub(super) fn product(&self, x: &[f32], n: usize) -> Result<Vec<f32>> {
+        let (out, width) = (self.0.out_features(), self.0.in_features());
+        let mut y = vec![0f32; n * out];
+        self.tiles(|first, rows, tile| {
+            let (x, w) = (View::rows(x, width), View::rows(tile, width).t());
+            matmul(&mut y[first..], out, (n, width, rows), x, w, false);
+        })?;
+        Ok(y)
+    }
+
+    /// `dy · W` of `n` rows.
+    pub(super) fn back(&self, dy: &[f32], n: usize) -> Result<Vec<f32>> {
+        let (out, width) = (self.0.out_features(), self.0.in_features());
+        let mut dx = vec![0f32; n * width];
+        self.tiles(|first, rows, tile| {
+            let dy = View { values: &dy[first..], rows: out, columns: 1 };
+            matmul(&mut dx, width, (n, rows, width), dy, View::rows(tile, width), true);
+        })?;
+        Ok(dx)
+    }
 }
 
 impl CustomOp1 for FrozenLinear {
@@ -188,15 +193,9 @@ impl CustomOp1 for FrozenLinear {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (out, width) = (self.0.out_features(), self.0.in_features());
-        let n = rows_of(layout, width)?;
-        let x = values(storage, layout)?;
-        let mut y = vec![0f32; n * out];
-        self.tiles(|first, rows, tile| {
-            let (x, w) = (View::rows(x, width), View::rows(tile, width).t());
-            matmul(&mut y[first..], out, (n, width, rows), x, w, false);
-        })?;
-        Ok((CpuStorage::F32(y), (n, out).into()))
+        let n = rows_of(layout, self.0.in_features())?;
+        let y = self.product(values(storage, layout)?, n)?;
+        Ok((CpuStorage::F32(y), (n, self.0.out_features()).into()))
     }
 
     #[cfg(feature = "cuda")]
@@ -209,22 +208,8 @@ impl CustomOp1 for FrozenLinear {
         Ok((super::cuda::linear::forward((storage, layout), &*self.0)?, shape.into()))
     }
 
-    /// `dx = dy · W`.
-    fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        #[cfg(feature = "cuda")]
-        if x.device().is_cuda() {
-            return Ok(Some(super::cuda::linear::backward(grad, &*self.0)?));
-        }
-        let (out, width) = (self.0.out_features(), self.0.in_features());
-        let n = x.dim(0)?;
-        let mut dx = vec![0f32; n * width];
-        read(grad, |dy| {
-            self.tiles(|first, rows, tile| {
-                let dy = View { values: &dy[first..], rows: out, columns: 1 };
-                matmul(&mut dx, width, (n, rows, width), dy, View::rows(tile, width), true);
-            })
-        })??;
-        Ok(Some(beside(x, dx, (n, width))?))
+    fn bwd(&self, _x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(frozen_gradient(grad, &self.0)?))
     }
 }
 

@@ -7,6 +7,7 @@
 
 use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
 
+pub mod adapted_linear;
 pub mod attention;
 pub mod bias;
 pub mod cross_entropy;

@@ -1,7 +1,7 @@
 //! Root-mean-square normalisation (Zhang and Sennrich 2019):
 //! `y_i = w_i · x_i / sqrt(mean(x²) + ε)` over each row.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::{beside, fused, read, values};
@@ -12,6 +12,16 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
         x.contiguous()?.apply_op2(weight, RmsNorm { epsilon: epsilon as f32 })
     } else {
         reference(x, weight, epsilon)
+    }
+}
+
+/// The gradient by `x`, given that of the output.
+pub fn gradient(x: &Tensor, weight: &Tensor, epsilon: f64, dy: &Tensor) -> Result<Tensor> {
+    let (x, dy) = (x.contiguous()?, dy.contiguous()?);
+    let (dx, _) = RmsNorm { epsilon: epsilon as f32 }.bwd(&x, &weight.detach(), &x, &dy)?;
+    match dx {
+        Some(dx) => Ok(dx),
+        None => bail!("a norm without a gradient"),
     }
 }
 

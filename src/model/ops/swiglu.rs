@@ -1,6 +1,6 @@
 //! The gate of the feed-forward block (Shazeer 2020): `y = silu(g) ⊙ u`, `silu(g) = g·σ(g)`.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::{beside, fused, read, values};
@@ -11,6 +11,14 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu)
     } else {
         reference(gate, up)
+    }
+}
+
+/// The gradients by `gate` and `up`, given that of the output.
+pub fn gradients(gate: &Tensor, up: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
+    match SwiGlu.bwd(gate, up, dy, &dy.contiguous()?)? {
+        (Some(d_gate), Some(d_up)) => Ok((d_gate, d_up)),
+        _ => bail!("a gate without gradients"),
     }
 }
 

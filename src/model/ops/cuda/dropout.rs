@@ -3,13 +3,10 @@
 use candle_core::{CudaDevice, Result};
 
 use super::{Arg, Module, THREADS, launch, module};
-use crate::chance::Chance;
+use crate::model::ops::adapted_linear::Dropped;
 use crate::model::ops::dropout::Dropout;
 
 const MODULE: Module = module!("dropout");
-
-/// The step of [`Chance`]'s state.
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A mask that need not be kept: it is drawn again from the state where it is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -20,12 +17,11 @@ pub(crate) struct Mask {
 }
 
 impl Mask {
-    /// Takes `n` numbers.
-    pub fn new(dropout: Dropout, n: usize) -> Self {
-        let (share, kept) = (dropout.share, dropout.kept());
-        let state = dropout.chance.state();
-        *dropout.chance = Chance::resume(state.wrapping_add(GAMMA.wrapping_mul(n as u64)));
-        Mask { state, share, kept }
+    /// The mask of a dropout.
+    pub fn new(dropped: Dropped) -> Self {
+        let Dropped { share, mut chance } = dropped;
+        let state = chance.state();
+        Mask { state, share, kept: Dropout { share, chance: &mut chance }.kept() }
     }
 
     /// `y = x ⊙ m` over `n` values, added to `y` where `add`.

@@ -1,5 +1,6 @@
 //! Frozen linears on the card, with and without a low-rank delta; the equations stand in
-//! [`crate::model::ops::linear`].
+//! [`crate::model::ops::linear`] and
+//! [`crate::model::ops::adapted_linear`].
 //!
 //! The whole weight exists dequantised while cuBLAS multiplies with it, and no longer.
 
@@ -14,7 +15,7 @@ use candle_core::{
 use super::dropout::Mask;
 use super::matmul::{Matrix, Precision, matmul, precision};
 use super::{Arg, at, at_tensor, card, room, storage, tensor};
-use crate::model::ops::dropout::Dropout;
+use crate::model::ops::adapted_linear::Dropped;
 use crate::model::ops::linear::FrozenWeight;
 
 /// The weight as products read it, [out, in].
@@ -78,19 +79,22 @@ pub(crate) fn adapted(
     weight: &Arc<dyn FrozenWeight>,
     (a, b): (&Tensor, &Tensor),
     scale: f32,
-    dropout: Option<Dropout>,
+    dropped: Option<Dropped>,
 ) -> Result<Tensor> {
-    let mask = dropout.map(|dropout| Mask::new(dropout, x.elem_count()));
-    x.contiguous()?.apply_op3(a, b, Adapted { weight: weight.clone(), scale, mask })
+    x.contiguous()?.apply_op3(a, b, Adapted::new(weight, scale, dropped))
 }
 
-struct Adapted {
+pub(crate) struct Adapted {
     weight: Arc<dyn FrozenWeight>,
     scale: f32,
     mask: Option<Mask>,
 }
 
 impl Adapted {
+    pub fn new(weight: &Arc<dyn FrozenWeight>, scale: f32, dropped: Option<Dropped>) -> Self {
+        Adapted { weight: weight.clone(), scale, mask: dropped.map(Mask::new) }
+    }
+
     /// `h = x̃·Aᵀ`, and `x̃` where dropout makes it another than `x`.
     fn inner(&self, device: &CudaDevice, x: Arg, n: usize, a: Matrix, r: usize) -> Result<Inner> {
         let width = self.weight.in_features();
@@ -104,6 +108,42 @@ impl Adapted {
         matmul(device, h_at, (n, width, r), Matrix::new(seen.1), a.t(), 1.0, false)?;
         let (seen_at, h_at) = (Matrix::new(seen.1), Matrix::new(h_at));
         Ok(Inner { seen_at, h_at, _kept: (seen.0, h) })
+    }
+
+    /// With `h = x̃·Aᵀ` and `dh = s·dy·B`: `dB = s·dyᵀ·h`, `dA = dhᵀ·x̃`, `dx = dy·W + m ⊙ dh·A`.
+    pub fn gradients(
+        &self,
+        x: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        grad: &Tensor,
+        by_x: bool,
+    ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
+        let (device, grad) = (card(x.device())?, grad.contiguous()?);
+        let (n, width) = x.dims2()?;
+        let (out, r) = b.dims2()?;
+        let matrix = |t: &Tensor| Ok::<_, candle_core::Error>(Matrix::new(at_tensor(t)?));
+        let (a_at, b_at, dy) = (matrix(a)?, matrix(b)?, matrix(&grad)?);
+        let inner = self.inner(device, at_tensor(x)?, n, a_at, r)?;
+        let (_dh, dh_at) = room(device, n * r)?;
+        matmul(device, dh_at, (n, out, r), dy, b_at, self.scale, false)?;
+        let (db, db_at) = room(device, out * r)?;
+        matmul(device, db_at, (out, n, r), dy.t(), inner.h_at, self.scale, false)?;
+        let (da, da_at) = room(device, r * width)?;
+        matmul(device, da_at, (r, n, width), Matrix::new(dh_at).t(), inner.seen_at, 1.0, false)?;
+        let dx = by_x.then(|| {
+            let (dx, dx_at) = room(device, n * width)?;
+            multiply(device, dx_at, at_tensor(&grad)?, n, &dense(&*self.weight)?, false)?;
+            let Some(mask) = &self.mask else {
+                matmul(device, dx_at, (n, r, width), Matrix::new(dh_at), a_at, 1.0, true)?;
+                return Ok(tensor(dx, device, x.shape()));
+            };
+            let (_part, part_at) = room(device, n * width)?;
+            matmul(device, part_at, (n, r, width), Matrix::new(dh_at), a_at, 1.0, false)?;
+            mask.apply(device, part_at, dx_at, n * width, true)?;
+            Ok::<_, candle_core::Error>(tensor(dx, device, x.shape()))
+        });
+        Ok((dx.transpose()?, tensor(da, device, (r, width)), tensor(db, device, (out, r))))
     }
 }
 
@@ -150,7 +190,6 @@ impl CustomOp3 for Adapted {
         Ok((storage(y, device), (n, out).into()))
     }
 
-    /// With `h = x̃·Aᵀ` and `dh = s·dy·B`: `dB = s·dyᵀ·h`, `dA = dhᵀ·x̃`, `dx = dy·W + m ⊙ dh·A`.
     fn bwd(
         &self,
         x: &Tensor,
@@ -159,34 +198,7 @@ impl CustomOp3 for Adapted {
         _res: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (device, grad) = (card(x.device())?, grad.contiguous()?);
-        let (n, width) = x.dims2()?;
-        let (out, r) = b.dims2()?;
-        let matrix = |t: &Tensor| Ok::<_, candle_core::Error>(Matrix::new(at_tensor(t)?));
-        let (a_at, b_at, dy) = (matrix(a)?, matrix(b)?, matrix(&grad)?);
-        let inner = self.inner(device, at_tensor(x)?, n, a_at, r)?;
-        let (_dh, dh_at) = room(device, n * r)?;
-        matmul(device, dh_at, (n, out, r), dy, b_at, self.scale, false)?;
-        let (db, db_at) = room(device, out * r)?;
-        matmul(device, db_at, (out, n, r), dy.t(), inner.h_at, self.scale, false)?;
-        let (da, da_at) = room(device, r * width)?;
-        matmul(device, da_at, (r, n, width), Matrix::new(dh_at).t(), inner.seen_at, 1.0, false)?;
-        let dx = x.track_op().then(|| {
-            let (dx, dx_at) = room(device, n * width)?;
-            multiply(device, dx_at, at_tensor(&grad)?, n, &dense(&*self.weight)?, false)?;
-            let Some(mask) = &self.mask else {
-                matmul(device, dx_at, (n, r, width), Matrix::new(dh_at), a_at, 1.0, true)?;
-                return Ok(tensor(dx, device, x.shape()));
-            };
-            let (_part, part_at) = room(device, n * width)?;
-            matmul(device, part_at, (n, r, width), Matrix::new(dh_at), a_at, 1.0, false)?;
-            mask.apply(device, part_at, dx_at, n * width, true)?;
-            Ok::<_, candle_core::Error>(tensor(dx, device, x.shape()))
-        });
-        Ok((
-            dx.transpose()?,
-            Some(tensor(da, device, (r, width))),
-            Some(tensor(db, device, (out, r))),
-        ))
+        let (dx, da, db) = self.gradients(x, a, b, grad, x.track_op())?;
+        Ok((dx, Some(da), Some(db)))
     }
 }

@@ -1,0 +1,121 @@
+//! How much memory a training takes, before it begins.
+//!
+//! All figures are of the largest micro-batch: `n` tokens in a model of `h` hidden, `i` inner, `q`
+//! query and `v` key widths. What one layer holds for its backward are its input, the stream
+//! between its halves, its first norm and what that half adds (4 h), queries and mixed values
+//! (2 q), keys and values (2 v), both factors of the second half (2 i). Beside that, while it is
+//! differentiated, at most: the gradients and rotated copies of the first half, or the second's
+//! for a tile of rows; and before that the head's logits.
+
+use super::resident;
+use super::settings::Settings;
+use crate::model::decoder::TILE;
+use crate::model::{Decoder, Keep};
+
+/// Bytes of an f32.
+const F32: u64 = 4;
+/// What the allocator and the threads' stacks take beside everything that is counted.
+const SLACK: u64 = 24 << 20;
+
+/// What a training needs, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// What is there before it: on the CPU the whole process, on a card the weights.
+    pub before: u64,
+    /// Moments and gradients of everything that is trained.
+    pub states: u64,
+    /// What layers hold for their backward.
+    pub held: u64,
+    /// What is needed in between.
+    pub working: u64,
+    /// Caches and logits of evaluation, when all the above but the weights is gone.
+    pub evaluation: u64,
+}
+
+impl Memory {
+    /// Counts for micro-batches of at most `tokens` tokens whose longest row has `longest`.
+    /// `weights` is what the base holds, in bytes.
+    pub fn new(
+        decoder: &Decoder,
+        (tokens, longest): (usize, usize),
+        trainable: usize,
+        weights: u64,
+        settings: &Settings,
+    ) -> Self {
+        let c = &decoder.config;
+        let on_card = decoder.device().is_cuda();
+        let (h, i) = (c.hidden_size, c.intermediate_size);
+        let (q, v) = (c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
+        let mut first_half = 4 * h + 2 * q + 2 * v;
+        if c.architecture.norms_heads() {
+            first_half += q + v;
+        }
+        if c.architecture.has_biases() {
+            first_half += q + 2 * v;
+        }
+        let tile = tokens.min(TILE);
+        let everything = trainable >= decoder.parameters();
+        let (held, first_half) = match settings.keep {
+            // candle's graph holds what every operation was given.
+            _ if everything => (c.num_layers * tokens * (8 * h + 5 * i), 0),
+            Keep::Activations => (c.num_layers * tokens * (first_half + 2 * i), 0),
+            Keep::Inputs => (c.num_layers * tokens * h, first_half),
+            Keep::InputsOnHost if on_card => (0, first_half),
+            Keep::InputsOnHost => (c.num_layers * tokens * h, first_half),
+        };
+        let of_first = tokens * (first_half + 4 * h + 4 * q + 4 * v);
+        let of_second = tokens * (first_half + 2 * h) + tile * (5 * i + 3 * h);
+        let logits = if on_card { 1 << 26 } else { 1 << 23 };
+        let of_head = tokens * 4 * h + logits;
+        let mut working = F32 * of_first.max(of_second).max(of_head) as u64;
+        if on_card {
+            // A linear dequantised for its product, and its input rounded to bf16.
+            working += F32 * (h * i) as u64 + 2 * (tokens.max(tile) * h.max(i)) as u64;
+        }
+        if everything {
+            working += F32 * (h * (i + c.vocab_size)) as u64;
+        }
+        let (answers, new) = settings.evaluation;
+        let cached = answers * (longest + new) * c.num_layers * 2 * v;
+        let asked = longest.min(TILE) * 3 * i + longest * first_half.max(6 * h);
+        let evaluation = F32 * (cached + asked + answers * c.vocab_size) as u64;
+        let process = if on_card { None } else { resident::now() };
+        Memory {
+            before: process.unwrap_or(weights + F32 * trainable as u64),
+            states: 4 * F32 * trainable as u64,
+            held: F32 * held as u64,
+            working: working + SLACK,
+            evaluation,
+        }
+    }
+
+    /// The most while training.
+    pub fn training(&self) -> u64 {
+        self.before + self.states + self.held + self.working
+    }
+
+    /// The most at any time.
+    pub fn peak(&self) -> u64 {
+        self.training().max(self.before + self.evaluation + SLACK)
+    }
+
+    /// What must be free now.
+    pub fn more(&self) -> u64 {
+        self.peak() - self.before
+    }
+
+    /// For a person.
+    pub fn line(&self) -> String {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        format!(
+            "memory: {} MiB at most, of which {} before training, {} optimiser, {} activations, \
+             {} workspace; then {} for evaluation",
+            mib(self.peak()),
+            mib(self.before),
+            mib(self.states),
+            mib(self.held),
+            mib(self.working),
+            mib(self.evaluation)
+        )
+    }
+}
