@@ -7,6 +7,7 @@ pub mod full;
 mod memory;
 mod optimizer;
 mod plan;
+mod preflight;
 pub mod qlora;
 mod record;
 pub mod resident;

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::checkpoint::Checkpoints;
 use super::plan::Plan;
+use super::preflight;
 use super::record::TrainingRecord;
 use super::resident;
 use super::run::{Trainee, Training, train};
@@ -57,6 +58,8 @@ pub fn encode<'a>(
             called(example),
             row.ids.len()
         );
+        preflight::check(&example.trace.messages, &row)
+            .with_context(|| format!("example {}", called(example)))?;
         Ok(row)
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
@@ -95,16 +98,6 @@ pub fn qlora(
         }
     };
     adapter.lora = adapter.lora.to_device(base.decoder.device())?;
-    let calls = |e: &&&Example| e.trace.messages.iter().any(|m| !m.tool_calls.is_empty());
-    if let Some(example) = rows.iter().find(calls) {
-        ensure!(
-            base.codec.carries_tool_calls(),
-            "example {} calls tools, which the chat template of {} loses; set CHAT_TEMPLATE=hermes \
-             or another template that carries them",
-            called(example),
-            base.name
-        );
-    }
     let longest = config.size("MAX_SEQ_LENGTH").min(base.decoder.max_positions());
     let threads = config.size("DATASET_MAP_NUM_PROC");
     let encoded = encode(&base.codec, rows.iter().copied(), longest, threads, observer)?;
