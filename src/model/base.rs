@@ -8,7 +8,7 @@ use candle_core::Device;
 use super::decoder::Decoder;
 #[cfg(feature = "cuda")]
 use super::ops::cuda::matmul::{Precision, set_precision};
-use super::weights::Weights;
+use super::weights::{Quantization, Weights};
 use crate::config::Config;
 use crate::files;
 use crate::tokens::Codec;
@@ -28,7 +28,8 @@ pub struct Base {
 }
 
 impl Base {
-    /// Opens `BASE_MODEL` with `CHAT_TEMPLATE`, `QUANTIZATION` and `DEVICE` as configured.
+    /// Opens `BASE_MODEL` with `CHAT_TEMPLATE`, `QUANTIZATION`, `NF4_DOUBLE_QUANT` and `DEVICE` as
+    /// configured.
     pub fn open(config: &Config) -> Result<Self> {
         let path = config.path("BASE_MODEL").context("BASE_MODEL names no model")?;
         let opened = || -> Result<Base> {
@@ -43,10 +44,10 @@ impl Base {
                 tokens <= rows,
                 "its tokenizer has {tokens} tokens, its embedding only {rows} rows"
             );
-            let quantization = config.text("QUANTIZATION");
-            let decoder = Decoder::load(&weights, quantization.parse()?, &device)?;
-            let parts =
-                [&weights.digest()?, quantization, &codec.digest()?, &codec.template_digest()];
+            let quantization = Quantization::configured(config)?;
+            let decoder = Decoder::load(&weights, quantization, &device)?;
+            let (weights, codes) = (weights.digest()?, codec.digest()?);
+            let parts = [&weights, quantization.as_str(), &codes, &codec.template_digest()];
             Ok(Base {
                 name: name(&path),
                 digest: files::digest(parts.join("\n").as_bytes()),

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::ModelConfig;
 use super::lora::{Lora, Pair};
-use super::nf4::{self, Nf4};
+use super::nf4::{self, Nf4, Scales};
 use super::ops::attention::{Attention, Past, Rotary, attend, attention, frequencies};
 use super::ops::bias::add_bias;
 use super::ops::cross_entropy::{cross_entropy, losses};
@@ -215,8 +215,8 @@ impl Source for Random<'_> {
         for part in codes.chunks_mut(8) {
             part.copy_from_slice(&self.chance.bits().to_le_bytes()[..part.len()]);
         }
-        let absmax = vec![0.036; (rows * cols).div_ceil(nf4::BLOCK)];
-        let weight = Frozen::Nf4(Arc::new(Nf4 { codes, absmax, rows, cols }));
+        let scales = Scales::Plain(vec![0.036; (rows * cols).div_ceil(nf4::BLOCK)]);
+        let weight = Frozen::Nf4(Arc::new(Nf4 { codes, scales, rows, cols }));
         Ok(Weight::Frozen(Arc::new(weight.to_device(self.device)?)))
     }
 

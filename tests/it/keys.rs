@@ -306,6 +306,7 @@ fn every_key_changes_something_beside_its_echo() {
         case("BASE_MODEL", place.path("renamed")),
         case("CHAT_TEMPLATE", place.path("template.jinja")),
         case("QUANTIZATION", "f32"),
+        case("NF4_DOUBLE_QUANT", "true"),
         case("DEVICE", "cuda").with(&["DATALOADER_PIN_MEMORY=true"]),
         case("BF16", "true")
             .with(&["DEVICE=cpu"])
