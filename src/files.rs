@@ -2,11 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
+pub mod digests;
 pub mod gguf;
 
 /// Writes a file through a temporary neighbour, flushes it to disk and renames it into place, so
@@ -48,6 +51,17 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
     write_bytes(path, &bytes)
+}
+
+/// Lets go of a part of a mapped file that has been read: it no longer counts as this process's
+/// memory, and is read again should someone ask.
+pub fn release(map: &Mmap, bytes: Range<usize>) {
+    // SAFETY: the pages of a read-only map come back from the file as they were. A hint, so its
+    // failure is none.
+    #[cfg(unix)]
+    let _ = unsafe {
+        map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+    };
 }
 
 /// The SHA-256 of some bytes, in hex.

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use memmap2::Mmap;
 
+use crate::files;
+
 /// More metadata entries or tensors than any real model has: a damaged or hostile file.
 const MAX_ENTRIES: u64 = 65_536;
 /// Real headers are a few megabytes, most of it the vocabulary.
@@ -333,6 +335,11 @@ impl Gguf {
     /// The bytes of a tensor of this file.
     pub fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
         &self.map[tensor.bytes.clone()]
+    }
+
+    /// Lets go of a tensor's bytes, which have been read.
+    pub fn release(&self, tensor: &TensorInfo) {
+        files::release(&self.map, tensor.bytes.clone());
     }
 }
 

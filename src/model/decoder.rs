@@ -20,6 +20,7 @@ use super::ops::dropout::Dropout;
 use super::ops::linear::{FrozenWeight, adapted_linear, delta, frozen_linear, linear};
 use super::ops::rms_norm::rms_norm;
 use super::ops::swiglu::swiglu;
+use super::prepared::Prepared;
 use super::weights::{Frozen, Quantization, Weights};
 use crate::chance::Chance;
 
@@ -180,12 +181,16 @@ fn placed(tensor: Tensor, device: &Device) -> Result<Tensor> {
 struct Files<'a> {
     weights: &'a Weights,
     quantization: Quantization,
+    prepared: Option<&'a Prepared>,
     device: &'a Device,
 }
 
 impl Source for Files<'_> {
     fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Weight> {
-        let weight = self.weights.linear(&format!("{name}.weight"), self.quantization)?;
+        let weight = match self.prepared {
+            Some(prepared) => Frozen::Nf4(Arc::new(prepared.linear(name)?)),
+            None => self.weights.linear(&format!("{name}.weight"), self.quantization)?,
+        };
         let got = (weight.out_features(), weight.in_features());
         ensure!(got == shape, "`{name}.weight` is {got:?}; the configuration wants {shape:?}");
         Ok(Weight::Frozen(Arc::new(weight.to_device(self.device)?)))
@@ -215,8 +220,9 @@ impl Source for Random<'_> {
         for part in codes.chunks_mut(8) {
             part.copy_from_slice(&self.chance.bits().to_le_bytes()[..part.len()]);
         }
-        let scales = Scales::Plain(vec![0.036; (rows * cols).div_ceil(nf4::BLOCK)]);
-        let weight = Frozen::Nf4(Arc::new(Nf4 { codes, scales, rows, cols }));
+        let scales = Scales::Plain(vec![0.036; (rows * cols).div_ceil(nf4::BLOCK)].into());
+        let nf4 = Nf4 { codes: codes.into(), scales, rows, cols };
+        let weight = Frozen::Nf4(Arc::new(nf4));
         Ok(Weight::Frozen(Arc::new(weight.to_device(self.device)?)))
     }
 
@@ -267,7 +273,17 @@ impl Source for Fresh {
 impl Decoder {
     /// Loads a frozen base.
     pub fn load(weights: &Weights, quantization: Quantization, device: &Device) -> Result<Self> {
-        let mut files = Files { weights, quantization, device };
+        Self::load_prepared(weights, quantization, device, None)
+    }
+
+    /// Loads a frozen base, its linears from the cache where they are there.
+    pub fn load_prepared(
+        weights: &Weights,
+        quantization: Quantization,
+        device: &Device,
+        prepared: Option<&Prepared>,
+    ) -> Result<Self> {
+        let mut files = Files { weights, quantization, prepared, device };
         Self::build(weights.config().clone(), &mut files, device)
     }
 

@@ -14,6 +14,8 @@ use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
+use super::slab::Slab;
+
 mod scales;
 
 use scales::LEAST;
@@ -76,7 +78,7 @@ const PARALLEL: usize = 1 << 16;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nf4 {
     /// Two codes a byte; beside a last odd one stands the code of zero.
-    pub codes: Vec<u8>,
+    pub codes: Slab<u8>,
     /// The scale of every block.
     pub scales: Scales,
     /// Output features.
@@ -130,7 +132,7 @@ impl Nf4 {
                     *byte = index(steps, pair[0] * scale) << 4 | low;
                 }
             });
-        Nf4 { codes, scales: Scales::Plain(absmax), rows, cols }
+        Nf4 { codes: codes.into(), scales: Scales::Plain(absmax.into()), rows, cols }
     }
 
     /// The same codes, their scales quantised once more.
@@ -161,6 +163,7 @@ impl Nf4 {
 
     /// The weights from `start` in the flattened tensor.
     fn piece(&self, start: usize, out: &mut [f32]) {
+        let all: &[u8] = &self.codes;
         let mut at = start;
         let mut out = out;
         while !out.is_empty() {
@@ -169,7 +172,7 @@ impl Nf4 {
             out = rest;
             let scale = self.scales.of(at / BLOCK);
             if at.is_multiple_of(2) {
-                let codes = &self.codes[at / 2..(at + n).div_ceil(2)];
+                let codes = &all[at / 2..(at + n).div_ceil(2)];
                 let mut pairs = block.chunks_exact_mut(2);
                 for (pair, byte) in pairs.by_ref().zip(codes) {
                     let [high, low] = PAIRS[usize::from(*byte)];
@@ -181,7 +184,7 @@ impl Nf4 {
                 }
             } else {
                 for (i, w) in block.iter_mut().enumerate() {
-                    let byte = self.codes[(at + i) / 2];
+                    let byte = all[(at + i) / 2];
                     *w = PAIRS[usize::from(byte)][(at + i) % 2] * scale;
                 }
             }
@@ -191,7 +194,7 @@ impl Nf4 {
 
     /// The memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        self.codes.len() + self.scales.bytes()
+        self.codes.bytes() + self.scales.bytes()
     }
 }
 
@@ -232,7 +235,7 @@ mod tests {
             let w = weights(rows * cols, rows as u64);
             let q = Nf4::quantize(&w, rows, cols);
             let (indices, scales) = naive(&w);
-            assert_eq!(q.scales, Scales::Plain(scales.clone()));
+            assert_eq!(q.scales, Scales::Plain(scales.clone().into()));
             for (i, index) in indices.iter().enumerate() {
                 assert_eq!(nibble(&q, i), *index, "weight {i} of {rows} × {cols}");
             }
@@ -275,7 +278,7 @@ mod tests {
         // A ramp from -1 to 1 whose codes follow from the bounds above by hand, scaled by 2.
         let ramp: Vec<f32> = (0..64).map(|i| (i as f32 / 31.5 - 1.0) * 2.0).collect();
         let q = Nf4::quantize(&ramp, 1, 64);
-        assert_eq!(q.scales, Scales::Plain(vec![2.0]));
+        assert_eq!(q.scales, Scales::Plain(vec![2.0].into()));
         let indices: Vec<u8> = (0..64).map(|i| nibble(&q, i)).collect();
         let counts: Vec<usize> =
             (0..16).map(|code| indices.iter().filter(|i| **i == code).count()).collect();
@@ -315,7 +318,7 @@ mod tests {
         let mut out = [1.0; 65];
         q.dequantize_rows(0..5, &mut out);
         assert!(out.iter().all(|w| *w == 0.0));
-        assert_eq!(q.codes, [0x77; 33]);
+        assert_eq!(q.codes[..], [0x77; 33]);
         assert_eq!(q.bytes(), 33 + 8);
     }
 }

@@ -13,6 +13,8 @@ use rayon::prelude::*;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::files;
+
 /// Real headers take some 120 bytes a tensor.
 const MAX_HEADER: u64 = 16 << 20;
 /// More tensors than any real model has: a damaged or hostile file.
@@ -113,7 +115,7 @@ impl Shards {
         let entry = self.tensors.get(name)?;
         let (path, map) = &self.files[entry.file];
         let bytes = &map[entry.bytes.clone()];
-        Some(match &entry.storage {
+        let values = match &entry.storage {
             Ok(Storage::F32) => Ok(convert(bytes, f32::from_le_bytes)),
             Ok(Storage::F16) => Ok(convert(bytes, |b| f16::from_le_bytes(b).to_f32())),
             Ok(Storage::BF16) => Ok(convert(bytes, |b| bf16::from_le_bytes(b).to_f32())),
@@ -121,7 +123,9 @@ impl Shards {
                 "{}: tensor {name} is stored as {other}; F32, F16 and BF16 are read",
                 path.display()
             )),
-        })
+        };
+        files::release(map, entry.bytes.clone());
+        Some(values)
     }
 }
 

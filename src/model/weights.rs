@@ -323,7 +323,9 @@ impl Weights {
         let own = gguf::gguf_name(name).unwrap_or_else(|| name.to_string());
         let info = gguf.tensors().get(&own);
         let info = info.with_context(|| format!("{} lacks {own}", gguf.path().display()))?;
-        gguf::blocks(gguf, info, name, &self.config)
+        let blocks = gguf::blocks(gguf, info, name, &self.config);
+        gguf.release(info);
+        blocks
     }
 
     fn values(&self, name: &str) -> Result<Vec<f32>> {
@@ -387,11 +389,16 @@ impl Weights {
 
     /// A SHA-256 over everything the weights come from; it does not depend on where they lie.
     pub fn digest(&self) -> Result<String> {
+        self.digest_with(&files::digest_file)
+    }
+
+    /// [`Weights::digest`], the digests of single files taken from someone who may know them.
+    pub fn digest_with(&self, of_file: &dyn Fn(&Path) -> Result<String>) -> Result<String> {
         if let Some(digest) = self.digest.get() {
             return Ok(digest.clone());
         }
         let digest = match &self.source {
-            Source::Gguf(gguf) => files::digest_file(gguf.path())?,
+            Source::Gguf(gguf) => of_file(gguf.path())?,
             Source::Shards(shards) => {
                 let mut paths: Vec<PathBuf> = shards.paths().map(Path::to_path_buf).collect();
                 for name in ["config.json", "generation_config.json"] {
@@ -403,7 +410,7 @@ impl Weights {
                 let mut lines = Vec::new();
                 for path in paths {
                     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    lines.push(format!("{name} {}\n", files::digest_file(&path)?));
+                    lines.push(format!("{name} {}\n", of_file(&path)?));
                 }
                 lines.sort_unstable();
                 files::digest(lines.concat().as_bytes())

@@ -13,6 +13,7 @@ mod gate;
 mod invented;
 mod keys;
 mod policy;
+mod prepared;
 mod protocol;
 mod redaction;
 mod report;

@@ -10,6 +10,8 @@
 
 use std::sync::LazyLock;
 
+use crate::model::slab::Slab;
+
 /// Scales that share one absmax.
 pub const GROUP: usize = 256;
 
@@ -50,13 +52,13 @@ static BETWEEN: LazyLock<[f32; 255]> =
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scales {
     /// One f32 a block.
-    Plain(Vec<f32>),
+    Plain(Slab<f32>),
     /// Quantised once more.
     Double {
         /// One code a block, an index into [`MAP`].
-        codes: Vec<u8>,
+        codes: Slab<u8>,
         /// One for each [`GROUP`] of codes.
-        absmax: Vec<f32>,
+        absmax: Slab<f32>,
         /// The mean of the scales.
         offset: f32,
     },
@@ -79,7 +81,7 @@ impl Scales {
                 BETWEEN.partition_point(|bound| scaled > *bound) as u8
             }));
         }
-        Scales::Double { codes, absmax, offset }
+        Scales::Double { codes: codes.into(), absmax: absmax.into(), offset }
     }
 
     /// The scale of a block.
@@ -95,9 +97,9 @@ impl Scales {
     /// The memory they take, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
-            Scales::Plain(scales) => size_of_val(&scales[..]),
+            Scales::Plain(scales) => scales.bytes(),
             Scales::Double { codes, absmax, offset } => {
-                codes.len() + size_of_val(&absmax[..]) + size_of_val(offset)
+                codes.bytes() + absmax.bytes() + size_of_val(offset)
             }
         }
     }
