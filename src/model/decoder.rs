@@ -339,7 +339,9 @@ impl Decoder {
             false => Some(source.tensor("lm_head.weight", &[c.vocab_size, hidden])?),
         };
         let frequencies = c.rope_scaling.scaled(frequencies(c.head_dim, c.rope_theta));
-        let rotary = Arc::new(Rotary::new(&frequencies, c.max_positions));
+        // No sequence is longer (see MAX_SEQ_LENGTH), whatever the model claims.
+        let positions = c.max_positions.min(1 << 20);
+        let rotary = Arc::new(Rotary::new(&frequencies, positions));
         let device = device.clone();
         Ok(Decoder { embedding, blocks, norm, head, rotary, device, variables: Vec::new(), config })
     }
