@@ -190,7 +190,9 @@ impl Adapter {
         ensure!(card.r > 0, "{}: r is 0", path.display());
         let path = folder.join(FACTORS);
         let factors = Shards::of_file(&path)?;
-        let mut halves: BTreeMap<&str, [Option<(&str, &[usize])>; 2]> = BTreeMap::new();
+        /// A factor's name in the file, and its shape.
+        type Factor<'a> = (&'a str, &'a [usize]);
+        let mut halves: BTreeMap<&str, [Option<Factor>; 2]> = BTreeMap::new();
         for (key, shape) in factors.shapes() {
             let parsed = key.strip_prefix(PREFIX).and_then(|rest| {
                 let a = rest.strip_suffix(".lora_A.weight").map(|name| (name, 0));

@@ -125,31 +125,41 @@ impl Shards {
     pub fn read(&self, name: &str) -> Option<Result<Vec<f32>>> {
         let entry = self.tensors.get(name)?;
         let (path, map) = &self.files[entry.file];
-        let bytes = &map[entry.bytes.clone()];
-        let values = match &entry.storage {
-            Ok(Storage::F32) => Ok(convert(bytes, f32::from_le_bytes)),
-            Ok(Storage::F16) => Ok(convert(bytes, |b| f16::from_le_bytes(b).to_f32())),
-            Ok(Storage::BF16) => Ok(convert(bytes, |b| bf16::from_le_bytes(b).to_f32())),
+        let bytes = entry.bytes.clone();
+        Some(match &entry.storage {
+            Ok(Storage::F32) => Ok(convert(map, bytes, f32::from_le_bytes)),
+            Ok(Storage::F16) => Ok(convert(map, bytes, |b| f16::from_le_bytes(b).to_f32())),
+            Ok(Storage::BF16) => Ok(convert(map, bytes, |b| bf16::from_le_bytes(b).to_f32())),
             Err(other) => Err(anyhow::anyhow!(
                 "{}: tensor {name} is stored as {other}; F32, F16 and BF16 are read",
                 path.display()
             )),
-        };
-        files::release(map, entry.bytes.clone());
-        Some(values)
+        })
     }
 }
 
-fn convert<const N: usize>(bytes: &[u8], one: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
-    let mut out = vec![0f32; bytes.len() / N];
-    out.par_chunks_mut(1 << 16).zip(bytes.par_chunks(N << 16)).for_each(|(out, bytes)| {
-        for (x, raw) in out.iter_mut().zip(bytes.chunks_exact(N)) {
-            if let Ok(raw) = raw.try_into() {
-                *x = one(raw);
+/// The numbers at some bytes of a map, which are let go of piece by piece as they are read.
+fn convert<const N: usize>(
+    map: &Mmap,
+    bytes: Range<usize>,
+    one: impl Fn([u8; N]) -> f32 + Sync,
+) -> Vec<f32> {
+    let mut all = vec![0f32; bytes.len() / N];
+    let mut at = bytes.start;
+    for out in all.chunks_mut(4 << 20) {
+        let piece = at..at + N * out.len();
+        at = piece.end;
+        let bytes = &map[piece.clone()];
+        out.par_chunks_mut(1 << 16).zip(bytes.par_chunks(N << 16)).for_each(|(out, bytes)| {
+            for (x, raw) in out.iter_mut().zip(bytes.chunks_exact(N)) {
+                if let Ok(raw) = raw.try_into() {
+                    *x = one(raw);
+                }
             }
-        }
-    });
-    out
+        });
+        files::release(map, piece);
+    }
+    all
 }
 
 /// The tensors' names and the files they are in.

@@ -77,3 +77,24 @@ impl<T: Plain + PartialEq> PartialEq for Slab<T> {
         self[..] == other[..]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_there_is_mapped() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let floats: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|x| x.to_ne_bytes()).collect();
+        std::fs::write(file.path(), &floats).unwrap();
+        // SAFETY: nobody else knows the file.
+        let map = Arc::new(unsafe { Mmap::map(file.as_file()) }.unwrap());
+        let slab: Slab<f32> = Slab::mapped(&map, 0, 2).unwrap();
+        assert_eq!((&slab[..], slab.bytes()), (&[1.5, -2.0][..], 8));
+        assert_eq!(slab, Slab::from(vec![1.5, -2.0]));
+        assert_eq!(Slab::<u8>::mapped(&map, 3, 5).unwrap()[..], floats[3..]);
+        for (at, len) in [(0, 3), (4, 2), (8, 1), (2, 1), (usize::MAX, 1), (0, usize::MAX)] {
+            assert!(Slab::<f32>::mapped(&map, at, len).is_err(), "{len} at {at}");
+        }
+    }
+}

@@ -17,7 +17,7 @@ use super::ops::linear::FrozenWeight;
 use super::shards::Shards;
 use crate::config::Config;
 use crate::files;
-use crate::files::gguf::{Gguf, Storage};
+use crate::files::gguf::{Gguf, Storage, TensorInfo};
 
 /// How frozen linears are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,13 +319,10 @@ impl Weights {
         Ok(shape)
     }
 
-    fn blocks(&self, gguf: &Gguf, name: &str) -> Result<QTensor> {
+    fn info<'a>(&self, gguf: &'a Gguf, name: &str) -> Result<&'a TensorInfo> {
         let own = gguf::gguf_name(name).unwrap_or_else(|| name.to_string());
         let info = gguf.tensors().get(&own);
-        let info = info.with_context(|| format!("{} lacks {own}", gguf.path().display()))?;
-        let blocks = gguf::blocks(gguf, info, name, &self.config);
-        gguf.release(info);
-        blocks
+        info.with_context(|| format!("{} lacks {own}", gguf.path().display()))
     }
 
     fn values(&self, name: &str) -> Result<Vec<f32>> {
@@ -333,21 +330,7 @@ impl Weights {
             Source::Shards(shards) => shards
                 .read(name)
                 .with_context(|| format!("{} lacks {name}", self.path.display()))??,
-            Source::Gguf(gguf) => {
-                let blocks = self.blocks(gguf, name)?;
-                // A vector is a matrix of one row here.
-                let (rows, cols) = match *blocks.shape().dims() {
-                    [rows, cols] => (rows, cols),
-                    _ => (1, blocks.shape().elem_count()),
-                };
-                if rows == 1 {
-                    blocks.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?
-                } else {
-                    let mut out = vec![0f32; rows * cols];
-                    gguf::dequantize_rows(&blocks, 0..rows, &mut out)?;
-                    out
-                }
-            }
+            Source::Gguf(gguf) => gguf::values(gguf, self.info(gguf, name)?, name, &self.config)?,
         };
         ensure!(
             values.iter().all(|x| x.is_finite()),
@@ -376,13 +359,10 @@ impl Weights {
                 let double = quantization == Quantization::Nf4Double;
                 Frozen::Nf4(Arc::new(if double { nf4.doubled() } else { nf4 }))
             }
-            (Quantization::Native, Source::Gguf(gguf)) => {
-                let blocks = self.blocks(gguf, name)?;
-                match gguf.tensors().get(&gguf::gguf_name(name).unwrap_or_default()) {
-                    Some(info) if info.storage == Storage::F32 => Frozen::Dense(self.dense(name)?),
-                    _ => Frozen::Blocks(Arc::new(blocks)),
-                }
-            }
+            (Quantization::Native, Source::Gguf(gguf)) => match self.info(gguf, name)? {
+                info if info.storage == Storage::F32 => Frozen::Dense(self.dense(name)?),
+                info => Frozen::Blocks(Arc::new(gguf::blocks(gguf, info, name, &self.config)?)),
+            },
             _ => Frozen::Dense(self.dense(name)?),
         })
     }
