@@ -1,12 +1,15 @@
 //! Files that are never half-written, and their digests.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
+pub mod digests;
 pub mod gguf;
 pub mod safetensors;
 
@@ -44,11 +47,46 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomically(path, |out| Ok(out.write_all(bytes)?))
 }
 
+/// The most bytes of a JSON file that describes a model or an adapter; real ones have a few
+/// thousand, with the tokens some tokenizers list there about a million.
+pub const CARD: u64 = 2 << 20;
+
+/// Reads a file of at most `most` bytes. A larger one is refused by its size, unread.
+pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let too_large = |n: u64| {
+        let message = format!("it has {n} bytes; more than {most} is no such file");
+        Err(io::Error::new(ErrorKind::FileTooLarge, message))
+    };
+    let size = file.metadata()?.len();
+    if size > most {
+        return too_large(size);
+    }
+    // A pipe or a device has no size.
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        n if n > most => too_large(n),
+        _ => Ok(bytes),
+    }
+}
+
 /// Writes a value as indented JSON with a final newline.
 pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
     write_bytes(path, &bytes)
+}
+
+/// Lets go of a part of a mapped file that has been read: it no longer counts as this process's
+/// memory, and is read again should someone ask.
+pub fn release(map: &Mmap, bytes: Range<usize>) {
+    // SAFETY: the pages of a read-only map come back from the file as they were. A hint, so its
+    // failure is none.
+    #[cfg(unix)]
+    let _ = unsafe {
+        map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+    };
 }
 
 /// The SHA-256 of some bytes, in hex.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::Example;
 use crate::files;
 
+/// Some hundred bytes a row of training data; a larger file is none of ours.
+const MOST: u64 = 64 << 20;
 const FILE: &str = "lineage.json";
 
 /// The training rows of an adapter, by session and component.
@@ -50,11 +52,11 @@ impl Lineage {
     /// Reads it; none where the adapter came from elsewhere.
     pub fn load(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE);
-        let text = match std::fs::read_to_string(&path) {
+        let bytes = match files::read_small(&path, MOST) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        let lineage = serde_json::from_str(&text);
+        let lineage = serde_json::from_slice(&bytes);
         lineage.map(Some).with_context(|| format!("{} is damaged", path.display()))
     }
 }

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ::safetensors::tensor::SafeTensors;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,8 @@ use crate::chance::Chance;
 use crate::files;
 use crate::files::safetensors::{self, Entry};
 use crate::model::Lora;
-use crate::model::lora::Pair;
+use crate::model::lora::{Pair, fits};
+use crate::model::shards::Shards;
 
 mod export;
 mod lineage;
@@ -168,9 +168,9 @@ impl Adapter {
     /// Reads a PEFT adapter and checks it against the base's linears.
     pub fn load(folder: &Path, linears: &[(String, usize, usize)]) -> Result<Self> {
         let path = folder.join(CARD);
-        let text = std::fs::read_to_string(&path)
+        let bytes = files::read_small(&path, files::CARD)
             .with_context(|| format!("cannot read the adapter's card {}", path.display()))?;
-        let card: Card = serde_json::from_str(&text)
+        let card: Card = serde_json::from_slice(&bytes)
             .with_context(|| format!("{} is not a LoRA card of PEFT", path.display()))?;
         ensure!(
             card.peft_type == "LORA",
@@ -190,12 +190,11 @@ impl Adapter {
         );
         ensure!(card.r > 0, "{}: r is 0", path.display());
         let path = folder.join(FACTORS);
-        let bytes = std::fs::read(&path)
-            .with_context(|| format!("cannot read the adapter's factors {}", path.display()))?;
-        let file = SafeTensors::deserialize(&bytes)
-            .with_context(|| format!("{} is not a safetensors file", path.display()))?;
-        let mut halves: BTreeMap<String, [Option<Var>; 2]> = BTreeMap::new();
-        for (key, view) in file.tensors() {
+        let factors = Shards::of_file(&path)?;
+        /// A factor's name in the file, and its shape.
+        type Factor<'a> = (&'a str, &'a [usize]);
+        let mut halves: BTreeMap<&str, [Option<Factor>; 2]> = BTreeMap::new();
+        for (key, shape) in factors.shapes() {
             let parsed = key.strip_prefix(PREFIX).and_then(|rest| {
                 let a = rest.strip_suffix(".lora_A.weight").map(|name| (name, 0));
                 a.or_else(|| rest.strip_suffix(".lora_B.weight").map(|name| (name, 1)))
@@ -203,25 +202,24 @@ impl Adapter {
             let Some((name, which)) = parsed else {
                 bail!("{}: nothing reads the tensor `{key}`", path.display());
             };
-            let tensor = Tensor::from_raw_buffer(
-                view.data(),
-                view.dtype().try_into()?,
-                view.shape(),
-                &Device::Cpu,
-            )?;
-            let var = Var::from_tensor(&tensor.to_dtype(DType::F32)?)?;
-            halves.entry(name.into()).or_default()[which] = Some(var);
+            halves.entry(name).or_default()[which] = Some((key, shape));
         }
+        ensure!(!halves.is_empty(), "{} holds no factors", path.display());
         let mut pairs = BTreeMap::new();
         for (name, half) in halves {
-            let [Some(a), Some(b)] = half else {
+            let [Some((a, a_shape)), Some((b, b_shape))] = half else {
                 bail!("{}: `{name}` has only one of its two factors", path.display());
             };
-            pairs.insert(name, Pair { a, b });
+            // Before a number is read, so that what is read has the size of the base's linears.
+            fits(name, a_shape, b_shape, linears)
+                .with_context(|| format!("{} does not fit the base", path.display()))?;
+            let read = |key: &str, shape: &[usize]| -> Result<Var> {
+                let values = factors.read(key).context("a factor that has just been seen")??;
+                Ok(Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?)?)
+            };
+            pairs.insert(name.to_string(), Pair { a: read(a, a_shape)?, b: read(b, b_shape)? });
         }
-        ensure!(!pairs.is_empty(), "{} holds no factors", path.display());
         let lora = Lora { scale: card.scale(), dropout: card.lora_dropout, pairs };
-        lora.fits(linears).with_context(|| format!("{} does not fit the base", path.display()))?;
         Ok(Adapter { card, lora })
     }
 

@@ -122,8 +122,10 @@ pub const KEYS: &[Key] = &[
     key("BASE_MODEL", Kind::Paths, "models/embedded", "a Hugging Face folder or a GGUF file"),
     key("CHAT_TEMPLATE", Kind::Paths, "", "a chat template file instead of the model's own; `hermes` is shipped"),
     key("QUANTIZATION", Kind::Choice(&["nf4", "native", "f32"]), "nf4", "how frozen linears are kept: NF4, the file's own blocks, or unquantised"),
+    key("NF4_DOUBLE_QUANT", Kind::Bool, "false", "with QUANTIZATION=nf4, quantise the blocks' scales to 8 bits as well: 0.37 bits a weight less memory"),
     host("DEVICE", Kind::Choice(&["auto", "cpu", "cuda"]), "auto", "where to train and generate"),
     key("BF16", Kind::Bool, "false", "on a card, products with frozen weights read bf16 and others TF32: faster, at about three digits"),
+    host("CACHE_DIR", Kind::Paths, "artifacts/cache", "folder where a quantised base is kept for the next start, as large as the base in memory; may be deleted; empty keeps none"),
     host("THREADS", COUNT, "0", "threads; 0 takes all"),
     // Adapter
     key("ADAPTER", Kind::Paths, "", "start from, or with --skip-train evaluate, this PEFT adapter"),

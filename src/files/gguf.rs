@@ -13,10 +13,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use memmap2::Mmap;
 
+use crate::files;
+
 /// More metadata entries or tensors than any real model has: a damaged or hostile file.
 const MAX_ENTRIES: u64 = 65_536;
 /// Real headers are a few megabytes, most of it the vocabulary.
-const MAX_HEADER: usize = 64 << 20;
+const MAX_HEADER: usize = 32 << 20;
+/// Real vocabularies have up to half a million merges.
+const MAX_ELEMENTS: usize = 1 << 20;
 
 /// How a tensor's numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +120,7 @@ pub struct Gguf {
     map: Mmap,
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, TensorInfo>,
+    unread: Option<String>,
 }
 
 const TEXT: u32 = 8;
@@ -185,6 +190,7 @@ impl<'a> Cursor<'a> {
             ARRAY => {
                 let element = self.u32()?;
                 let count = self.length()?;
+                ensure!(count <= MAX_ELEMENTS, "an array of {count} elements");
                 let start = self.at;
                 match width(element) {
                     Some(width) => {
@@ -229,8 +235,8 @@ impl Gguf {
         // SAFETY: the map is read-only. A model file that someone truncates while it is in use
         // would raise SIGBUS; no mapping can rule that out.
         let map = unsafe { Mmap::map(&file) }.with_context(name)?;
-        let (metadata, tensors) = parse(&map).with_context(name)?;
-        Ok(Gguf { path: path.to_path_buf(), map, metadata, tensors })
+        let Header { metadata, tensors, unread } = parse(&map).with_context(name)?;
+        Ok(Gguf { path: path.to_path_buf(), map, metadata, tensors, unread })
     }
 
     /// The file's path.
@@ -325,6 +331,18 @@ impl Gguf {
         matches!(self.metadata.get(key), Some(Value::Array(..)))
     }
 
+    /// An error where some tensor is stored in a way that is not read; such tensors are left out
+    /// of [`Gguf::tensors`]. Asked for after the architecture, which is the better reason.
+    pub fn ensure_all_read(&self) -> Result<()> {
+        match &self.unread {
+            None => Ok(()),
+            Some(tensor) => bail!(
+                "{tensor}, which is not read; take a file in F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, \
+                 Q5_K or Q6_K"
+            ),
+        }
+    }
+
     /// Every tensor by name.
     pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
         &self.tensors
@@ -333,6 +351,11 @@ impl Gguf {
     /// The bytes of a tensor of this file.
     pub fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
         &self.map[tensor.bytes.clone()]
+    }
+
+    /// Lets go of a tensor's bytes, which have been read.
+    pub fn release(&self, tensor: &TensorInfo) {
+        files::release(&self.map, tensor.bytes.clone());
     }
 }
 
@@ -360,7 +383,13 @@ pub fn find(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-type Header = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>);
+#[derive(Debug)]
+struct Header {
+    metadata: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, TensorInfo>,
+    /// The first tensor of a type that is not read.
+    unread: Option<String>,
+}
 
 fn parse(bytes: &[u8]) -> Result<Header> {
     let mut cursor = Cursor { bytes, at: 0 };
@@ -391,11 +420,15 @@ fn parse(bytes: &[u8]) -> Result<Header> {
         Some(_) => bail!("general.alignment is not a power of two from 8 to 65536"),
     };
 
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), None);
     for _ in 0..tensors {
         let name = cursor.name()?;
-        let tensor = tensor_info(&mut cursor).with_context(|| format!("tensor {name}"))?;
-        found.push((name, tensor));
+        match tensor_info(&mut cursor).with_context(|| format!("tensor {name}"))? {
+            Ok(tensor) => found.push((name, tensor)),
+            Err(kind) => {
+                unread.get_or_insert_with(|| format!("tensor {name} is stored as {kind}"));
+            }
+        }
     }
     let start = cursor.at.next_multiple_of(alignment);
 
@@ -418,11 +451,14 @@ fn parse(bytes: &[u8]) -> Result<Header> {
     for pair in spans.windows(2) {
         ensure!(pair[0].1 <= pair[1].0, "tensors {} and {} overlap", pair[0].2, pair[1].2);
     }
-    Ok((metadata, tensors))
+    Ok(Header { metadata, tensors, unread })
 }
 
 /// Shape, storage, offset and size in bytes.
-fn tensor_info(cursor: &mut Cursor) -> Result<(Vec<usize>, Storage, u64, usize)> {
+type Place = (Vec<usize>, Storage, u64, usize);
+
+/// A tensor's place, or the name of a type that is not read.
+fn tensor_info(cursor: &mut Cursor) -> Result<std::result::Result<Place, String>> {
     let rank = cursor.u32()?;
     ensure!((1..=4).contains(&rank), "{rank} dimensions");
     let mut shape = Vec::with_capacity(rank as usize);
@@ -431,13 +467,12 @@ fn tensor_info(cursor: &mut Cursor) -> Result<(Vec<usize>, Storage, u64, usize)>
         ensure!((1..=1 << 40).contains(&n), "a dimension of {n}");
         shape.push(usize::try_from(n)?);
     }
-    let storage = Storage::from_ggml(cursor.u32()?).map_err(|name| {
-        anyhow::anyhow!(
-            "stored as {name}, which is not read; take a file in F16, BF16, Q8_0, Q4_0, Q4_1, \
-             Q4_K, Q5_K or Q6_K"
-        )
-    })?;
+    let storage = Storage::from_ggml(cursor.u32()?);
     let offset = cursor.u64()?;
+    let storage = match storage {
+        Ok(storage) => storage,
+        Err(kind) => return Ok(Err(kind)),
+    };
     let (block, width) = storage.block();
     ensure!(shape[0] % block == 0, "rows of {} numbers in blocks of {block}", shape[0]);
     let size = shape
@@ -446,7 +481,7 @@ fn tensor_info(cursor: &mut Cursor) -> Result<(Vec<usize>, Storage, u64, usize)>
         .and_then(|n| (n / block).checked_mul(width))
         .context("more numbers than any file holds")?;
     shape.reverse();
-    Ok((shape, storage, offset, size))
+    Ok(Ok((shape, storage, offset, size)))
 }
 
 #[cfg(test)]
@@ -514,7 +549,8 @@ mod tests {
         assert!(refusal(|b| b[56] = 200).contains("200 dimensions"));
         assert!(refusal(|b| put(b, 60, 1 << 39)).contains("beyond the end"));
         assert!(refusal(|b| put(b, 60, 0)).contains("dimension of 0"));
-        assert!(refusal(|b| b[68] = 23).contains("IQ4_XS"));
+        let unread = parse(&small(|b| b[68] = 23)).unwrap().unread.unwrap();
+        assert_eq!(unread, "tensor t is stored as IQ4_XS");
         assert!(refusal(|b| b[68] = 2).contains("blocks of 32"));
         assert!(refusal(|b| put(b, 72, u64::MAX - 31)).contains("tensor t"));
         assert!(refusal(|b| put(b, 72, 4)).contains("odd offset"));
@@ -530,6 +566,18 @@ mod tests {
             b.splice(33..47, array);
         });
         assert!(message.contains("longer than the file"), "{message}");
+    }
+
+    #[test]
+    fn an_array_longer_than_any_vocabulary_is_refused() {
+        let message = refusal(|b| {
+            let mut array = ARRAY.to_le_bytes().to_vec();
+            array.extend(0u32.to_le_bytes());
+            array.extend((MAX_ELEMENTS as u64 + 1).to_le_bytes());
+            array.resize(array.len() + MAX_ELEMENTS + 1, 0);
+            b.splice(33..47, array);
+        });
+        assert!(message.contains("an array of 1048577 elements"), "{message}");
     }
 
     #[test]

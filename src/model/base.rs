@@ -8,9 +8,11 @@ use candle_core::Device;
 use super::decoder::Decoder;
 #[cfg(feature = "cuda")]
 use super::ops::cuda::matmul::{Precision, set_precision};
-use super::weights::Weights;
+use super::prepared::Prepared;
+use super::weights::{Quantization, Weights};
 use crate::config::Config;
 use crate::files;
+use crate::progress::Observer;
 use crate::tokens::Codec;
 
 /// A base model.
@@ -28,8 +30,9 @@ pub struct Base {
 }
 
 impl Base {
-    /// Opens `BASE_MODEL` with `CHAT_TEMPLATE`, `QUANTIZATION` and `DEVICE` as configured.
-    pub fn open(config: &Config) -> Result<Self> {
+    /// Opens `BASE_MODEL` with `CHAT_TEMPLATE`, `QUANTIZATION`, `NF4_DOUBLE_QUANT`, `DEVICE` and
+    /// `CACHE_DIR` as configured.
+    pub fn open(config: &Config, observer: &dyn Observer) -> Result<Self> {
         let path = config.path("BASE_MODEL").context("BASE_MODEL names no model")?;
         let opened = || -> Result<Base> {
             let device = device(config)?;
@@ -43,10 +46,18 @@ impl Base {
                 tokens <= rows,
                 "its tokenizer has {tokens} tokens, its embedding only {rows} rows"
             );
-            let quantization = config.text("QUANTIZATION");
-            let decoder = Decoder::load(&weights, quantization.parse()?, &device)?;
-            let parts =
-                [&weights.digest()?, quantization, &codec.digest()?, &codec.template_digest()];
+            let quantization = Quantization::configured(config)?;
+            let prepared = match config.path("CACHE_DIR") {
+                Some(folder) => {
+                    weights.digest_with(&|path| files::digests::remembered(path, &folder))?;
+                    Prepared::open(&folder, &weights, quantization, observer)?
+                }
+                None => None,
+            };
+            let decoder =
+                Decoder::load_prepared(&weights, quantization, &device, prepared.as_ref())?;
+            let (weights, codes) = (weights.digest()?, codec.digest()?);
+            let parts = [&weights, quantization.as_str(), &codes, &codec.template_digest()];
             Ok(Base {
                 name: name(&path),
                 digest: files::digest(parts.join("\n").as_bytes()),

@@ -3,12 +3,12 @@
 //! Whatever the decoder would compute differently from the model's authors is refused here, by
 //! name and before any weight is read.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
+use crate::files;
 use crate::files::gguf::{Gguf, Storage};
 
 /// A family of decoders.
@@ -215,6 +215,7 @@ impl ModelConfig {
     fn from_metadata(gguf: &Gguf) -> Result<Self> {
         let name = gguf.text("general.architecture")?.context("general.architecture is missing")?;
         let architecture = Architecture::named(name)?;
+        gguf.ensure_all_read()?;
         let key = |rest: &str| format!("{name}.{rest}");
         let get = |rest: &str| -> Result<Option<usize>> {
             let key = key(rest);
@@ -372,7 +373,7 @@ fn refuse_variants(json: &Map<String, Value>) -> Result<()> {
 }
 
 fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
-    match fs::read(path) {
+    match files::read_small(path, files::CARD) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
             .with_context(|| format!("{} is not a JSON object", path.display())),
@@ -429,6 +430,8 @@ fn shortest(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use serde_json::json;
 

@@ -10,13 +10,14 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::ModelConfig;
 use super::lora::Lora;
-use super::nf4::{self, Nf4};
+use super::nf4::{self, Nf4, Scales};
 use super::ops::attention::{Attention, Past, Rotary, frequencies};
 use super::ops::cross_entropy::{cross_entropy, losses};
 #[cfg(feature = "cuda")]
 use super::ops::cuda::matmul::{Precision, precision};
 use super::ops::rms_norm::rms_norm;
 use super::ops::swiglu::swiglu;
+use super::prepared::Prepared;
 use super::weights::{Frozen, Quantization, Weights};
 use crate::chance::Chance;
 
@@ -128,12 +129,16 @@ fn placed(tensor: Tensor, device: &Device) -> Result<Tensor> {
 struct Files<'a> {
     weights: &'a Weights,
     quantization: Quantization,
+    prepared: Option<&'a Prepared>,
     device: &'a Device,
 }
 
 impl Source for Files<'_> {
     fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Weight> {
-        let weight = self.weights.linear(&format!("{name}.weight"), self.quantization)?;
+        let weight = match self.prepared {
+            Some(prepared) => Frozen::Nf4(Arc::new(prepared.linear(name)?)),
+            None => self.weights.linear(&format!("{name}.weight"), self.quantization)?,
+        };
         let got = (weight.out_features(), weight.in_features());
         ensure!(got == shape, "`{name}.weight` is {got:?}; the configuration wants {shape:?}");
         Ok(Weight::Frozen(Arc::new(weight.to_device(self.device)?)))
@@ -163,8 +168,9 @@ impl Source for Random<'_> {
         for part in codes.chunks_mut(8) {
             part.copy_from_slice(&self.chance.bits().to_le_bytes()[..part.len()]);
         }
-        let absmax = vec![0.036; (rows * cols).div_ceil(nf4::BLOCK)];
-        let weight = Frozen::Nf4(Arc::new(Nf4 { codes, absmax, rows, cols }));
+        let scales = Scales::Plain(vec![0.036; (rows * cols).div_ceil(nf4::BLOCK)].into());
+        let nf4 = Nf4 { codes: codes.into(), scales, rows, cols };
+        let weight = Frozen::Nf4(Arc::new(nf4));
         Ok(Weight::Frozen(Arc::new(weight.to_device(self.device)?)))
     }
 
@@ -215,7 +221,17 @@ impl Source for Fresh {
 impl Decoder {
     /// Loads a frozen base.
     pub fn load(weights: &Weights, quantization: Quantization, device: &Device) -> Result<Self> {
-        let mut files = Files { weights, quantization, device };
+        Self::load_prepared(weights, quantization, device, None)
+    }
+
+    /// Loads a frozen base, its linears from the cache where they are there.
+    pub fn load_prepared(
+        weights: &Weights,
+        quantization: Quantization,
+        device: &Device,
+        prepared: Option<&Prepared>,
+    ) -> Result<Self> {
+        let mut files = Files { weights, quantization, prepared, device };
         Self::build(weights.config().clone(), &mut files, device)
     }
 
@@ -271,7 +287,9 @@ impl Decoder {
             false => Some(source.tensor("lm_head.weight", &[c.vocab_size, hidden])?),
         };
         let frequencies = c.rope_scaling.scaled(frequencies(c.head_dim, c.rope_theta));
-        let rotary = Arc::new(Rotary::new(&frequencies, c.max_positions));
+        // No sequence is longer (see MAX_SEQ_LENGTH), whatever the model claims.
+        let positions = c.max_positions.min(1 << 20);
+        let rotary = Arc::new(Rotary::new(&frequencies, positions));
         let device = device.clone();
         Ok(Decoder { embedding, blocks, norm, head, rotary, device, variables: Vec::new(), config })
     }

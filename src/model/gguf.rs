@@ -78,22 +78,47 @@ pub fn interleaved(tensor: &Tensor, name: &str, config: &ModelConfig) -> Result<
 
 /// A tensor in its own blocks, rows in Hugging Face's order; `name` is the Hugging Face name.
 pub fn blocks(gguf: &Gguf, info: &TensorInfo, name: &str, config: &ModelConfig) -> Result<QTensor> {
-    let bytes = gguf.bytes(info);
-    let bytes = if is_interleaved(name, config.architecture) {
-        let rows = info.shape[0];
-        ensure!(rows.is_multiple_of(config.head_dim), "{name}: {rows} rows are not whole heads");
-        let width = bytes.len() / rows;
-        let mut ordered = Vec::with_capacity(bytes.len());
-        for row in 0..rows {
-            let from = interleaved_row(row, config.head_dim) * width;
-            ordered.extend_from_slice(&bytes[from..from + width]);
-        }
-        Cow::Owned(ordered)
-    } else {
-        Cow::Borrowed(bytes)
-    };
+    let bytes = ordered(gguf, info, name, config)?;
     let storage = QStorage::from_data(bytes, &Device::Cpu, dtype(info.storage))?;
+    gguf.release(info);
     Ok(QTensor::new(storage, info.shape.as_slice())?)
+}
+
+/// A tensor's numbers, rows in Hugging Face's order.
+pub fn values(
+    gguf: &Gguf,
+    info: &TensorInfo,
+    name: &str,
+    config: &ModelConfig,
+) -> Result<Vec<f32>> {
+    let bytes = ordered(gguf, info, name, config)?;
+    let mut out = vec![0f32; info.shape.iter().product()];
+    // A vector is a matrix of one row here.
+    unpack_rows(dtype(info.storage), &bytes, *info.shape.last().unwrap_or(&1), &mut out)?;
+    gguf.release(info);
+    Ok(out)
+}
+
+/// A tensor's bytes, rows in Hugging Face's order.
+fn ordered<'a>(
+    gguf: &'a Gguf,
+    info: &TensorInfo,
+    name: &str,
+    config: &ModelConfig,
+) -> Result<Cow<'a, [u8]>> {
+    let bytes = gguf.bytes(info);
+    if !is_interleaved(name, config.architecture) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let rows = info.shape[0];
+    ensure!(rows.is_multiple_of(config.head_dim), "{name}: {rows} rows are not whole heads");
+    let width = bytes.len() / rows;
+    let mut ordered = Vec::with_capacity(bytes.len());
+    for row in 0..rows {
+        let from = interleaved_row(row, config.head_dim) * width;
+        ordered.extend_from_slice(&bytes[from..from + width]);
+    }
+    Ok(Cow::Owned(ordered))
 }
 
 fn dtype(storage: Storage) -> GgmlDType {
@@ -121,8 +146,12 @@ pub fn dequantize_rows(tensor: &QTensor, rows: Range<usize>, out: &mut [f32]) ->
     ensure!(out.len() == rows.len() * cols, "room for {} of rows {rows:?}", out.len());
     let data = tensor.data()?;
     let width = data.len() / all;
-    let bytes = &data[rows.start * width..rows.end * width];
-    let unpack = match tensor.dtype() {
+    unpack_rows(tensor.dtype(), &data[rows.start * width..rows.end * width], cols, out)
+}
+
+/// Whole rows of `cols` numbers each.
+fn unpack_rows(dtype: GgmlDType, bytes: &[u8], cols: usize, out: &mut [f32]) -> Result<()> {
+    let unpack = match dtype {
         GgmlDType::F32 => unpack::<f32>,
         GgmlDType::F16 => unpack::<f16>,
         GgmlDType::BF16 => unpack::<bf16>,
@@ -138,8 +167,12 @@ pub fn dequantize_rows(tensor: &QTensor, rows: Range<usize>, out: &mut [f32]) ->
         GgmlDType::Q6K => unpack::<BlockQ6K>,
         other => anyhow::bail!("blocks of {other:?} are not read"),
     };
+    if out.is_empty() {
+        return Ok(());
+    }
     // Some 16,000 weights a piece: worth handing to another thread, small enough to share out.
-    let piece = (16_384 / cols.max(1)).max(1);
+    let piece = (16_384 / cols).max(1);
+    let width = bytes.len() / (out.len() / cols);
     out.par_chunks_mut(piece * cols)
         .zip(bytes.par_chunks(piece * width))
         .try_for_each(|(out, bytes)| unpack(bytes, out))

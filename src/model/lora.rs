@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Var};
 
 /// The two factors of one linear's delta.
@@ -48,20 +48,22 @@ impl Lora {
     pub fn parameters(&self) -> usize {
         self.variables().iter().map(|(_, v)| v.elem_count()).sum()
     }
+}
 
-    /// Checks that every delta has a linear of the right shape to act on; an adapter under names
-    /// that nothing reads would otherwise be silently without effect.
-    pub fn fits(&self, linears: &[(String, usize, usize)]) -> Result<()> {
-        for (name, pair) in &self.pairs {
-            let Some((_, out, width)) = linears.iter().find(|l| &l.0 == name) else {
-                anyhow::bail!("the adapter has factors for `{name}`, which the base does not have");
-            };
-            let (a, b) = (pair.a.dims(), pair.b.dims());
-            ensure!(
-                a.len() == 2 && b.len() == 2 && a[1] == *width && b[0] == *out && a[0] == b[1],
-                "the adapter's factors for `{name}` are {a:?} and {b:?}; the base wants [r, {width}] and [{out}, r]"
-            );
-        }
-        Ok(())
-    }
+/// Checks that the factors of shapes `a` and `b` have a linear of the right shape to act on; an
+/// adapter under names that nothing reads would otherwise be silently without effect.
+pub fn fits(
+    name: &str,
+    a: &[usize],
+    b: &[usize],
+    linears: &[(String, usize, usize)],
+) -> Result<()> {
+    let (_, out, width) = linears.iter().find(|linear| linear.0 == name).with_context(|| {
+        format!("the adapter has factors for `{name}`, which the base does not have")
+    })?;
+    ensure!(
+        a.len() == 2 && b.len() == 2 && a[1] == *width && b[0] == *out && a[0] == b[1],
+        "the adapter's factors for `{name}` are {a:?} and {b:?}; the base wants [r, {width}] and [{out}, r]"
+    );
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The frozen base model: files, quantised linears, one decoder, generation.
 
 pub mod base;
+
 pub mod config;
 pub mod decoder;
 pub mod generate;
@@ -8,8 +9,10 @@ pub mod gguf;
 pub mod lora;
 pub mod nf4;
 pub mod ops;
+pub mod prepared;
 pub mod save;
 pub mod shards;
+pub mod slab;
 pub mod weights;
 
 pub use base::Base;

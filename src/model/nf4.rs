@@ -6,11 +6,20 @@
 //! ```text
 //! w ≈ CODE[index] · absmax        two indices a byte, the first in the high nibble
 //! ```
+//!
+//! The scales themselves can be quantised once more: [`Scales`].
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use rayon::prelude::*;
+
+use super::slab::Slab;
+
+mod scales;
+
+use scales::LEAST;
+pub use scales::{GROUP, MAP, Scales};
 
 /// Weights that share one scale.
 pub const BLOCK: usize = 64;
@@ -68,10 +77,10 @@ const PARALLEL: usize = 1 << 16;
 /// A matrix in NF4.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nf4 {
-    /// Two codes a byte; a last odd one leaves its low nibble zero.
-    pub codes: Vec<u8>,
+    /// Two codes a byte; beside a last odd one stands the code of zero.
+    pub codes: Slab<u8>,
     /// The scale of every block.
-    pub absmax: Vec<f32>,
+    pub scales: Scales,
     /// Output features.
     pub rows: usize,
     /// Input features.
@@ -92,8 +101,10 @@ static STEPS: LazyLock<[(u8, f32); STEP_COUNT]> = LazyLock::new(|| {
 });
 const STEP_COUNT: usize = 64;
 
-/// The code nearest to a weight in [-1, 1]. A block of zeros scales to NaN, which takes code 0;
-/// its scale of zero makes that a zero again.
+/// The code of zero.
+const ZERO: u8 = 7;
+
+/// The code nearest to a weight in [-1, 1].
 fn index(steps: &[(u8, f32); STEP_COUNT], scaled: f32) -> u8 {
     let step = ((scaled + 1.0) * (STEP_COUNT / 2) as f32) as usize;
     let (code, bound) = steps[step.min(STEP_COUNT - 1)];
@@ -115,13 +126,21 @@ impl Nf4 {
             .with_min_len(PARALLEL / BLOCK)
             .for_each(|((codes, absmax), block)| {
                 *absmax = block.iter().fold(0f32, |most, w| most.max(w.abs()));
-                let scale = 1.0 / *absmax;
+                let scale = 1.0 / absmax.max(LEAST);
                 for (byte, pair) in codes.iter_mut().zip(block.chunks(2)) {
-                    let low = pair.get(1).map_or(0, |w| index(steps, w * scale));
+                    let low = pair.get(1).map_or(ZERO, |w| index(steps, w * scale));
                     *byte = index(steps, pair[0] * scale) << 4 | low;
                 }
             });
-        Nf4 { codes, absmax, rows, cols }
+        Nf4 { codes: codes.into(), scales: Scales::Plain(absmax.into()), rows, cols }
+    }
+
+    /// The same codes, their scales quantised once more.
+    pub fn doubled(self) -> Nf4 {
+        match &self.scales {
+            Scales::Plain(scales) => Nf4 { scales: Scales::doubled(scales), ..self },
+            Scales::Double { .. } => self,
+        }
     }
 
     /// Writes the weights of some rows into `out`; panics if its length is not theirs.
@@ -144,15 +163,16 @@ impl Nf4 {
 
     /// The weights from `start` in the flattened tensor.
     fn piece(&self, start: usize, out: &mut [f32]) {
+        let all: &[u8] = &self.codes;
         let mut at = start;
         let mut out = out;
         while !out.is_empty() {
             let n = (BLOCK - at % BLOCK).min(out.len());
             let (block, rest) = out.split_at_mut(n);
             out = rest;
-            let scale = self.absmax[at / BLOCK];
+            let scale = self.scales.of(at / BLOCK);
             if at.is_multiple_of(2) {
-                let codes = &self.codes[at / 2..(at + n).div_ceil(2)];
+                let codes = &all[at / 2..(at + n).div_ceil(2)];
                 let mut pairs = block.chunks_exact_mut(2);
                 for (pair, byte) in pairs.by_ref().zip(codes) {
                     let [high, low] = PAIRS[usize::from(*byte)];
@@ -164,7 +184,7 @@ impl Nf4 {
                 }
             } else {
                 for (i, w) in block.iter_mut().enumerate() {
-                    let byte = self.codes[(at + i) / 2];
+                    let byte = all[(at + i) / 2];
                     *w = PAIRS[usize::from(byte)][(at + i) % 2] * scale;
                 }
             }
@@ -174,7 +194,7 @@ impl Nf4 {
 
     /// The memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        self.codes.len() + self.absmax.len() * size_of::<f32>()
+        self.codes.bytes() + self.scales.bytes()
     }
 }
 
@@ -215,7 +235,7 @@ mod tests {
             let w = weights(rows * cols, rows as u64);
             let q = Nf4::quantize(&w, rows, cols);
             let (indices, scales) = naive(&w);
-            assert_eq!(q.absmax, scales);
+            assert_eq!(q.scales, Scales::Plain(scales.clone().into()));
             for (i, index) in indices.iter().enumerate() {
                 assert_eq!(nibble(&q, i), *index, "weight {i} of {rows} × {cols}");
             }
@@ -258,7 +278,7 @@ mod tests {
         // A ramp from -1 to 1 whose codes follow from the bounds above by hand, scaled by 2.
         let ramp: Vec<f32> = (0..64).map(|i| (i as f32 / 31.5 - 1.0) * 2.0).collect();
         let q = Nf4::quantize(&ramp, 1, 64);
-        assert_eq!(q.absmax, [2.0]);
+        assert_eq!(q.scales, Scales::Plain(vec![2.0].into()));
         let indices: Vec<u8> = (0..64).map(|i| nibble(&q, i)).collect();
         let counts: Vec<usize> =
             (0..16).map(|code| indices.iter().filter(|i| **i == code).count()).collect();
@@ -268,11 +288,37 @@ mod tests {
     }
 
     #[test]
+    fn doubled_scales_scale_the_same_codes() {
+        let (rows, cols) = (37, 611);
+        let plain = Nf4::quantize(&weights(rows * cols, 1), rows, cols);
+        let double = plain.clone().doubled();
+        assert_eq!(double.codes, plain.codes);
+        let blocks = (rows * cols).div_ceil(BLOCK);
+        assert_eq!(plain.bytes() - double.bytes(), 3 * blocks - 4 * blocks.div_ceil(GROUP) - 4);
+        let mut out = vec![f32::NAN; rows * cols];
+        double.dequantize_rows(0..rows, &mut out);
+        for (i, value) in out.iter().enumerate() {
+            assert_eq!(*value, CODE[usize::from(nibble(&plain, i))] * double.scales.of(i / BLOCK));
+        }
+        assert_eq!(double.clone().doubled(), double);
+    }
+
+    #[test]
+    fn zeros_stay_zero_among_others() {
+        let mut w = weights(640, 2);
+        w[128..192].fill(0.0);
+        let mut out = [1.0; 640];
+        Nf4::quantize(&w, 10, 64).doubled().dequantize_rows(0..10, &mut out);
+        assert!(out[128..192].iter().all(|w| *w == 0.0));
+    }
+
+    #[test]
     fn zeros_stay_zero() {
         let q = Nf4::quantize(&[0.0; 65], 5, 13);
         let mut out = [1.0; 65];
         q.dequantize_rows(0..5, &mut out);
         assert!(out.iter().all(|w| *w == 0.0));
+        assert_eq!(q.codes[..], [0x77; 33]);
         assert_eq!(q.bytes(), 33 + 8);
     }
 }

@@ -2,7 +2,8 @@
 //! header are checked before any tensor is looked at.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -10,13 +11,19 @@ use anyhow::{Context, Result, bail, ensure};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use rayon::prelude::*;
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use crate::files;
 
 /// Real headers take some 120 bytes a tensor.
 const MAX_HEADER: u64 = 16 << 20;
 /// More tensors than any real model has: a damaged or hostile file.
 const MAX_TENSORS: usize = 65_536;
+/// More than anyone needs: of bytes in a name, files in an index, dimensions.
+const MAX_NAME: usize = 1024;
+const MAX_FILES: usize = 1024;
+const MAX_RANK: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Storage {
@@ -70,6 +77,11 @@ impl Shards {
         Ok(shards)
     }
 
+    /// Opens one file.
+    pub fn of_file(path: &Path) -> Result<Shards> {
+        Self::of_files(&[path.to_path_buf()])
+    }
+
     fn of_files(paths: &[PathBuf]) -> Result<Shards> {
         let mut shards = Shards { files: Vec::new(), tensors: BTreeMap::new() };
         for path in paths {
@@ -94,6 +106,7 @@ impl Shards {
                 }
             }
         }
+        ensure!(self.tensors.len() <= MAX_TENSORS, "more than {MAX_TENSORS} tensors in all");
         self.files.push((path.to_path_buf(), map));
         Ok(())
     }
@@ -112,11 +125,11 @@ impl Shards {
     pub fn read(&self, name: &str) -> Option<Result<Vec<f32>>> {
         let entry = self.tensors.get(name)?;
         let (path, map) = &self.files[entry.file];
-        let bytes = &map[entry.bytes.clone()];
+        let bytes = entry.bytes.clone();
         Some(match &entry.storage {
-            Ok(Storage::F32) => Ok(convert(bytes, f32::from_le_bytes)),
-            Ok(Storage::F16) => Ok(convert(bytes, |b| f16::from_le_bytes(b).to_f32())),
-            Ok(Storage::BF16) => Ok(convert(bytes, |b| bf16::from_le_bytes(b).to_f32())),
+            Ok(Storage::F32) => Ok(convert(map, bytes, f32::from_le_bytes)),
+            Ok(Storage::F16) => Ok(convert(map, bytes, |b| f16::from_le_bytes(b).to_f32())),
+            Ok(Storage::BF16) => Ok(convert(map, bytes, |b| bf16::from_le_bytes(b).to_f32())),
             Err(other) => Err(anyhow::anyhow!(
                 "{}: tensor {name} is stored as {other}; F32, F16 and BF16 are read",
                 path.display()
@@ -125,33 +138,46 @@ impl Shards {
     }
 }
 
-fn convert<const N: usize>(bytes: &[u8], one: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
-    let mut out = vec![0f32; bytes.len() / N];
-    out.par_chunks_mut(1 << 16).zip(bytes.par_chunks(N << 16)).for_each(|(out, bytes)| {
-        for (x, raw) in out.iter_mut().zip(bytes.chunks_exact(N)) {
-            if let Ok(raw) = raw.try_into() {
-                *x = one(raw);
+/// The numbers at some bytes of a map, which are let go of piece by piece as they are read.
+fn convert<const N: usize>(
+    map: &Mmap,
+    bytes: Range<usize>,
+    one: impl Fn([u8; N]) -> f32 + Sync,
+) -> Vec<f32> {
+    let mut all = vec![0f32; bytes.len() / N];
+    let mut at = bytes.start;
+    for out in all.chunks_mut(4 << 20) {
+        let piece = at..at + N * out.len();
+        at = piece.end;
+        let bytes = &map[piece.clone()];
+        out.par_chunks_mut(1 << 16).zip(bytes.par_chunks(N << 16)).for_each(|(out, bytes)| {
+            for (x, raw) in out.iter_mut().zip(bytes.chunks_exact(N)) {
+                if let Ok(raw) = raw.try_into() {
+                    *x = one(raw);
+                }
             }
-        }
-    });
-    out
+        });
+        files::release(map, piece);
+    }
+    all
 }
 
 /// The tensors' names and the files they are in.
 fn read_index(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
     #[derive(Deserialize)]
     struct Index {
-        weight_map: BTreeMap<String, String>,
+        weight_map: Entries<String>,
     }
-    let index: Index = serde_json::from_slice(&fs::read(path)?)?;
-    let mut files: Vec<String> = index.weight_map.values().cloned().collect();
+    let index: Index = serde_json::from_slice(&files::read_small(path, MAX_HEADER)?)?;
+    let (names, mut files): (Vec<_>, Vec<_>) = index.weight_map.0.into_iter().unzip();
     files.sort_unstable();
     files.dedup();
+    ensure!(files.len() <= MAX_FILES, "it names {} files, more than {MAX_FILES}", files.len());
     for file in &files {
         let plain = Path::new(file).components().count() == 1 && !file.starts_with('.');
         ensure!(plain && !file.contains('\\'), "it names {file:?}, which is not a file beside it");
     }
-    Ok((index.weight_map.into_keys().collect(), files))
+    Ok((names, files))
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
@@ -160,13 +186,13 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
     ensure!(length <= MAX_HEADER, "its header claims {length} bytes, more than {MAX_HEADER}");
     let end = 8 + length as usize;
     let header = bytes.get(8..end).context("cut short: its header runs past the end")?;
-    let Header(raw) =
+    let Entries::<RawEntry>(raw) =
         serde_json::from_slice(header).context("its header is not as it should be")?;
 
     let data = bytes.len() - end;
     let mut spans = Vec::with_capacity(raw.len());
     let mut entries = Vec::with_capacity(raw.len());
-    for (name, RawEntry { dtype, shape, data_offsets: (from, to) }) in raw {
+    for (name, RawEntry { dtype, shape: Shape(shape), data_offsets: (from, to) }) in raw {
         ensure!(
             from <= to && to <= data,
             "tensor {name} lies beyond the end of the file; is it cut short?"
@@ -175,7 +201,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
             "F32" => (Ok(Storage::F32), Some(4)),
             "F16" => (Ok(Storage::F16), Some(2)),
             "BF16" => (Ok(Storage::BF16), Some(2)),
-            _ => (Err(dtype), None),
+            _ => (Err(dtype.chars().take(32).collect()), None),
         };
         if let Some(width) = width {
             let size = shape.iter().try_fold(width, |all: usize, n| all.checked_mul(*n));
@@ -199,24 +225,52 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
 #[derive(Deserialize)]
 struct RawEntry {
     dtype: String,
-    shape: Vec<usize>,
+    shape: Shape,
     data_offsets: (usize, usize),
 }
 
-/// The header's entries in order; a map type would hide a name that appears twice.
-struct Header(Vec<(String, RawEntry)>);
+struct Shape(Vec<usize>);
 
-impl<'de> Deserialize<'de> for Header {
+impl<'de> Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Header;
+        struct Sizes;
+        impl<'de> Visitor<'de> for Sizes {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a list of sizes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Shape, A::Error> {
+                let mut shape = Vec::new();
+                while let Some(size) = sizes.next_element()? {
+                    if shape.len() == MAX_RANK {
+                        return Err(A::Error::custom(format!("more than {MAX_RANK} dimensions")));
+                    }
+                    shape.push(size);
+                }
+                Ok(Shape(shape))
+            }
+        }
+        deserializer.deserialize_seq(Sizes)
+    }
+}
+
+/// What a header or an index has for each tensor, in order; a map type would hide a name that
+/// appears twice. Their number is bounded while they are read.
+struct Entries<V>(Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Each<V> {
+            type Value = Entries<V>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
                 f.write_str("an object of tensors")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<V>, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -226,17 +280,22 @@ impl<'de> Deserialize<'de> for Header {
                     if entries.len() == MAX_TENSORS {
                         return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
                     }
+                    if name.len() > MAX_NAME {
+                        return Err(A::Error::custom(format!("a name of {} bytes", name.len())));
+                    }
                     entries.push((name, map.next_value()?));
                 }
-                Ok(Header(entries))
+                Ok(Entries(entries))
             }
         }
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(Each(PhantomData))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn file(header: &str, data: usize) -> Vec<u8> {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,32 +12,45 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::ModelConfig;
 use super::gguf;
-use super::nf4::Nf4;
+use super::nf4::{MAP, Nf4, Scales};
 use super::ops::linear::FrozenWeight;
 use super::shards::Shards;
+use crate::config::Config;
 use crate::files;
-use crate::files::gguf::{Gguf, Storage};
+use crate::files::gguf::{Gguf, Storage, TensorInfo};
 
 /// How frozen linears are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantization {
     /// 4-bit NormalFloat in blocks of 64.
     Nf4,
+    /// The same, the blocks' scales quantised to 8 bits.
+    Nf4Double,
     /// The file's own blocks; safetensors have none and stay unquantised.
     Native,
     /// Unquantised.
     F32,
 }
 
-impl FromStr for Quantization {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
+impl Quantization {
+    /// As `QUANTIZATION` and `NF4_DOUBLE_QUANT` say.
+    pub fn configured(config: &Config) -> Result<Self> {
+        match config.text("QUANTIZATION") {
+            "nf4" if config.flag("NF4_DOUBLE_QUANT") => Ok(Quantization::Nf4Double),
             "nf4" => Ok(Quantization::Nf4),
             "native" => Ok(Quantization::Native),
             "f32" => Ok(Quantization::F32),
             other => bail!("quantization {other:?} is not one of nf4, native, f32"),
+        }
+    }
+
+    /// Its name in digests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Quantization::Nf4 => "nf4",
+            Quantization::Nf4Double => "nf4 double",
+            Quantization::Native => "native",
+            Quantization::F32 => "f32",
         }
     }
 }
@@ -61,10 +73,46 @@ pub enum Frozen {
 pub struct CardNf4 {
     /// Two codes a byte, u8.
     pub codes: Tensor,
-    /// The scale of every block, f32.
-    pub absmax: Tensor,
+    /// The scale of every block.
+    pub scales: CardScales,
     /// Output and input features.
     pub shape: (usize, usize),
+}
+
+/// A card's [`Scales`].
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum CardScales {
+    /// f32, one a block.
+    Plain(Tensor),
+    /// Codes (u8), their f32 and the map of codes (256 f32) to be looked up in.
+    Double { codes: Tensor, absmax: Tensor, offset: f32, map: Tensor },
+}
+
+impl CardNf4 {
+    fn new(nf4: &Nf4, device: &Device) -> candle_core::Result<Self> {
+        let floats = |slice: &[f32]| Tensor::from_slice(slice, slice.len(), device);
+        let bytes = |slice: &[u8]| Tensor::from_slice(slice, slice.len(), device);
+        let scales = match &nf4.scales {
+            Scales::Plain(scales) => CardScales::Plain(floats(scales)?),
+            Scales::Double { codes, absmax, offset } => CardScales::Double {
+                codes: bytes(codes)?,
+                absmax: floats(absmax)?,
+                offset: *offset,
+                map: floats(&*MAP)?,
+            },
+        };
+        Ok(CardNf4 { codes: bytes(&nf4.codes)?, scales, shape: (nf4.rows, nf4.cols) })
+    }
+
+    fn bytes(&self) -> usize {
+        let size = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
+        let scales = match &self.scales {
+            CardScales::Plain(scales) => size(scales),
+            CardScales::Double { codes, absmax, map, .. } => size(codes) + size(absmax) + size(map),
+        };
+        size(&self.codes) + scales
+    }
 }
 
 impl Frozen {
@@ -117,11 +165,7 @@ impl Frozen {
             return Ok(self);
         }
         Ok(match &self {
-            Frozen::Nf4(nf4) => Frozen::CardNf4(CardNf4 {
-                codes: Tensor::from_slice(&nf4.codes, nf4.codes.len(), device)?,
-                absmax: Tensor::from_slice(&nf4.absmax, nf4.absmax.len(), device)?,
-                shape: (nf4.rows, nf4.cols),
-            }),
+            Frozen::Nf4(nf4) => Frozen::CardNf4(CardNf4::new(nf4, device)?),
             _ => Frozen::Dense(self.dequantize()?.to_device(device)?),
         })
     }
@@ -131,8 +175,8 @@ impl Frozen {
         match self {
             Frozen::Dense(tensor) => return Ok(tensor.clone()),
             #[cfg(feature = "cuda")]
-            Frozen::CardNf4(CardNf4 { codes, absmax, shape }) => {
-                return Ok(super::ops::cuda::nf4::dequantize(codes, absmax, *shape, DType::F32)?);
+            Frozen::CardNf4(card) => {
+                return Ok(super::ops::cuda::nf4::dequantize(card, DType::F32)?);
             }
             _ => (),
         }
@@ -148,7 +192,7 @@ impl Frozen {
             Frozen::Dense(tensor) => tensor.elem_count() * size_of::<f32>(),
             Frozen::Nf4(nf4) => nf4.bytes(),
             Frozen::Blocks(tensor) => tensor.storage_size_in_bytes(),
-            Frozen::CardNf4(card) => card.codes.elem_count() + 4 * card.absmax.elem_count(),
+            Frozen::CardNf4(card) => card.bytes(),
         }
     }
 }
@@ -179,8 +223,8 @@ impl FrozenWeight for Frozen {
 
     fn dequantize(&self, dtype: DType) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
-        if let Frozen::CardNf4(CardNf4 { codes, absmax, shape }) = self {
-            return Ok(super::ops::cuda::nf4::dequantize(codes, absmax, *shape, dtype)?);
+        if let Frozen::CardNf4(card) = self {
+            return Ok(super::ops::cuda::nf4::dequantize(card, dtype)?);
         }
         Ok(Frozen::dequantize(self)?.to_dtype(dtype)?)
     }
@@ -275,11 +319,10 @@ impl Weights {
         Ok(shape)
     }
 
-    fn blocks(&self, gguf: &Gguf, name: &str) -> Result<QTensor> {
+    fn info<'a>(&self, gguf: &'a Gguf, name: &str) -> Result<&'a TensorInfo> {
         let own = gguf::gguf_name(name).unwrap_or_else(|| name.to_string());
         let info = gguf.tensors().get(&own);
-        let info = info.with_context(|| format!("{} lacks {own}", gguf.path().display()))?;
-        gguf::blocks(gguf, info, name, &self.config)
+        info.with_context(|| format!("{} lacks {own}", gguf.path().display()))
     }
 
     fn values(&self, name: &str) -> Result<Vec<f32>> {
@@ -287,21 +330,7 @@ impl Weights {
             Source::Shards(shards) => shards
                 .read(name)
                 .with_context(|| format!("{} lacks {name}", self.path.display()))??,
-            Source::Gguf(gguf) => {
-                let blocks = self.blocks(gguf, name)?;
-                // A vector is a matrix of one row here.
-                let (rows, cols) = match *blocks.shape().dims() {
-                    [rows, cols] => (rows, cols),
-                    _ => (1, blocks.shape().elem_count()),
-                };
-                if rows == 1 {
-                    blocks.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?
-                } else {
-                    let mut out = vec![0f32; rows * cols];
-                    gguf::dequantize_rows(&blocks, 0..rows, &mut out)?;
-                    out
-                }
-            }
+            Source::Gguf(gguf) => gguf::values(gguf, self.info(gguf, name)?, name, &self.config)?,
         };
         ensure!(
             values.iter().all(|x| x.is_finite()),
@@ -325,27 +354,31 @@ impl Weights {
             bail!("{name} is not a matrix");
         };
         Ok(match (quantization, &self.source) {
-            (Quantization::Nf4, _) => {
-                Frozen::Nf4(Arc::new(Nf4::quantize(&self.values(name)?, rows, cols)))
+            (Quantization::Nf4 | Quantization::Nf4Double, _) => {
+                let nf4 = Nf4::quantize(&self.values(name)?, rows, cols);
+                let double = quantization == Quantization::Nf4Double;
+                Frozen::Nf4(Arc::new(if double { nf4.doubled() } else { nf4 }))
             }
-            (Quantization::Native, Source::Gguf(gguf)) => {
-                let blocks = self.blocks(gguf, name)?;
-                match gguf.tensors().get(&gguf::gguf_name(name).unwrap_or_default()) {
-                    Some(info) if info.storage == Storage::F32 => Frozen::Dense(self.dense(name)?),
-                    _ => Frozen::Blocks(Arc::new(blocks)),
-                }
-            }
+            (Quantization::Native, Source::Gguf(gguf)) => match self.info(gguf, name)? {
+                info if info.storage == Storage::F32 => Frozen::Dense(self.dense(name)?),
+                info => Frozen::Blocks(Arc::new(gguf::blocks(gguf, info, name, &self.config)?)),
+            },
             _ => Frozen::Dense(self.dense(name)?),
         })
     }
 
     /// A SHA-256 over everything the weights come from; it does not depend on where they lie.
     pub fn digest(&self) -> Result<String> {
+        self.digest_with(&files::digest_file)
+    }
+
+    /// [`Weights::digest`], the digests of single files taken from someone who may know them.
+    pub fn digest_with(&self, of_file: &dyn Fn(&Path) -> Result<String>) -> Result<String> {
         if let Some(digest) = self.digest.get() {
             return Ok(digest.clone());
         }
         let digest = match &self.source {
-            Source::Gguf(gguf) => files::digest_file(gguf.path())?,
+            Source::Gguf(gguf) => of_file(gguf.path())?,
             Source::Shards(shards) => {
                 let mut paths: Vec<PathBuf> = shards.paths().map(Path::to_path_buf).collect();
                 for name in ["config.json", "generation_config.json"] {
@@ -357,7 +390,7 @@ impl Weights {
                 let mut lines = Vec::new();
                 for path in paths {
                     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    lines.push(format!("{name} {}\n", files::digest_file(&path)?));
+                    lines.push(format!("{name} {}\n", of_file(&path)?));
                 }
                 lines.sort_unstable();
                 files::digest(lines.concat().as_bytes())

@@ -66,7 +66,7 @@ impl Host {
         if let Some(base) = base.as_ref() {
             return Ok(base.clone());
         }
-        let opened = Arc::new(Base::open(&self.config)?);
+        let opened = Arc::new(Base::open(&self.config, self.observer.as_ref())?);
         *base = Some(opened.clone());
         Ok(opened)
     }

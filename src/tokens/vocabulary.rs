@@ -2,7 +2,6 @@
 //! From a Hugging Face folder, or built from a GGUF's metadata.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -17,7 +16,11 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, Tokenizer};
 
+use crate::files;
 use crate::files::gguf::Gguf;
+
+/// More than any tokenizer.json takes: those of 260,000 tokens have some 33 MB.
+const TOKENIZER: u64 = 64 << 20;
 
 /// The names under which templates know special tokens.
 const SPECIAL: &[&str] = &["bos_token", "eos_token", "pad_token", "unk_token"];
@@ -41,7 +44,7 @@ fn failed(what: &str) -> impl Fn(tokenizers::Error) -> anyhow::Error {
 /// `config.json` and `generation_config.json`.
 pub(super) fn from_folder(folder: &Path) -> Result<Vocabulary> {
     let path = folder.join("tokenizer.json");
-    let bytes = fs::read(&path).with_context(|| {
+    let bytes = files::read_small(&path, TOKENIZER).with_context(|| {
         format!(
             "cannot read {}; a model folder needs the tokenizer in this form (a folder with \
              tokenizer.model alone must be converted first)",
@@ -82,8 +85,10 @@ pub(super) fn from_folder(folder: &Path) -> Result<Vocabulary> {
     if let Some(id) = special.get("eos_token").and_then(|text| tokenizer.token_to_id(text)) {
         eos.push(id);
     }
-    let template = match fs::read_to_string(folder.join("chat_template.jinja")) {
-        Ok(text) => Some(text),
+    let template = match files::read_small(&folder.join("chat_template.jinja"), files::CARD) {
+        Ok(bytes) => {
+            Some(String::from_utf8(bytes).context("chat_template.jinja is not UTF-8 text")?)
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => config_template(&config),
         Err(e) => return Err(e).context("cannot read chat_template.jinja"),
     };
@@ -91,7 +96,7 @@ pub(super) fn from_folder(folder: &Path) -> Result<Vocabulary> {
 }
 
 fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
-    match fs::read(path) {
+    match files::read_small(path, files::CARD) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
             .with_context(|| format!("{} is not a JSON object", path.display())),

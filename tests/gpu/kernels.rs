@@ -124,6 +124,10 @@ pub fn run(check: &mut Check) -> Result<()> {
         let wanted = nf4.dequantize()?;
         let card = nf4.clone().to_device(&check.device)?;
         check.error(&format!("nf4 {rows}x{cols}"), error(&card.dequantize()?, &wanted)?, BOUND);
+        let double = Frozen::Nf4(Arc::new(Nf4::quantize(&weights, rows, cols).doubled()));
+        let on_card = double.clone().to_device(&check.device)?.dequantize()?;
+        let off = error(&on_card, &double.dequantize()?)?;
+        check.error(&format!("nf4 with doubled scales {rows}x{cols}"), off, BOUND);
         for n in [1, 67] {
             let weight: [Arc<dyn FrozenWeight>; 2] =
                 [Arc::new(nf4.clone()), Arc::new(card.clone())];

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{DType, Tensor, Var};
 use proto::chance::Chance;
-use proto::model::nf4::Nf4;
+use proto::model::nf4::{Nf4, Scales};
 use proto::model::ops::attention::{Attention, Rotary, attention, frequencies};
 use proto::model::ops::cross_entropy::cross_entropy;
 use proto::model::ops::cuda::matmul::{Precision, set_precision};
@@ -54,8 +54,8 @@ pub fn run(check: &mut Check) -> Result<()> {
     let part = if check.dry { 32 } else { 1 };
     let (n, hidden, inner, vocabulary) = (2048 / part, 3584 / part, 18_944 / part, 152_064 / part);
     let codes = vec![0x5a; inner * hidden / 2];
-    let absmax = vec![0.03; (inner * hidden).div_ceil(64)];
-    let nf4 = Frozen::Nf4(Arc::new(Nf4 { codes, absmax, rows: inner, cols: hidden }));
+    let scales = Scales::Plain(vec![0.03; (inner * hidden).div_ceil(64)].into());
+    let nf4 = Frozen::Nf4(Arc::new(Nf4 { codes: codes.into(), scales, rows: inner, cols: hidden }));
     let weight: Arc<dyn FrozenWeight> = Arc::new(nf4.to_device(&check.device)?);
     let operations = 2.0 * (n * hidden * inner) as f64;
     for (name, precision) in [("f32", Precision::Full), ("bf16", Precision::Half)] {

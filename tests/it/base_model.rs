@@ -64,12 +64,14 @@ fn linears_are_kept_as_asked() {
     assert_eq!(bytes(Quantization::F32), 4 * dense.len());
     assert_eq!(bytes(Quantization::Native), 4 * dense.len());
     assert_eq!(bytes(Quantization::Nf4), dense.len() / 2 + dense.len() / 64 * 4);
-    for quantization in [Quantization::F32, Quantization::Native, Quantization::Nf4] {
+    assert_eq!(bytes(Quantization::Nf4Double), dense.len() / 2 + dense.len() / 64 + 4 + 4);
+    use Quantization::{F32, Native, Nf4, Nf4Double};
+    for quantization in [F32, Native, Nf4, Nf4Double] {
         let frozen = weights.linear(name, quantization).unwrap();
         assert_eq!((frozen.out_features(), frozen.in_features()), (32, 32));
         let whole = values(&frozen.dequantize().unwrap());
         let furthest = dense.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        let allowed = if quantization == Quantization::Nf4 { 0.06 } else { 0.0 };
+        let allowed = if [Nf4, Nf4Double].contains(&quantization) { 0.06 } else { 0.0 };
         assert!(furthest <= allowed, "{quantization:?}: {furthest}");
         let mut rows = vec![0.0; 3 * 32];
         frozen.dequantize_rows(5..8, &mut rows).unwrap();

@@ -306,10 +306,13 @@ fn every_key_changes_something_beside_its_echo() {
         case("BASE_MODEL", place.path("renamed")),
         case("CHAT_TEMPLATE", place.path("template.jinja")),
         case("QUANTIZATION", "f32"),
+        case("NF4_DOUBLE_QUANT", "true"),
         case("DEVICE", "cuda").with(&["DATALOADER_PIN_MEMORY=true"]),
         case("BF16", "true")
             .with(&["DEVICE=cpu"])
             .seen(|run| run.told.contains("BF16 has no effect").to_string()),
+        case("CACHE_DIR", place.path("cache"))
+            .seen(|run| run.told.lines().filter(|line| line.contains(" is kept in ")).collect()),
         case("THREADS", "1").seen(|run| run.json("run.json")["threads"].to_string()),
         case("ADAPTER", &adapter),
         case("CHAMPION", &adapter),

@@ -1,6 +1,7 @@
 //! One integration-test binary: every file in this folder is a module named here.
 
 mod architectures;
+mod bad_files;
 mod base_model;
 mod chat;
 mod checks;
@@ -13,6 +14,7 @@ mod gate;
 mod invented;
 mod keys;
 mod policy;
+mod prepared;
 mod protocol;
 mod redaction;
 mod report;

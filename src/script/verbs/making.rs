@@ -184,7 +184,8 @@ mod verbs {
         let host = host(&ctx)?;
         let measure = || -> anyhow::Result<f64> {
             let folder = host.writable(MODEL)?.display().to_string();
-            let base = Base::open(&host.config.with(&[("BASE_MODEL".into(), folder)])?)?;
+            let observer = host.observer.as_ref();
+            let base = Base::open(&host.config.with(&[("BASE_MODEL".into(), folder)])?, observer)?;
             let suite = raw::load(&[host.readable(path)?], &host.project, host.observer.as_ref())?;
             let rows = from_traces(suite.refuse_empty()?, Kind::Real, 0);
             exact_share(&base, &rows, &host.config, host.observer.as_ref())

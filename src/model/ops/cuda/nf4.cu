@@ -18,15 +18,32 @@ __device__ inline void store8(__nv_bfloat16 *to, const float *values) {
     *(uint4 *)to = *(const uint4 *)pairs;
 }
 
+// One scale a block.
+struct Plain {
+    const float *absmax;
+    __device__ float of(int block) const { return absmax[block]; }
+};
+
+// One code a block, an index into a map of 256, and an absmax each 256 blocks; rounded after each
+// operation as on the CPU, never fused.
+struct Double {
+    const unsigned char *codes;
+    const float *absmax, *map;
+    float offset;
+    __device__ float of(int block) const {
+        return __fadd_rn(__fmul_rn(map[codes[block]], absmax[block / 256]), offset);
+    }
+};
+
 // Eight weights (four bytes) a thread.
-template <typename T>
-__device__ void dequantize(const unsigned char *codes, const float *absmax, T *w, int n) {
+template <typename T, typename Scales>
+__device__ void dequantize(const unsigned char *codes, Scales scales, T *w, int n) {
     __shared__ float code[16];
     if (threadIdx.x < 16) code[threadIdx.x] = CODE[threadIdx.x];
     __syncthreads();
     int first = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
     if (first >= n) return;
-    float scale = absmax[first / 64];
+    float scale = scales.of(first / 64);
     if (first + 8 <= n) {
         unsigned int four = *(const unsigned int *)(codes + first / 2);
         float out[8];
@@ -46,12 +63,25 @@ __device__ void dequantize(const unsigned char *codes, const float *absmax, T *w
 
 extern "C" __global__ void nf4_f32(const unsigned char *codes, const float *absmax, float *w,
                                    int n) {
-    dequantize(codes, absmax, w, n);
+    dequantize(codes, Plain{absmax}, w, n);
 }
 
 extern "C" __global__ void nf4_bf16(const unsigned char *codes, const float *absmax,
                                     __nv_bfloat16 *w, int n) {
-    dequantize(codes, absmax, w, n);
+    dequantize(codes, Plain{absmax}, w, n);
+}
+
+extern "C" __global__ void nf4_double_f32(const unsigned char *codes,
+                                          const unsigned char *scale_codes, const float *absmax,
+                                          const float *map, float offset, float *w, int n) {
+    dequantize(codes, Double{scale_codes, absmax, map, offset}, w, n);
+}
+
+extern "C" __global__ void nf4_double_bf16(const unsigned char *codes,
+                                           const unsigned char *scale_codes, const float *absmax,
+                                           const float *map, float offset, __nv_bfloat16 *w,
+                                           int n) {
+    dequantize(codes, Double{scale_codes, absmax, map, offset}, w, n);
 }
 
 // f32 to bf16, eight values a thread.

@@ -5,27 +5,36 @@ use candle_core::{CudaDevice, CudaStorage, DType, Result, Storage, Tensor};
 use half::bf16;
 
 use super::{Arg, Module, THREADS, at_tensor, card, launch, module, room, tensor};
+use crate::model::weights::{CardNf4, CardScales};
 
 const MODULE: Module = module!("nf4");
 
-/// The matrix ([rows, cols], f32 or bf16) of codes (u8, two a byte) and scales (f32, one a block).
-pub(crate) fn dequantize(
-    codes: &Tensor,
-    absmax: &Tensor,
-    (rows, cols): (usize, usize),
-    dtype: DType,
-) -> Result<Tensor> {
-    let (device, n) = (card(codes.device())?, rows * cols);
+/// The matrix ([rows, cols], f32 or bf16).
+pub(crate) fn dequantize(nf4: &CardNf4, dtype: DType) -> Result<Tensor> {
+    let ((rows, cols), device) = (nf4.shape, card(nf4.codes.device())?);
+    let n = rows * cols;
+    let mut args = vec![at_tensor(&nf4.codes)?];
+    let kind = match &nf4.scales {
+        CardScales::Plain(scales) => {
+            args.push(at_tensor(scales)?);
+            "nf4"
+        }
+        CardScales::Double { codes, absmax, offset, map } => {
+            args.extend([at_tensor(codes)?, at_tensor(absmax)?, at_tensor(map)?]);
+            args.push(Arg::Float(*offset));
+            "nf4_double"
+        }
+    };
     let grid = (n.div_ceil(8 * THREADS), 1);
-    let inputs = [at_tensor(codes)?, at_tensor(absmax)?];
     if dtype == DType::BF16 {
         let w = half(device, (rows, cols))?;
-        let args = [inputs[0], inputs[1], at_tensor(&w)?, n.into()];
-        launch(device, &MODULE, "nf4_bf16", grid, 0, &args)?;
+        args.extend([at_tensor(&w)?, n.into()]);
+        launch(device, &MODULE, &format!("{kind}_bf16"), grid, 0, &args)?;
         return Ok(w);
     }
     let (w, w_at) = room(device, n)?;
-    launch(device, &MODULE, "nf4_f32", grid, 0, &[inputs[0], inputs[1], w_at, n.into()])?;
+    args.extend([w_at, n.into()]);
+    launch(device, &MODULE, &format!("{kind}_f32"), grid, 0, &args)?;
     Ok(tensor(w, device, (rows, cols)))
 }
 

@@ -1,0 +1,149 @@
+//! What it takes to make a base ready: time and memory of the whole process, each way of loading
+//! in a process of its own.
+//!
+//!     cargo bench --bench loading                       models/smollm2 where it is, and the same
+//!                                                       shape with random weights in bf16 and f32
+//!     cargo bench --bench loading -- PATH               this model
+//!
+//! Ready is a decoder with all its weights; tokenizers are not part of it. `digest` is the time of
+//! it that naming the weights took: they are hashed once and then remembered. Files are in the
+//! page cache, since they have just been written or read. Each is the best of three.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use proto::chance::Chance;
+use proto::files::digests::remembered;
+use proto::model::Decoder;
+use proto::model::config::{Architecture, ModelConfig, RopeScaling};
+use proto::model::prepared::Prepared;
+use proto::model::save::save;
+use proto::model::weights::{Quantization, Weights, expected};
+use proto::progress::Silent;
+
+mod process;
+
+const CASE: &str = "PROTO_BENCH_CASE";
+
+/// One way of loading, in this process: seconds in all and for the digest, the memory in MB that
+/// the weights take and the process took at most.
+fn load(model: &Path, quantization: Quantization, cache: Option<&Path>) -> [f64; 4] {
+    let start = Instant::now();
+    let weights = Weights::open(model).expect("a model");
+    let opened = Instant::now();
+    let mut digest = 0.0;
+    let prepared = cache.and_then(|folder| {
+        weights.digest_with(&|path| remembered(path, folder)).expect("a digest");
+        digest = opened.elapsed().as_secs_f64();
+        Prepared::open(folder, &weights, quantization, &Silent).expect("linears")
+    });
+    let decoder = Decoder::load_prepared(&weights, quantization, &Device::Cpu, prepared.as_ref());
+    let decoder = decoder.expect("a decoder");
+    let seconds = start.elapsed().as_secs_f64();
+    [seconds, digest, decoder.bytes() as f64 / 1e6, process::peak_mb()]
+}
+
+/// SmolLM2-135M's shape with random weights.
+fn random(folder: &Path, precision: DType) {
+    let config = ModelConfig {
+        architecture: Architecture::Llama,
+        vocab_size: 49152,
+        hidden_size: 576,
+        intermediate_size: 1536,
+        num_layers: 30,
+        num_heads: 9,
+        num_kv_heads: 3,
+        head_dim: 64,
+        rope_theta: 100_000.0,
+        rope_scaling: RopeScaling::None,
+        window: None,
+        rms_norm_eps: 1e-5,
+        max_positions: 8192,
+        tie_word_embeddings: true,
+        bos: Some(1),
+        eos: vec![2],
+        pad: Some(2),
+    };
+    let mut chance = Chance::new(1, "loading");
+    let tensor = |(name, shape): (String, Vec<usize>)| {
+        let n = shape.iter().product();
+        let values: Vec<f32> = (0..n).map(|_| chance.unit() as f32 * 0.1 - 0.05).collect();
+        (name, Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor"))
+    };
+    let weights: Vec<_> = expected(&config).into_iter().map(tensor).collect();
+    save(folder, &config, &weights, precision).expect("a folder to write to");
+}
+
+fn main() {
+    if let Ok(case) = env::var(CASE) {
+        let parts: Vec<&str> = case.split('\t').collect();
+        let quantization = match parts[1] {
+            "nf4" => Quantization::Nf4,
+            _ => Quantization::Nf4Double,
+        };
+        let cache = (!parts[2].is_empty()).then(|| Path::new(parts[2]));
+        let figures = load(Path::new(parts[0]), quantization, cache);
+        println!("{}", figures.map(|x| x.to_string()).join(" "));
+        return;
+    }
+    let temp = tempfile::tempdir().expect("a temporary folder");
+    let given: Vec<PathBuf> =
+        env::args().skip(1).filter(|a| !a.starts_with('-')).map(PathBuf::from).collect();
+    let mut models: Vec<(String, PathBuf)> =
+        given.into_iter().map(|path| (path.display().to_string(), path)).collect();
+    if models.is_empty() {
+        let smollm2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2");
+        if smollm2.exists() {
+            models.push(("SmolLM2-135M, GGUF Q4_1".into(), smollm2));
+        }
+        for (name, precision) in [("bf16", DType::BF16), ("f32", DType::F32)] {
+            let folder = temp.path().join(name);
+            random(&folder, precision);
+            models.push((format!("its shape, safetensors {name}"), folder));
+        }
+        // Files that have just changed are not remembered.
+        std::thread::sleep(std::time::Duration::from_secs(4));
+    }
+    println!(
+        "{:30} {:11} {:28} {:>8} {:>8} {:>9} {:>8}",
+        "base", "kept as", "loaded", "seconds", "digest", "weights", "peak MB"
+    );
+    for (name, path) in &models {
+        for quantization in ["nf4", "nf4 double"] {
+            let cache = temp.path().join("cache");
+            let run = |cache: &Path| {
+                let case = format!("{}\t{quantization}\t{}", path.display(), cache.display());
+                let mut child = Command::new(env::current_exe().expect("this program"));
+                let output = child.env(CASE, case).output().expect("a run of this program");
+                let told = String::from_utf8(output.stdout).expect("a line");
+                let figures: Vec<f64> =
+                    told.split_whitespace().map(|x| x.parse().expect("a figure")).collect();
+                <[f64; 4]>::try_from(figures).expect("four figures")
+            };
+            let forget = || drop(std::fs::remove_dir_all(&cache));
+            let ways: [(&str, &dyn Fn() -> [f64; 4]); 3] = [
+                ("quantised, no cache", &|| run(Path::new(""))),
+                ("quantised, into the cache", &|| {
+                    forget();
+                    run(&cache)
+                }),
+                ("from the cache", &|| run(&cache)),
+            ];
+            for (way, load) in ways {
+                let runs: Vec<_> = (0..3).map(|_| load()).collect();
+                let best = |i: usize| runs.iter().map(|run| run[i]).fold(f64::NAN, f64::min);
+                println!(
+                    "{name:30} {quantization:11} {way:28} {:8.3} {:8.3} {:9.1} {:8.1}",
+                    best(0),
+                    best(1),
+                    best(2),
+                    best(3)
+                );
+            }
+            forget();
+        }
+    }
+}
