@@ -4,6 +4,7 @@ pub mod base;
 
 pub mod config;
 pub mod decoder;
+pub mod dynamic;
 pub mod generate;
 pub mod gguf;
 pub mod lora;

@@ -19,7 +19,7 @@ use super::slab::Slab;
 mod scales;
 
 use scales::LEAST;
-pub use scales::{GROUP, MAP, Scales};
+pub use scales::{GROUP, Scales};
 
 /// Weights that share one scale.
 pub const BLOCK: usize = 64;

@@ -11,8 +11,9 @@ use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
 
 use super::config::ModelConfig;
+use super::dynamic::SIGNED;
 use super::gguf;
-use super::nf4::{MAP, Nf4, Scales};
+use super::nf4::{Nf4, Scales};
 use super::ops::linear::FrozenWeight;
 use super::shards::Shards;
 use crate::config::Config;
@@ -99,7 +100,7 @@ impl CardNf4 {
                 codes: bytes(codes)?,
                 absmax: floats(absmax)?,
                 offset: *offset,
-                map: floats(&*MAP)?,
+                map: floats(&SIGNED.values)?,
             },
         };
         Ok(CardNf4 { codes: bytes(&nf4.codes)?, scales, shape: (nf4.rows, nf4.cols) })

@@ -82,7 +82,7 @@ impl Memory {
         let process = if on_card { None } else { resident::now() };
         Memory {
             before: process.unwrap_or(weights + F32 * trainable as u64),
-            states: 4 * F32 * trainable as u64,
+            states: (2 * F32 + 2 * if settings.eight_bits { 1 } else { F32 }) * trainable as u64,
             held: F32 * held as u64,
             working: working + SLACK,
             evaluation,

@@ -1,12 +1,20 @@
-//! AdamW (Loshchilov and Hutter 2019) with f32 states, and clipping by the global norm.
+//! AdamW (Loshchilov and Hutter 2019) with states in f32 or 8 bits, and clipping by the global
+//! norm.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 
-use crate::files::safetensors::{Entry, le_bytes};
+use crate::files::safetensors::Entry;
+#[cfg(feature = "cuda")]
+use crate::files::safetensors::le_bytes;
+use crate::model::dynamic::{SIGNED, UNSIGNED};
 #[cfg(feature = "cuda")]
 use crate::model::ops::cuda::adamw;
+
+mod moment;
+
+use moment::Moment;
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
@@ -15,14 +23,21 @@ const CHUNK: usize = 16_384;
 
 /// One variable's moments and the gradient gathered so far.
 struct State {
-    first: Vec<f32>,
-    second: Vec<f32>,
+    first: Moment,
+    second: Moment,
     gradient: Vec<f32>,
 }
 
 /// Whether a variable is the second factor of a linear's delta, which begins at zero.
 fn is_b(name: &str) -> bool {
     name.ends_with(".lora_B")
+}
+
+/// Of a part's name: the variable, whether it is the first moment, and what follows.
+fn taken_apart(name: &str) -> Result<(&str, bool, &str)> {
+    let (variable, moment) = name.rsplit_once('/').context("a part has a variable and a moment")?;
+    let (moment, end) = moment.split_once('.').unwrap_or((moment, ""));
+    Ok((variable, moment == "first", end))
 }
 
 /// All variables' states, where the variables are.
@@ -33,15 +48,22 @@ enum States {
 }
 
 impl States {
-    fn new(variables: &[(String, Var)]) -> Result<Self> {
+    fn new(variables: &[(String, Var)], eight: bool) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if let Some((_, var)) = variables.first().filter(|(_, v)| v.device().is_cuda()) {
+            if eight {
+                bail!("OPTIM=adamw_8bit is for the CPU so far; set OPTIM=adamw on a card");
+            }
             let vars = variables.iter().map(|(name, var)| (var, is_b(name)));
             return Ok(States::Card(adamw::Moments::new(vars, var.device())?));
         }
         let states = variables.iter().map(|(_, var)| {
-            let zeros = || vec![0f32; var.elem_count()];
-            State { first: zeros(), second: zeros(), gradient: zeros() }
+            let n = var.elem_count();
+            State {
+                first: Moment::zeros(n, eight.then_some(&*SIGNED)),
+                second: Moment::zeros(n, eight.then_some(&*UNSIGNED)),
+                gradient: vec![0.0; n],
+            }
         });
         Ok(States::Host(states.collect()))
     }
@@ -58,9 +80,14 @@ pub struct AdamW {
 
 impl AdamW {
     /// States at zero for every variable. The B of an adapter learns at `b_ratio` times the rate
-    /// (LoRA+; Hayou et al. 2024).
-    pub fn new(variables: Vec<(String, Var)>, weight_decay: f64, b_ratio: f64) -> Result<Self> {
-        let states = States::new(&variables)?;
+    /// (LoRA+; Hayou et al. 2024). With `eight` the states are kept in 8 bits.
+    pub fn new(
+        variables: Vec<(String, Var)>,
+        weight_decay: f64,
+        b_ratio: f64,
+        eight: bool,
+    ) -> Result<Self> {
+        let states = States::new(&variables, eight)?;
         Ok(AdamW { states, variables, updates: 0, weight_decay, b_ratio })
     }
 
@@ -76,26 +103,28 @@ impl AdamW {
 
     /// The parts of the state between two steps, for a checkpoint.
     pub fn parts(&self) -> Vec<Entry> {
-        let two = |name: &str, n: usize| {
-            ["first", "second"].map(|moment| Entry::f32(format!("{name}.{moment}"), &[n]))
-        };
         match &self.states {
-            States::Host(_) => {
-                self.variables.iter().flat_map(|(name, var)| two(name, var.elem_count())).collect()
+            States::Host(states) => {
+                let both = |((name, _), state): (&(String, Var), &State)| {
+                    let first = state.first.entries(&format!("{name}/first"));
+                    first.into_iter().chain(state.second.entries(&format!("{name}/second")))
+                };
+                self.variables.iter().zip(states).flat_map(both).collect()
             }
             #[cfg(feature = "cuda")]
-            States::Card(moments) => two("all", moments.len()).into(),
+            States::Card(moments) => {
+                ["all/first", "all/second"].map(|name| Entry::f32(name, &[moments.len()])).into()
+            }
         }
     }
 
-    /// The numbers of a part, little-endian.
+    /// The bytes of a part, little-endian.
     pub fn part(&self, name: &str) -> Result<Vec<u8>> {
-        let (of, moment) = name.rsplit_once('.').context("a part has a name and a moment")?;
-        let first = moment == "first";
+        let (of, first, end) = taken_apart(name)?;
         Ok(match &self.states {
             States::Host(states) => {
                 let state = &states[self.index(of)?];
-                le_bytes(if first { &state.first } else { &state.second })
+                if first { &state.first } else { &state.second }.bytes(end)
             }
             #[cfg(feature = "cuda")]
             States::Card(moments) => le_bytes(&moments.read(first)?),
@@ -104,20 +133,21 @@ impl AdamW {
 
     /// Sets a part from a checkpoint.
     pub fn set_part(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let (of, moment) = name.rsplit_once('.').context("a part has a name and a moment")?;
-        let values: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let (of, first, end) = taken_apart(name)?;
         let index = self.index(of);
         match &mut self.states {
             States::Host(states) => {
                 let state = &mut states[index?];
-                let place = if moment == "first" { &mut state.first } else { &mut state.second };
-                ensure!(place.len() == values.len(), "`{name}` holds {} numbers", values.len());
-                *place = values;
+                let moment = if first { &mut state.first } else { &mut state.second };
+                moment.set(end, bytes).with_context(|| format!("`{name}` does not fit"))
             }
             #[cfg(feature = "cuda")]
-            States::Card(moments) => moments.write(moment == "first", &values)?,
+            States::Card(moments) => {
+                let values: Vec<f32> =
+                    bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+                Ok(moments.write(first, &values)?)
+            }
         }
-        Ok(())
     }
 
     fn index(&self, name: &str) -> Result<usize> {
@@ -193,17 +223,23 @@ impl AdamW {
                     let (rate, decay) = if is_b(name) { of_b } else { plain };
                     let keep = if var.dims().len() > 1 { decay } else { 1.0 };
                     let mut values = var.as_tensor().flatten_all()?.to_vec1::<f32>()?;
-                    let states = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
+                    let update =
+                        |first: &mut [f32],
+                         second: &mut [f32],
+                         (gradient, values): (&mut [f32], &mut [f32])| {
+                            for i in 0..values.len() {
+                                let g = gradient[i] * clip as f32;
+                                first[i] = b1 * first[i] + (1.0 - b1) * g;
+                                second[i] = b2 * second[i] + (1.0 - b2) * g * g;
+                                let update = rate * first[i] / (second[i].sqrt() * root + EPSILON);
+                                values[i] = values[i] * keep - update;
+                                gradient[i] = 0.0;
+                            }
+                        };
+                    let states = first.parts().into_par_iter().zip(second.parts());
                     let both = gradient.par_chunks_mut(CHUNK).zip(values.par_chunks_mut(CHUNK));
-                    states.zip(both).for_each(|((first, second), (gradient, values))| {
-                        for i in 0..values.len() {
-                            let g = gradient[i] * clip as f32;
-                            first[i] = b1 * first[i] + (1.0 - b1) * g;
-                            second[i] = b2 * second[i] + (1.0 - b2) * g * g;
-                            let update = rate * first[i] / (second[i].sqrt() * root + EPSILON);
-                            values[i] = values[i] * keep - update;
-                            gradient[i] = 0.0;
-                        }
+                    states.zip(both).for_each(|((mut first, mut second), both)| {
+                        first.update(|first| second.update(|second| update(first, second, both)));
                     });
                     var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
                 }
@@ -221,13 +257,14 @@ impl AdamW {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chance::Chance;
     use candle_core::Device;
 
     /// Three steps on f(w) = w²/2 against the update written out in f64.
     #[test]
     fn follows_the_published_update() {
         let var = Var::from_slice(&[1.0f32, -2.0], (1, 2), &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.1, 1.0).unwrap();
+        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.1, 1.0, false).unwrap();
         let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0; 2], [0.0; 2]);
         for t in 1..=3 {
             let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
@@ -249,7 +286,7 @@ mod tests {
     fn a_variable_outside_the_graph_is_an_error() {
         let var = Var::from_slice(&[1.0f32], 1, &Device::Cpu).unwrap();
         let other = Var::from_slice(&[1.0f32], 1, &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("lost".into(), var)], 0.0, 1.0).unwrap();
+        let mut adam = AdamW::new(vec![("lost".into(), var)], 0.0, 1.0, false).unwrap();
         let grads = other.as_tensor().sum_all().unwrap().backward().unwrap();
         assert!(adam.gather(&grads).unwrap_err().to_string().contains("lost"));
     }
@@ -259,7 +296,7 @@ mod tests {
         let var = || Var::from_slice(&[1.0f32], (1, 1), &Device::Cpu).unwrap();
         let (a, b) = (var(), var());
         let both = vec![("q.lora_A".into(), a.clone()), ("q.lora_B".into(), b.clone())];
-        let mut adam = AdamW::new(both, 0.5, 16.0).unwrap();
+        let mut adam = AdamW::new(both, 0.5, 16.0, false).unwrap();
         let loss = (a.as_tensor() + b.as_tensor()).unwrap().sum_all().unwrap();
         adam.gather(&loss.backward().unwrap()).unwrap();
         adam.step(1e-3, 0.0).unwrap();
@@ -273,16 +310,73 @@ mod tests {
     #[test]
     fn clipping_bounds_the_first_step_by_the_norm() {
         let var = Var::from_slice(&[3.0f32, 4.0], 2, &Device::Cpu).unwrap();
-        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.0, 1.0).unwrap();
+        let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.0, 1.0, false).unwrap();
         let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
         adam.gather(&loss.backward().unwrap()).unwrap();
         assert!((adam.step(0.0, 1.0).unwrap() - 5.0).abs() < 1e-6);
-        let first = match &adam.states {
-            States::Host(states) => &states[0].first,
-            #[cfg(feature = "cuda")]
-            States::Card(_) => unreachable!(),
-        };
-        assert!((first[0] - 0.1 * 0.6).abs() < 1e-6);
+        let first = adam.part("w/first").unwrap();
+        let first = f32::from_le_bytes(*first.first_chunk().unwrap());
+        assert!((first - 0.1 * 0.6).abs() < 1e-6);
         assert_eq!(adam.norm().unwrap(), 0.0);
+    }
+
+    /// Steps on f(w) = Σ s·w² from the same start, in f32 and in 8 bits.
+    #[test]
+    fn in_eight_bits_it_goes_nearly_the_same_way() {
+        let (n, mut chance) = (5000, Chance::new(1, "eight"));
+        let start: Vec<f32> = (0..n).map(|_| chance.normal() as f32).collect();
+        let steep: Vec<f32> = (0..n).map(|i| 10f32.powi(i as i32 / 1280 - 2)).collect();
+        let steep = Tensor::from_vec(steep, n, &Device::Cpu).unwrap();
+        let walked = |eight: bool| {
+            let var = Var::from_slice(&start, n, &Device::Cpu).unwrap();
+            let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.0, 1.0, eight).unwrap();
+            for _ in 0..40 {
+                let loss = (var.as_tensor().sqr().unwrap() * &steep).unwrap().sum_all().unwrap();
+                adam.gather(&loss.backward().unwrap()).unwrap();
+                adam.step(0.02, 0.0).unwrap();
+            }
+            let bytes: usize = adam.parts().iter().map(|p| adam.part(&p.name).unwrap().len()).sum();
+            (var.as_tensor().to_vec1::<f32>().unwrap(), bytes)
+        };
+        let ((full, wide), (eight, narrow)) = (walked(false), walked(true));
+        assert!(narrow * 39 < wide * 10, "{narrow} bytes of states instead of {wide}");
+        let moved = |i: usize| (full[i] - start[i]).abs();
+        let apart = (0..n).map(|i| (full[i] - eight[i]).abs()).sum::<f32>();
+        assert!(apart > 0.0 && apart < 0.05 * (0..n).map(moved).sum::<f32>(), "{apart} apart");
+    }
+
+    #[test]
+    fn states_come_back_from_their_parts() {
+        for eight in [false, true] {
+            let adam = |eight| {
+                let vars = [4096, 7].map(|n| Var::from_tensor(&normal(n)).unwrap());
+                let named = ["a", "b"].map(String::from).into_iter().zip(vars);
+                AdamW::new(named.collect(), 0.1, 1.0, eight).unwrap()
+            };
+            let mut walked = adam(eight);
+            let sum = |v: &Var| v.as_tensor().sqr().unwrap().sum_all().unwrap();
+            for _ in 0..3 {
+                let vars = &walked.variables;
+                let loss = (sum(&vars[0].1) + sum(&vars[1].1)).unwrap();
+                walked.gather(&loss.backward().unwrap()).unwrap();
+                walked.step(0.01, 1.0).unwrap();
+            }
+            let mut fresh = adam(eight);
+            assert_eq!(walked.parts().len(), if eight { 6 } else { 4 });
+            for part in walked.parts() {
+                fresh.set_part(&part.name, &walked.part(&part.name).unwrap()).unwrap();
+            }
+            for part in walked.parts() {
+                let (a, b) = (walked.part(&part.name).unwrap(), fresh.part(&part.name).unwrap());
+                assert!(a == b && a.iter().any(|byte| *byte != 0), "{}", part.name);
+            }
+            assert!(fresh.set_part("b/first", &[0; 3]).is_err());
+        }
+    }
+
+    fn normal(n: usize) -> Tensor {
+        let mut chance = Chance::new(2, "normal");
+        let values: Vec<f32> = (0..n).map(|_| chance.normal() as f32).collect();
+        Tensor::from_vec(values, n, &Device::Cpu).unwrap()
     }
 }

@@ -222,7 +222,12 @@ impl Course {
     fn begun(variables: Vec<(String, Var)>, settings: &Settings) -> Result<Self> {
         let parameters = variables.iter().map(|(_, v)| v.elem_count()).sum();
         Ok(Course {
-            optimizer: AdamW::new(variables.clone(), settings.weight_decay, settings.b_ratio)?,
+            optimizer: AdamW::new(
+                variables.clone(),
+                settings.weight_decay,
+                settings.b_ratio,
+                settings.eight_bits,
+            )?,
             variables,
             dropout: Chance::new(settings.seed, "dropout"),
             record: TrainingRecord { parameters, ..TrainingRecord::default() },

@@ -20,6 +20,8 @@ pub struct Settings {
     pub max_grad_norm: f64,
     /// What the rate of an adapter's B is multiplied by.
     pub b_ratio: f64,
+    /// Whether the optimiser's states are kept in 8 bits.
+    pub eight_bits: bool,
     /// Nats that the smoothed loss may rise above its lowest; 0 watches nothing.
     pub watchdog: f64,
     /// Examples in a micro-batch.
@@ -62,6 +64,7 @@ impl Settings {
             weight_decay: config.float("WEIGHT_DECAY"),
             max_grad_norm: config.float("MAX_GRAD_NORM"),
             b_ratio: config.float("LORAPLUS_LR_RATIO"),
+            eight_bits: config.text("OPTIM") == "adamw_8bit",
             watchdog: config.float("LOSS_WATCHDOG"),
             batch_size: config.size("PER_DEVICE_TRAIN_BATCH_SIZE"),
             accumulation: config.size("GRADIENT_ACCUMULATION_STEPS"),
@@ -94,6 +97,7 @@ impl Settings {
             ("WARMUP_RATIO", self.warmup_ratio.to_string()),
             ("WEIGHT_DECAY", self.weight_decay.to_string()),
             ("MAX_GRAD_NORM", self.max_grad_norm.to_string()),
+            ("OPTIM", format!("8 bits: {}", self.eight_bits)),
             ("LORAPLUS_LR_RATIO", self.b_ratio.to_string()),
             ("PER_DEVICE_TRAIN_BATCH_SIZE", self.batch_size.to_string()),
             ("GRADIENT_ACCUMULATION_STEPS", self.accumulation.to_string()),

@@ -265,7 +265,7 @@ fn adamw(check: &mut Check, chance: &mut Chance) -> Result<()> {
         let vars = starts.iter().map(|t| Var::from_tensor(&t.to_device(device)?));
         let vars = vars.collect::<candle_core::Result<Vec<_>>>()?;
         let named = ["matrix", "vector.lora_B"].map(String::from).into_iter().zip(vars.clone());
-        let mut adam = AdamW::new(named.collect(), 0.1, 4.0)?;
+        let mut adam = AdamW::new(named.collect(), 0.1, 4.0, false)?;
         let mut norms = Vec::new();
         for _ in 0..4 {
             let loss = |(v, p): (&Var, &Tensor)| -> Result<Tensor> {

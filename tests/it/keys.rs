@@ -326,6 +326,7 @@ fn every_key_changes_something_beside_its_echo() {
         case("LR_SCHEDULER_TYPE", "constant").with(&["MAX_STEPS=4"]),
         case("WARMUP_RATIO", "1"),
         case("LORAPLUS_LR_RATIO", "16"),
+        case("OPTIM", "adamw_8bit"),
         case("WEIGHT_DECAY", "0.5"),
         case("MAX_GRAD_NORM", "1e-7"),
         case("PER_DEVICE_TRAIN_BATCH_SIZE", "1"),

@@ -3,13 +3,12 @@
 //!
 //! ```text
 //! offset = mean of all scales
-//! scale ≈ MAP[code] · absmax + offset        a code of 8 bits a scale, an absmax each 256 of them
+//! scale ≈ SIGNED[code] · absmax + offset        a code of 8 bits a scale, an absmax each 256 of them
 //! ```
 //!
 //! which takes 0.127 bits a weight instead of 0.5.
 
-use std::sync::LazyLock;
-
+use crate::model::dynamic::SIGNED;
 use crate::model::slab::Slab;
 
 /// Scales that share one absmax.
@@ -18,36 +17,6 @@ pub const GROUP: usize = 256;
 /// Stands in for an absmax of zero, so that zeros scale to zero and not to NaN (bitsandbytes').
 pub(super) const LEAST: f32 = 1e-38;
 
-/// The 8-bit dynamic map (Dettmers et al. 2015, arXiv:1511.04561), ascending: for every exponent
-/// `e` in -6..=0 the middles of 2^(e+6) equal steps over [0.1, 1], times 10^e, and their
-/// negatives; a zero and a one. Rounded to f32 where `create_dynamic_map` of bitsandbytes rounds.
-pub static MAP: LazyLock<[f32; 256]> = LazyLock::new(|| {
-    let mut map = [0f32; 256];
-    map[255] = 1.0;
-    let (mut above, mut below) = (128, 127);
-    for (doublings, power) in (0..).zip([1e-6f32, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]) {
-        let n = 1usize << doublings;
-        let step = (1.0 - 0.1) / n as f32;
-        // torch.linspace counts from the nearer end, each time with one rounding.
-        let bound = |i: usize| match i < n.div_ceil(2) {
-            true => step.mul_add(i as f32, 0.1),
-            false => (-step).mul_add((n - i) as f32, 1.0),
-        };
-        for i in 0..n {
-            let value = (bound(i) + bound(i + 1)) / 2.0 * power;
-            map[above] = value;
-            above += 1;
-            map[below - 1] = -value;
-            below -= 1;
-        }
-    }
-    map
-});
-
-/// Halfway between neighbours of [`MAP`]; a number exactly there takes the lower code.
-static BETWEEN: LazyLock<[f32; 255]> =
-    LazyLock::new(|| std::array::from_fn(|i| (MAP[i] + MAP[i + 1]) / 2.0));
-
 /// The scales of all blocks of a matrix.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scales {
@@ -55,7 +24,7 @@ pub enum Scales {
     Plain(Slab<f32>),
     /// Quantised once more.
     Double {
-        /// One code a block, an index into [`MAP`].
+        /// One code a block, an index into [`SIGNED`].
         codes: Slab<u8>,
         /// One for each [`GROUP`] of codes.
         absmax: Slab<f32>,
@@ -78,7 +47,7 @@ impl Scales {
             absmax.push(most);
             codes.extend(group.iter().map(|s| {
                 let scaled = (s - offset) * scale;
-                BETWEEN.partition_point(|bound| scaled > *bound) as u8
+                SIGNED.code(scaled)
             }));
         }
         Scales::Double { codes: codes.into(), absmax: absmax.into(), offset }
@@ -89,7 +58,7 @@ impl Scales {
         match self {
             Scales::Plain(scales) => scales[block],
             Scales::Double { codes, absmax, offset } => {
-                MAP[usize::from(codes[block])] * absmax[block / GROUP] + offset
+                SIGNED.values[usize::from(codes[block])] * absmax[block / GROUP] + offset
             }
         }
     }
@@ -110,15 +79,6 @@ mod tests {
     use super::*;
     use crate::chance::Chance;
     use crate::files::digest;
-
-    #[test]
-    fn the_map_is_bitsandbytes_to_the_last_bit() {
-        let bytes: Vec<u8> = MAP.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let theirs = "e732639a65f497b4ad684bb166a4467708255edd5207757de8b8f0c7e1fda89c";
-        assert_eq!(digest(&bytes), theirs);
-        assert!(MAP.is_sorted());
-        assert_eq!((MAP[0], MAP[127], MAP[128], MAP[255]), (-0.99296874, 0.0, 5.5000004e-7, 1.0));
-    }
 
     #[test]
     fn codes_are_those_of_bitsandbytes() {
@@ -147,7 +107,7 @@ mod tests {
                 let most = group.iter().map(|s| (s - offset).abs()).fold(0.0, f32::max);
                 assert_eq!(absmax[i / GROUP], most);
                 let x = (scale - offset) * (1.0 / most.max(LEAST));
-                let away = |code: &usize| f64::from(x - MAP[*code]).abs();
+                let away = |code: &usize| f64::from(x - SIGNED.values[*code]).abs();
                 let nearest = (0..256).min_by(|a, b| away(a).total_cmp(&away(b))).unwrap();
                 assert!(away(&codes[i].into()) <= away(&nearest) + 1e-8, "scale {i} of {n}");
                 // A step of the map is at most 0.0141 wide.
