@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Compares what we write with what its readers make of it, on SmolLM2's weights:
 #
-#     scripts/clients/check.sh peft     an adapter in PEFT and transformers (6 GB to install)
-#     scripts/clients/check.sh llama    a GGUF LoRA in llama.cpp (20 minutes to build)
+#     scripts/clients/check.sh peft     adapters in PEFT, and their training (6 GB to install)
+#     scripts/clients/check.sh llama    GGUF LoRAs and models in llama.cpp (20 minutes to build)
 #
 # Each goes into a virtual environment under target/, unless CLIENT_PYTHON names a Python that has
 # it.
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 case "${1:-}" in
-peft) packages="torch transformers peft safetensors" ;;
+peft) packages="torch transformers peft bitsandbytes accelerate safetensors" ;;
 llama) packages="llama-cpp-python safetensors numpy" ;;
 *)
     sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
@@ -25,4 +25,4 @@ if [ -z "${CLIENT_PYTHON:-}" ]; then
 fi
 export CLIENT_PYTHON
 scripts/fetch_smollm2.sh
-cargo test --test clients -- --nocapture "$1"
+cargo test --test clients -- --nocapture --test-threads=1 "$1"

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::Outcome;
 use super::layers::Settings;
 use crate::adapter::Adapter;
+use crate::files::gguf::Storage;
 use crate::model::decoder::linears;
 use crate::model::weights::Weights;
 use crate::tokens::Codec;
@@ -21,7 +22,10 @@ pub struct Export {
     /// What to write
     #[arg(long, value_enum)]
     to: Form,
-    /// The file (gguf-lora) or folder (merged) to write
+    /// How merged-gguf stores matrices [default: f16]
+    #[arg(long, value_enum)]
+    gguf_type: Option<Type>,
+    /// The file (gguf-lora, merged-gguf) or folder (merged) to write
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
     #[command(flatten)]
@@ -35,6 +39,20 @@ enum Form {
     /// The base with the adapter merged in, as a Hugging Face folder in bf16, with tokenizer and
     /// chat template
     Merged,
+    /// The base with the adapter merged in, as a GGUF: `llama-server --model FILE`
+    MergedGguf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Type {
+    /// 16 bits a weight
+    F16,
+    /// 8.5 bits a weight
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 4.5 bits a weight; 5.5 where rows are no multiple of 256
+    #[value(name = "q4_k")]
+    Q4K,
 }
 
 impl Export {
@@ -44,17 +62,34 @@ impl Export {
         if self.out.exists() {
             bail!("{} exists already; name another with --out", self.out.display());
         }
+        if self.gguf_type.is_some() && self.to != Form::MergedGguf {
+            bail!("--gguf-type goes with --to merged-gguf only");
+        }
         let weights = Weights::open(&base)?;
         let adapter = Adapter::load(&self.adapter, &linears(weights.config()))?;
+        let template = Some(config.text("CHAT_TEMPLATE")).filter(|t| !t.is_empty());
         match self.to {
             Form::GgufLora => adapter.export_gguf(&weights, &self.out)?,
             Form::Merged => {
-                let template = Some(config.text("CHAT_TEMPLATE")).filter(|t| !t.is_empty());
                 let codec = Codec::open(&base, template)?;
                 std::fs::create_dir_all(&self.out)
                     .with_context(|| format!("cannot make {}", self.out.display()))?;
                 codec.save(&self.out)?;
                 adapter.merge(&weights, &self.out, DType::BF16)?;
+            }
+            Form::MergedGguf => {
+                let storage = match self.gguf_type.unwrap_or(Type::F16) {
+                    Type::F16 => Storage::F16,
+                    Type::Q8_0 => Storage::Q8_0,
+                    Type::Q4K => Storage::Q4K,
+                };
+                let codec = Codec::open(&base, template)?;
+                let tokenizer = codec.gguf_metadata(&base, weights.config().vocab_size)?;
+                let others = adapter.merge_gguf(&weights, tokenizer, storage, &self.out)?;
+                for (name, count) in others {
+                    let wanted = storage.name();
+                    eprintln!("{count} matrices are in {name}: their width does not fit {wanted}");
+                }
             }
         }
         eprintln!("wrote {}", self.out.display());

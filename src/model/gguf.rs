@@ -1,4 +1,4 @@
-//! Weights in a GGUF: names, rotary row order, blocks.
+//! Weights in a GGUF: names, rotary row order, blocks, and what tells a model's shape.
 //!
 //! GGUF keeps the query and key rows of Llama and Mistral (not of Qwen) interleaved for its own
 //! rotary. Within a head of width `d`, row `2i + j` there is row `j·d/2 + i` in Hugging Face's
@@ -18,8 +18,9 @@ use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::config::{Architecture, ModelConfig};
-use crate::files::gguf::{Gguf, Storage, TensorInfo};
+use super::config::{Architecture, ModelConfig, RopeScaling};
+use super::ops::attention::frequencies;
+use crate::files::gguf::{Gguf, Metadata, Storage, TensorInfo};
 
 /// The GGUF name of a tensor with this Hugging Face name.
 pub fn gguf_name(name: &str) -> Option<String> {
@@ -119,6 +120,98 @@ fn ordered<'a>(
         ordered.extend_from_slice(&bytes[from..from + width]);
     }
     Ok(Cow::Owned(ordered))
+}
+
+/// A tensor's numbers in blocks of `storage`, whose length its rows must be a multiple of.
+pub fn pack(tensor: &Tensor, storage: Storage) -> Result<Vec<u8>> {
+    let columns = tensor.dims().last().copied().unwrap_or(1);
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    let piece = (65_536 / columns).max(1) * columns;
+    let pieces = values.par_chunks(piece).map(|values| {
+        let rows = Tensor::from_slice(values, (values.len() / columns, columns), &Device::Cpu)?;
+        let packed = match storage {
+            // Only beside importances does candle look for the best scales; these are all alike.
+            Storage::Q4K => QTensor::quantize_imatrix(&rows, &vec![1.0; columns], GgmlDType::Q4K),
+            _ => QTensor::quantize(&rows, dtype(storage)),
+        };
+        Ok(packed?.data()?.into_owned())
+    });
+    Ok(pieces.collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// How a tensor of these dimensions is stored in a file of type `wanted`: vectors in f32, rows that
+/// do not fill the blocks in the next larger ones that they fill, as llama.cpp's quantiser does.
+pub fn storage_for(shape: &[usize], wanted: Storage) -> Storage {
+    let [_, columns] = shape[..] else { return Storage::F32 };
+    let fallbacks = match wanted {
+        Storage::Q4K => [wanted, Storage::Q5_0, Storage::F16],
+        _ => [wanted, Storage::F16, Storage::F16],
+    };
+    let fits = |storage: &Storage| columns.is_multiple_of(storage.block().0);
+    fallbacks.into_iter().find(fits).unwrap_or(Storage::F32)
+}
+
+/// What llama.cpp must know of a model's shape, and of how most of it is stored.
+pub fn metadata(config: &ModelConfig, storage: Storage) -> Result<Metadata> {
+    let name = config.architecture.in_gguf();
+    let mut metadata = Metadata::default();
+    metadata.text("general.architecture", name).text("general.type", "model");
+    // Of llama.cpp's `llama_ftype`; it guesses where there is none.
+    let kind = match storage {
+        Storage::F32 => Some(0),
+        Storage::F16 => Some(1),
+        Storage::Q8_0 => Some(7),
+        Storage::Q4K => Some(14),
+        _ => None,
+    };
+    if let Some(kind) = kind {
+        metadata.u32("general.file_type", kind).u32("general.quantization_version", 2);
+    }
+    let sizes = [
+        ("vocab_size", config.vocab_size),
+        ("context_length", config.max_positions),
+        ("embedding_length", config.hidden_size),
+        ("block_count", config.num_layers),
+        ("feed_forward_length", config.intermediate_size),
+        ("rope.dimension_count", config.head_dim),
+        ("attention.head_count", config.num_heads),
+        ("attention.head_count_kv", config.num_kv_heads),
+        ("attention.key_length", config.head_dim),
+        ("attention.value_length", config.head_dim),
+    ];
+    for (key, size) in
+        sizes.into_iter().chain(config.window.map(|n| ("attention.sliding_window", n)))
+    {
+        metadata.u32(&format!("{name}.{key}"), u32::try_from(size)?);
+    }
+    metadata.f32(&format!("{name}.rope.freq_base"), config.rope_theta as f32);
+    let epsilon = config.rms_norm_eps as f32;
+    metadata.f32(&format!("{name}.attention.layer_norm_rms_epsilon"), epsilon);
+    if let RopeScaling::Linear(factor) = config.rope_scaling {
+        metadata.text(&format!("{name}.rope.scaling.type"), "linear");
+        metadata.f32(&format!("{name}.rope.scaling.factor"), factor as f32);
+    }
+    Ok(metadata)
+}
+
+/// What `rope_freqs.weight` divides each frequency by; none where one factor or no scaling does.
+pub fn rope_factors(config: &ModelConfig) -> Result<Vec<f32>> {
+    let factors = match &config.rope_scaling {
+        RopeScaling::None | RopeScaling::Linear(_) => return Ok(Vec::new()),
+        RopeScaling::Factors(factors) => factors.clone(),
+        scaling @ RopeScaling::Llama3 { .. } => {
+            let plain = frequencies(config.head_dim, config.rope_theta);
+            let scaled = scaling.scaled(plain.clone());
+            plain.iter().zip(&scaled).map(|(plain, scaled)| (plain / scaled) as f32).collect()
+        }
+    };
+    ensure!(
+        config.architecture.in_gguf() == "llama",
+        "llama.cpp reads rope factors (Llama 3.1's scaling) for Llama alone, not for {}; write the \
+         merged Hugging Face folder instead",
+        config.architecture.as_str()
+    );
+    Ok(factors)
 }
 
 fn dtype(storage: Storage) -> GgmlDType {
@@ -244,6 +337,50 @@ mod tests {
                 assert_eq!(out, whole[range.clone()].concat(), "{dtype:?} {range:?}");
             }
             assert!(dequantize_rows(&blocks, 0..rows + 1, &mut []).is_err());
+        }
+    }
+
+    #[test]
+    fn packed_rows_lose_what_their_type_must() {
+        let mut chance = Chance::new(2, "blocks");
+        let (rows, cols) = (80, 1024);
+        let values: Vec<f32> = (0..rows * cols).map(|_| chance.normal() as f32).collect();
+        let tensor = Tensor::from_vec(values.clone(), (rows, cols), &Device::Cpu).unwrap();
+        let norm = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let lost = |storage| {
+            let bytes = pack(&tensor, storage).unwrap();
+            let blocks = QStorage::from_data(bytes.into(), &Device::Cpu, dtype(storage)).unwrap();
+            let blocks = QTensor::new(blocks, (rows, cols)).unwrap();
+            let mut back = vec![0.0; rows * cols];
+            dequantize_rows(&blocks, 0..rows, &mut back).unwrap();
+            let off: Vec<f32> = back.iter().zip(&values).map(|(a, b)| a - b).collect();
+            norm(&off) / norm(&values)
+        };
+        // What ggml's own quantisers lose on normal weights, and a little.
+        for (storage, most) in [
+            (Storage::F32, 0.0),
+            (Storage::F16, 2.5e-4),
+            (Storage::Q8_0, 0.006),
+            (Storage::Q5_0, 0.05),
+            (Storage::Q4K, 0.08),
+        ] {
+            let lost = lost(storage);
+            assert!(lost <= most && lost >= most / 2.0, "{storage:?}: {lost}");
+        }
+    }
+
+    #[test]
+    fn narrow_rows_fall_back_to_smaller_blocks() {
+        let cases = [
+            (&[9][..], Storage::Q4K, Storage::F32),
+            (&[2, 512], Storage::Q4K, Storage::Q4K),
+            (&[2, 576], Storage::Q4K, Storage::Q5_0),
+            (&[2, 20], Storage::Q4K, Storage::F16),
+            (&[2, 20], Storage::Q8_0, Storage::F16),
+            (&[2, 20], Storage::F32, Storage::F32),
+        ];
+        for (shape, wanted, got) in cases {
+            assert_eq!(storage_for(shape, wanted), got, "{shape:?} {wanted:?}");
         }
     }
 }

@@ -18,11 +18,12 @@ use regex::Regex;
 use serde_json::json;
 use tokenizers::Tokenizer;
 
+use super::gguf;
 use super::template::{HERMES, Template};
 use super::vocabulary::{self, Vocabulary};
 use super::{Encoded, Reply, Turn};
 use crate::files;
-use crate::files::gguf::Gguf;
+use crate::files::gguf::{Gguf, Metadata};
 use crate::trace::{Message, Role, ToolCall};
 
 /// What redaction leaves in place of a secret: never something to learn to say.
@@ -56,7 +57,7 @@ impl Codec {
     /// the model's own: a path, or `hermes` for the shipped one; empty counts as not given.
     pub fn open(base: &Path, template: Option<&str>) -> Result<Codec> {
         let vocabulary = match files::gguf::find(base)? {
-            Some(file) => vocabulary::from_gguf(&Gguf::open(&file)?)?,
+            Some(file) => gguf::from_gguf(&Gguf::open(&file)?)?,
             None => vocabulary::from_folder(base)?,
         };
         let source = match template.filter(|template| !template.is_empty()) {
@@ -210,6 +211,29 @@ impl Codec {
         files::write_bytes(&folder.join("tokenizer.json"), self.tokenizer_json()?.as_bytes())?;
         let config = config_json(&self.special, self.template.source());
         files::write_json(&folder.join("tokenizer_config.json"), &config)
+    }
+
+    /// The tokenizer of `base`, from which this was opened, and the chat template, for a GGUF of a
+    /// model with `rows` rows in its embedding. A GGUF's own entries are carried over; for a Hugging
+    /// Face folder they are made, if it is a byte-level BPE that llama.cpp knows.
+    pub fn gguf_metadata(&self, base: &Path, rows: usize) -> Result<Metadata> {
+        let mut metadata = match files::gguf::find(base)? {
+            Some(file) => {
+                let mut metadata = Metadata::default();
+                for (key, value) in Gguf::open(&file)?.entries("tokenizer.ggml.") {
+                    metadata.raw(key, value.to_vec());
+                }
+                metadata
+            }
+            None => gguf::describe(&self.tokenizer, &self.special, self.end_id, rows)
+                .with_context(|| {
+                    format!("cannot put the tokenizer of {} in a GGUF", base.display())
+                })?,
+        };
+        // Beside these two, llama.cpp stops at tokens whose text is known to end an answer.
+        metadata.u32("tokenizer.ggml.eot_token_id", self.end_id);
+        metadata.text("tokenizer.chat_template", self.template.source());
+        Ok(metadata)
     }
 
     /// Whether a tool call goes through the template and comes back from the parser the same.

@@ -1,6 +1,7 @@
 //! Messages to token ids and back: tokenizer, chat template, loss mask, tool-call parser.
 
 mod codec;
+mod gguf;
 pub mod mask;
 mod reply;
 mod template;
