@@ -125,7 +125,7 @@ pub const KEYS: &[Key] = &[
     key("NF4_DOUBLE_QUANT", Kind::Bool, "false", "with QUANTIZATION=nf4, quantise the blocks' scales to 8 bits as well: 0.37 bits a weight less memory"),
     host("DEVICE", Kind::Choice(&["auto", "cpu", "cuda"]), "auto", "where to train and generate"),
     key("BF16", Kind::Bool, "false", "on a card, products with frozen weights read bf16 and others TF32: faster, at about three digits"),
-    host("CACHE_DIR", Kind::Paths, "artifacts/cache", "folder where a quantised base is kept for the next start, as large as the base in memory; may be deleted; empty keeps none"),
+    host("CACHE_DIR", Kind::Paths, "artifacts/cache", "folder where a quantised base (as large as in memory) and the newest tokenised rows are kept for the next start; may be deleted; empty keeps none"),
     host("THREADS", COUNT, "0", "threads; 0 takes all"),
     // Adapter
     key("ADAPTER", Kind::Paths, "", "start from, or with --skip-train evaluate, this PEFT adapter"),

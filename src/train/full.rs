@@ -6,10 +6,11 @@ use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 
 use super::plan::Plan;
-use super::qlora::{called, encode};
+use super::qlora::called;
 use super::record::TrainingRecord;
 use super::run::{Trainee, Training, train};
 use super::settings::Settings;
+use super::tokenised::Encoder;
 use crate::config::Config;
 use crate::dataset::Example;
 use crate::model::config::{Architecture, ModelConfig, RopeScaling};
@@ -69,7 +70,8 @@ pub fn full(
     };
     let longest = config.size("MAX_SEQ_LENGTH").min(shape.max_positions);
     let threads = config.size("DATASET_MAP_NUM_PROC");
-    let encoded = encode(&codec, rows.iter().copied(), longest, threads, observer)?;
+    let encoder = Encoder { codec: &codec, longest, threads, cache: None, observer };
+    let encoded = encoder.encode(rows)?;
     let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
     let decoder = Decoder::fresh(model, settings.seed)?;
     if let Some(from) = from {

@@ -14,6 +14,7 @@ pub mod resident;
 mod run;
 mod schedule;
 mod settings;
+mod tokenised;
 mod watchdog;
 
 pub use batches::{Batch, Loader};

@@ -3,23 +3,23 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use rayon::prelude::*;
 
 use super::checkpoint::Checkpoints;
 use super::plan::Plan;
-use super::preflight;
 use super::record::TrainingRecord;
 use super::resident;
 use super::run::{Trainee, Training, train};
 use super::settings::Settings;
+use super::tokenised::Encoder;
 use crate::adapter::{Adapter, Shape};
 use crate::config::Config;
 use crate::dataset::Example;
 use crate::model::base::Base;
 #[cfg(feature = "cuda")]
 use crate::model::ops::cuda;
+use crate::model::{Lora, Packed};
 use crate::progress::Observer;
-use crate::tokens::{Codec, Encoded};
+use crate::tokens::Encoded;
 
 /// A trained adapter and how it came about.
 #[derive(Debug, Clone)]
@@ -35,38 +35,6 @@ pub struct Trained {
 /// What to call an example in a message: its id and where it was read.
 pub fn called(example: &Example) -> String {
     format!("{} ({})", example.id, example.trace.origin)
-}
-
-/// Encodes examples on `threads` threads (0: all), in order, and says so. An example that the template or the
-/// context cannot carry is an error that names it.
-pub fn encode<'a>(
-    codec: &Codec,
-    examples: impl IntoIterator<Item = &'a Example>,
-    longest: usize,
-    threads: usize,
-    observer: &dyn Observer,
-) -> Result<Vec<Encoded>> {
-    let examples: Vec<&Example> = examples.into_iter().collect();
-    let one = |example: &&Example| -> Result<Encoded> {
-        let row = codec
-            .encode(&example.trace.messages, &example.trace.tools)
-            .with_context(|| format!("example {}", called(example)))?;
-        ensure!(
-            row.ids.len() <= longest,
-            "example {} has {} tokens; MAX_SEQ_LENGTH is {longest}: drop it with the filter \
-             `too_long` or raise the limit, since cutting it would cut its answer",
-            called(example),
-            row.ids.len()
-        );
-        preflight::check(&example.trace.messages, &row)
-            .with_context(|| format!("example {}", called(example)))?;
-        Ok(row)
-    };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let encoded = pool.install(|| examples.par_iter().map(one).collect::<Result<_>>())?;
-    let (rows, threads) = (examples.len(), pool.current_num_threads());
-    observer.say(&format!("tokenised {rows} examples on {threads} threads"));
-    Ok(encoded)
 }
 
 /// Trains an adapter on `rows`, watching `tune`, and writes it to `folder`.
@@ -99,9 +67,15 @@ pub fn qlora(
     };
     adapter.lora = adapter.lora.to_device(base.decoder.device())?;
     let longest = config.size("MAX_SEQ_LENGTH").min(base.decoder.max_positions());
-    let threads = config.size("DATASET_MAP_NUM_PROC");
-    let encoded = encode(&base.codec, rows.iter().copied(), longest, threads, observer)?;
-    let watched = encode(&base.codec, tune.iter().copied(), longest, threads, observer)?;
+    let cache = config.path("CACHE_DIR");
+    let encoder = Encoder {
+        codec: &base.codec,
+        longest,
+        threads: config.size("DATASET_MAP_NUM_PROC"),
+        cache: cache.as_deref(),
+        observer,
+    };
+    let (encoded, watched) = (encoder.encode(rows)?, encoder.encode(tune)?);
     if config.flag("DATALOADER_PIN_MEMORY") {
         observer.say(
             "DATALOADER_PIN_MEMORY has no effect: a batch is some kilobytes of token ids, copied \
@@ -157,7 +131,29 @@ pub fn qlora(
         "the adapter read back from {} is not the one that was trained",
         folder.display()
     );
+    if settings.learning_rate > 0.0 {
+        let lora = again.lora.to_device(base.decoder.device())?;
+        ensure!(
+            moves(base, &lora, &encoded)?,
+            "the adapter read back from {} changes no output of the base",
+            folder.display()
+        );
+    }
     Ok(Trained { digest: Adapter::digest(folder)?, adapter, record })
+}
+
+/// Whether the adapter changes what the base computes on the first tokens of some row.
+fn moves(base: &Base, lora: &Lora, rows: &[Encoded]) -> Result<bool> {
+    const ENOUGH: usize = 32;
+    for row in rows.iter().take(ENOUGH) {
+        let packed = Packed::new([&row.ids[..row.ids.len().min(ENOUGH)]]);
+        let plain = base.decoder.forward(&packed, None)?;
+        let moved = (base.decoder.forward(&packed, Some(lora))? - plain)?.abs()?.max_all()?;
+        if moved.to_scalar::<f32>()? > 0.0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What is free where the base computes, in bytes, where that is known.

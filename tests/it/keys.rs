@@ -169,6 +169,7 @@ impl Place {
             "EVAL_MAX_NEW_TOKENS=8".into(),
             "MIN_TRAIN_EXAMPLES=1".into(),
             "MIN_VAL_EXAMPLES=1".into(),
+            "CACHE_DIR=".into(),
         ];
         for setting in small.iter().chain(settings) {
             command.args(["--set", setting]);
