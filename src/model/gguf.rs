@@ -85,7 +85,8 @@ pub fn blocks(gguf: &Gguf, info: &TensorInfo, name: &str, config: &ModelConfig) 
     Ok(QTensor::new(storage, info.shape.as_slice())?)
 }
 
-/// A tensor's numbers, rows in Hugging Face's order.
+/// A tensor's numbers, rows in Hugging Face's order; the file's bytes are let go of piece by
+/// piece as they are read.
 pub fn values(
     gguf: &Gguf,
     info: &TensorInfo,
@@ -95,8 +96,12 @@ pub fn values(
     let bytes = ordered(gguf, info, name, config)?;
     let mut out = vec![0f32; info.shape.iter().product()];
     // A vector is a matrix of one row here.
-    unpack_rows(dtype(info.storage), &bytes, *info.shape.last().unwrap_or(&1), &mut out)?;
-    gguf.release(info);
+    let cols = *info.shape.last().unwrap_or(&1);
+    let (width, rows) = (bytes.len() / (out.len() / cols), ((4 << 20) / cols).max(1));
+    for (out, bytes) in out.chunks_mut(rows * cols).zip(bytes.chunks(rows * width)) {
+        unpack_rows(dtype(info.storage), bytes, cols, out)?;
+        gguf.release(info);
+    }
     Ok(out)
 }
 
