@@ -66,6 +66,10 @@ impl Adapter {
         let mut fallbacks = BTreeMap::new();
         let mut names = Vec::new();
         for (name, shape) in expected(config) {
+            // Rounding the embedding and the head costs the most answers: as llama.cpp's quantiser
+            // has it, they get more bits.
+            let table = name.ends_with("embed_tokens.weight") || name == "lm_head.weight";
+            let wanted = if table && wanted == Storage::Q4K { Storage::Q6K } else { wanted };
             let storage = storage_for(&shape, wanted);
             if shape.len() > 1 && storage != wanted {
                 *fallbacks.entry(storage.name()).or_default() += 1;

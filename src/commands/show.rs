@@ -44,7 +44,8 @@ impl Show {
     pub(super) fn execute(self) -> Result<Outcome> {
         let config = self.settings.layers(&[])?.resolve(&[])?;
         let observer = Terminal::new()?;
-        let loaded = raw::load(&[self.file.clone()], Path::new("."), observer.as_ref())?;
+        let loaded =
+            raw::load(std::slice::from_ref(&self.file), Path::new("."), observer.as_ref())?;
         let rows = from_rows(loaded.refuse_empty()?, "load")?;
         let seed = config.int("SEED").unsigned_abs();
         let redactor = Redactor::new(Policy::from_config(&config)?)?;

@@ -150,6 +150,7 @@ pub fn storage_for(shape: &[usize], wanted: Storage) -> Storage {
     let [_, columns] = shape[..] else { return Storage::F32 };
     let fallbacks = match wanted {
         Storage::Q4K => [wanted, Storage::Q5_0, Storage::F16],
+        Storage::Q6K => [wanted, Storage::Q8_0, Storage::F16],
         _ => [wanted, Storage::F16, Storage::F16],
     };
     let fits = |storage: &Storage| columns.is_multiple_of(storage.block().0);
@@ -380,6 +381,7 @@ mod tests {
             (&[9][..], Storage::Q4K, Storage::F32),
             (&[2, 512], Storage::Q4K, Storage::Q4K),
             (&[2, 576], Storage::Q4K, Storage::Q5_0),
+            (&[2, 576], Storage::Q6K, Storage::Q8_0),
             (&[2, 20], Storage::Q4K, Storage::F16),
             (&[2, 20], Storage::Q8_0, Storage::F16),
             (&[2, 20], Storage::F32, Storage::F32),

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::optimizer::AdamW;
 use super::record::TrainingRecord;
 use crate::chance::Chance;
+use crate::files;
 use crate::files::safetensors::{self, Entry};
-use crate::files::{self};
 
 const STATE: &str = "state";
 const WEIGHT: &str = "weight.";

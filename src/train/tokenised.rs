@@ -53,7 +53,7 @@ impl Encoder<'_> {
                 }
                 _ => None,
             };
-            let kept = file.as_deref().filter(|file| file.exists()).map(|file| read(file));
+            let kept = file.as_deref().filter(|file| file.exists()).map(read);
             let rows = match kept {
                 Some(Ok(rows)) if rows.len() == examples.len() => {
                     let rows = rows.into_par_iter().zip(examples).map(|(row, e)| self.fits(row, e));

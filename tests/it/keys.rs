@@ -340,6 +340,7 @@ fn every_key_changes_something_beside_its_echo() {
         case("MAX_STEPS", "1"),
         case("TIME_BUDGET_MINUTES", "1e-9"),
         case("EARLY_STOPPING_PATIENCE", "1").with(&[
+            "LOSS_WATCHDOG=0",
             "EVAL_STEPS=1",
             "MAX_STEPS=6",
             "LEARNING_RATE=1",
