@@ -10,9 +10,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use proto::train::resident;
+
 #[path = "../tests/it/bad_files/cases.rs"]
 mod cases;
-mod process;
 #[allow(dead_code)]
 #[path = "../tests/it/tiny_base.rs"]
 mod tiny_base;
@@ -27,7 +28,7 @@ fn main() {
         let start = Instant::now();
         let refused = case.open(Path::new(&folder));
         let seconds = start.elapsed().as_secs_f64();
-        let peak = process::peak_mb();
+        let peak = peak_mb();
         let refused = refused.is_err_and(|error| format!("{error:#}").contains(case.says));
         println!("{refused} {seconds} {peak}");
         return;
@@ -50,4 +51,9 @@ fn main() {
         worst = (worst.0.max(ms), worst.1.max(peak));
     }
     println!("{:40} {:9.2} {:9.1}", "worst", worst.0, worst.1);
+}
+
+/// The most memory this process has had resident, in MB (10^6 bytes).
+fn peak_mb() -> f64 {
+    resident::peak().map_or(f64::NAN, |bytes| bytes as f64 / 1e6)
 }

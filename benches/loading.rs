@@ -23,8 +23,7 @@ use proto::model::prepared::Prepared;
 use proto::model::save::save;
 use proto::model::weights::{Quantization, Weights, expected};
 use proto::progress::Silent;
-
-mod process;
+use proto::train::resident;
 
 const CASE: &str = "PROTO_BENCH_CASE";
 
@@ -43,7 +42,7 @@ fn load(model: &Path, quantization: Quantization, cache: Option<&Path>) -> [f64;
     let decoder = Decoder::load_prepared(&weights, quantization, &Device::Cpu, prepared.as_ref());
     let decoder = decoder.expect("a decoder");
     let seconds = start.elapsed().as_secs_f64();
-    [seconds, digest, decoder.bytes() as f64 / 1e6, process::peak_mb()]
+    [seconds, digest, decoder.bytes() as f64 / 1e6, peak_mb()]
 }
 
 /// SmolLM2-135M's shape with random weights.
@@ -146,4 +145,9 @@ fn main() {
             forget();
         }
     }
+}
+
+/// The most memory this process has had resident, in MB (10^6 bytes).
+fn peak_mb() -> f64 {
+    resident::peak().map_or(f64::NAN, |bytes| bytes as f64 / 1e6)
 }

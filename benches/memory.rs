@@ -81,6 +81,7 @@ fn measure(batch: usize, length: usize, checkpointing: bool) {
         tune: &[],
         settings: &settings,
         kept: None,
+        last: None,
     };
     let begun = Instant::now();
     train(&training, &Silent).unwrap();

@@ -71,6 +71,33 @@ impl Card {
     }
 }
 
+/// A field of PEFT's `LoraConfig` under which the same factors compute something else: ranks and
+/// scales of single linears, another layout, or a start that changed the base as well.
+fn unreadable(card: &serde_json::Value) -> Option<&'static str> {
+    use serde_json::Value;
+    const PLAIN_WHEN_EMPTY: [&str; 9] = [
+        "rank_pattern",
+        "alpha_pattern",
+        "layer_replication",
+        "fan_in_fan_out",
+        "lora_bias",
+        "use_qalora",
+        "target_parameters",
+        "trainable_token_indices",
+        "alora_invocation_tokens",
+    ];
+    let empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    let set = |field: &&str| card.get(*field).is_some_and(|value| !empty(value));
+    let start = card.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
+    let moved = ["pissa", "olora", "corda", "loftq"].iter().any(|s| start.starts_with(s));
+    PLAIN_WHEN_EMPTY.into_iter().find(set).or(moved.then_some("init_lora_weights"))
+}
+
 /// An adapter with its card.
 #[derive(Debug, Clone)]
 pub struct Adapter {
@@ -170,7 +197,9 @@ impl Adapter {
         let path = folder.join(CARD);
         let bytes = files::read_small(&path, files::CARD)
             .with_context(|| format!("cannot read the adapter's card {}", path.display()))?;
-        let card: Card = serde_json::from_slice(&bytes)
+        let whole: serde_json::Value = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is not JSON", path.display()))?;
+        let card = Card::deserialize(&whole)
             .with_context(|| format!("{} is not a LoRA card of PEFT", path.display()))?;
         ensure!(
             card.peft_type == "LORA",
@@ -189,6 +218,13 @@ impl Adapter {
             path.display()
         );
         ensure!(card.r > 0, "{}: r is 0", path.display());
+        if let Some(field) = unreadable(&whole) {
+            bail!(
+                "{}: `{field}` changes what the factors mean, in a way that is not read; convert \
+                 it to a plain LoRA first",
+                path.display()
+            );
+        }
         let path = folder.join(FACTORS);
         let factors = Shards::of_file(&path)?;
         /// A factor's name in the file, and its shape.
@@ -243,6 +279,7 @@ impl Adapter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn linears() -> Vec<(String, usize, usize)> {
         vec![
@@ -278,6 +315,33 @@ mod tests {
     fn a_target_that_matches_nothing_is_refused_by_name() {
         let error = Adapter::fresh(&shape(&["q_prj"]), &linears(), 5).unwrap_err().to_string();
         assert!(error.contains("q_prj"), "{error}");
+    }
+
+    #[test]
+    fn a_card_under_which_the_factors_mean_something_else_is_refused_by_field() {
+        let folder = tempfile::tempdir().unwrap();
+        Adapter::fresh(&shape(&["q_proj"]), &linears(), 5).unwrap().save(folder.path()).unwrap();
+        let path = folder.path().join(CARD);
+        let plain: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let with = |field: &str, value: serde_json::Value| {
+            let mut card = plain.clone();
+            card[field] = value;
+            std::fs::write(&path, card.to_string()).unwrap();
+            Adapter::load(folder.path(), &linears()).map(drop).map_err(|e| format!("{e:#}"))
+        };
+        for (field, odd, usual) in [
+            ("rank_pattern", json!({"q_proj": 4}), json!({})),
+            ("alpha_pattern", json!({"q_proj": 4}), json!(null)),
+            ("layer_replication", json!([[0, 1]]), json!(null)),
+            ("fan_in_fan_out", json!(true), json!(false)),
+            ("lora_bias", json!(true), json!(false)),
+            ("init_lora_weights", json!("pissa_niter_4"), json!("gaussian")),
+        ] {
+            let message = with(field, odd).unwrap_err();
+            assert!(message.contains(&format!("`{field}`")), "{message}");
+            with(field, usual).unwrap();
+        }
     }
 
     #[test]

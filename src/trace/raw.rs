@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
@@ -132,24 +133,22 @@ pub fn load(paths: &[PathBuf], project: &Path, observer: &dyn Observer) -> Resul
     let mut rows = Vec::new();
     let total = found.files.iter().map(|f| f.bytes).sum();
     observer.begin("load", Some(total), "bytes");
-    let mut before = 0;
-    for file in &found.files {
-        let opened = File::open(&file.path);
-        if let (Err(e), false) = (&opened, file.named) {
-            // Only what the user named must be readable; the rest of a folder is reported.
-            loaded.unread.push(Unread { file: file.shown.clone(), problem: e.to_string() });
-            continue;
-        }
-        let cannot_read = || format!("cannot read {}", file.path.display());
-        let read = opened
-            .with_context(cannot_read)
-            .and_then(|open| read(open, file, before, &mut rows, &mut loaded, observer));
-        if read.is_err() {
-            observer.end();
-        }
-        before += read?;
-    }
+    // Side by side, since shards may lie on several disks.
+    let done = AtomicU64::new(0);
+    let parts: Vec<Result<Part>> =
+        found.files.par_iter().map(|file| read(file, &done, observer)).collect();
     observer.end();
+    for part in parts {
+        let Part { rows: more, lines, reasons, file, bad, unread } = part?;
+        rows.extend(more);
+        loaded.lines += lines;
+        loaded.files.extend(file);
+        loaded.bad.extend(bad);
+        loaded.unread.extend(unread);
+        for (reason, count) in reasons {
+            *loaded.reasons.entry(reason).or_default() += count;
+        }
+    }
     rows.sort_by_cached_key(|row: &Row| {
         let content = serde_json::to_vec(&row.trace).unwrap_or_default();
         (row.trace.session.clone(), row.trace.origin.clone(), files::digest(&content))
@@ -164,50 +163,61 @@ pub fn load(paths: &[PathBuf], project: &Path, observer: &dyn Observer) -> Resul
     Ok(loaded)
 }
 
-/// Reads one file to its end, a batch of lines at a time; gives its size.
-fn read(
-    open: File,
-    file: &find::Found,
-    before: u64,
-    rows: &mut Vec<Row>,
-    loaded: &mut Loaded,
-    observer: &dyn Observer,
-) -> Result<u64> {
-    let mut input = Lines::new(open);
-    let mut lines = 0;
+/// What came of one file.
+#[derive(Default)]
+struct Part {
+    rows: Vec<Row>,
+    lines: u64,
+    reasons: BTreeMap<String, u64>,
+    file: Option<FileDigest>,
+    bad: Vec<BadLine>,
+    unread: Option<Unread>,
+}
+
+/// Reads one file to its end, a batch of lines at a time. `done` counts the bytes of all files.
+fn read(file: &find::Found, done: &AtomicU64, observer: &dyn Observer) -> Result<Part> {
+    let mut part = Part::default();
+    let unread = |problem: String| Some(Unread { file: file.shown.clone(), problem });
+    let cannot_read = || format!("cannot read {}", file.path.display());
+    let mut input = match File::open(&file.path) {
+        Ok(open) => Lines::new(open),
+        // Only what the user named must be readable; the rest of a folder is reported.
+        Err(e) if !file.named => return Ok(Part { unread: unread(e.to_string()), ..part }),
+        Err(e) => return Err(e).with_context(cannot_read),
+    };
     loop {
         observer.check()?;
-        let batch =
-            input.batch().with_context(|| format!("cannot read {}", file.path.display()))?;
+        let before = input.bytes;
+        let batch = input.batch().with_context(cannot_read)?;
         if batch.is_empty() {
             break;
         }
-        lines += batch.len() as u64;
+        part.lines += batch.len() as u64;
         let parsed: Vec<_> = batch
             .into_par_iter()
             .map(|(line, text)| (line, parse(text, &file.shown, line)))
             .collect();
         for (line, result) in parsed {
             match result {
-                Ok(row) => rows.push(row),
+                Ok(row) => part.rows.push(row),
                 Err(problem) => {
-                    *loaded.reasons.entry(problem.reason.to_string()).or_default() += 1;
+                    *part.reasons.entry(problem.reason.to_string()).or_default() += 1;
                     let file = file.shown.clone();
-                    loaded.bad.push(BadLine { file, line, problem: problem.message });
+                    part.bad.push(BadLine { file, line, problem: problem.message });
                 }
             }
         }
-        observer.advance(before + input.bytes, &format!("{} traces", rows.len()));
+        let read = input.bytes - before;
+        observer.advance(done.fetch_add(read, Ordering::Relaxed) + read, "");
     }
-    loaded.lines += lines;
-    let name = file.shown.clone();
-    if lines == 0 {
+    if part.lines == 0 {
         let problem = if input.bytes == 0 { "the file is empty" } else { "only blank lines" };
-        loaded.unread.push(Unread { file: name.clone(), problem: problem.into() });
+        part.unread = unread(problem.into());
     }
-    let bytes = input.bytes;
-    loaded.files.push(FileDigest { file: name, sha256: input.digest(), bytes, lines });
-    Ok(bytes)
+    let (bytes, lines) = (input.bytes, part.lines);
+    let (file, sha256) = (file.shown.clone(), input.digest());
+    part.file = Some(FileDigest { file, sha256, bytes, lines });
+    Ok(part)
 }
 
 fn parse(line: Line, file: &str, number: u64) -> Result<Row, Problem> {

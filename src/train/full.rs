@@ -92,7 +92,8 @@ pub fn full(
     plan.lines().iter().for_each(|line| observer.say(line));
     let trainee = Trainee { decoder: &decoder, lora: None };
     let (rows, names) = (encoded.as_slice(), names.as_slice());
-    let training = Training { trainee, rows, names, tune: &[], settings: &settings, kept: None };
+    let training =
+        Training { trainee, rows, names, tune: &[], settings: &settings, kept: None, last: None };
     let record = train(&training, observer)?;
     let weights: Vec<_> =
         decoder.variables().iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();

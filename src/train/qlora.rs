@@ -37,6 +37,9 @@ pub fn called(example: &Example) -> String {
     format!("{} ({})", example.id, example.trace.origin)
 }
 
+/// Where the weights of the last step lie, when better ones of an earlier step are the adapter.
+const LAST: &str = "last";
+
 /// Trains an adapter on `rows`, watching `tune`, and writes it to `folder`.
 ///
 /// The files are read back and compared with what is in memory before anyone may rely on them.
@@ -112,6 +115,7 @@ pub fn qlora(
         tune: &watched,
         settings: &settings,
         kept: Some((checkpoints, &base.digest)),
+        last: Some(&|| adapter.save(&folder.join(LAST))),
     };
     resident::forget_peak();
     let record = train(&training, observer)?;

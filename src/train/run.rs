@@ -22,6 +22,7 @@ use super::settings::Settings;
 use super::watchdog::Watchdog;
 
 /// What is trained: the factors of an adapter, or every weight of a fresh model.
+#[derive(Clone, Copy)]
 pub struct Trainee<'a> {
     /// The model.
     pub decoder: &'a Decoder,
@@ -89,6 +90,9 @@ pub struct Training<'a> {
     pub settings: &'a Settings,
     /// Checkpoints, and a digest of the base they belong to.
     pub kept: Option<(&'a Checkpoints, &'a str)>,
+    /// Called while the last weights are in place, where those of an earlier step are about to
+    /// replace them.
+    pub last: Option<&'a dyn Fn() -> Result<()>>,
 }
 
 /// Trains.
@@ -98,7 +102,7 @@ pub struct Training<'a> {
 /// micro-batch: what does not fit fails at once. With early stopping the weights of the best
 /// evaluation are kept, otherwise the last.
 pub fn train(training: &Training, observer: &dyn Observer) -> Result<TrainingRecord> {
-    let Training { trainee, rows, names, tune, settings, kept } = training;
+    let Training { trainee, rows, names, tune, settings, kept, last } = training;
     let mut useful: Vec<Encoded> = Vec::with_capacity(rows.len());
     let mut useful_names = Vec::with_capacity(rows.len());
     for (row, name) in rows.iter().zip(*names) {
@@ -215,7 +219,7 @@ pub fn train(training: &Training, observer: &dyn Observer) -> Result<TrainingRec
     ));
     // A resumed sweep passes over what it had finished.
     keep(&course)?;
-    course.end(settings)
+    course.end(settings, *last)
 }
 
 impl Course {
@@ -266,9 +270,16 @@ impl Course {
     }
 
     /// Sets the weights that are kept, and gives the account.
-    fn end(mut self, settings: &Settings) -> Result<TrainingRecord> {
+    fn end(
+        mut self,
+        settings: &Settings,
+        last: Option<&dyn Fn() -> Result<()>>,
+    ) -> Result<TrainingRecord> {
         self.record.kept_step = self.record.steps;
         if let (Some(best), true) = (self.best, settings.patience > 0) {
+            if let (Some(last), true) = (last, best.step < self.record.steps) {
+                last()?;
+            }
             for ((_, var), value) in self.variables.iter().zip(&best.values) {
                 var.set(value)?;
             }

@@ -93,7 +93,7 @@ fn learn(decoder: &Decoder, adapter: &Adapter, settings: &Settings) -> TrainingR
     let names: Vec<String> = (0..rows.len()).map(|nth| format!("row {nth}")).collect();
     let trainee = Trainee { decoder, lora: Some(&adapter.lora) };
     let (rows, names) = (rows.as_slice(), names.as_slice());
-    let training = Training { trainee, rows, names, tune: &[], settings, kept: None };
+    let training = Training { trainee, rows, names, tune: &[], settings, kept: None, last: None };
     let record = train(&training, &Silent).unwrap();
     let pass = |nth: usize| record.losses[4 * nth..][..4].iter().sum::<f64>() / 4.0;
     println!("loss {} in the first pass, {} in the last", pass(0), pass(4));

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor, Var};
 use proto::chance::Chance;
 use proto::model::nf4::Nf4;
-use proto::model::ops::adapted_linear::adapted_linear;
+use proto::model::ops::adapted_linear::{Dropped, adapted_linear};
 use proto::model::ops::attention::{self, Attention, Past, Rotary, attend, attention, frequencies};
 use proto::model::ops::cross_entropy::{self, cross_entropy};
 use proto::model::ops::cuda::matmul::{Precision, set_precision};
@@ -154,9 +154,8 @@ pub fn run(check: &mut Check) -> Result<()> {
                 plain(t)? + (inner.matmul(&t[2].t()?)? * 2.0)?
             };
             let fast_dropped: Op = &|t| {
-                let mut chance = Chance::resume(state);
-                let dropout = Some(Dropout { share: 0.3, chance: &mut chance });
-                adapted_linear(&t[0], on(t), (&t[1], &t[2]), 2.0, dropout)
+                let dropped = Dropped { share: 0.3, chance: Chance::resume(state) };
+                adapted_linear(&t[0], on(t), (&t[1], &t[2]), 2.0, Some(dropped))
             };
             let name = format!("adapted linear with dropout {size}");
             check.compare(&name, &inputs, fast_dropped, dropped)?;

@@ -148,8 +148,15 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
         let begun = Instant::now();
         let plan = Plan::new(&rows, &decoder, lora.parameters(), decoder.bytes(), &settings);
         let (rows, names) = (rows.as_slice(), names.as_slice());
-        let training =
-            Training { trainee, rows, names, tune: &[], settings: &settings, kept: None };
+        let training = Training {
+            trainee,
+            rows,
+            names,
+            tune: &[],
+            settings: &settings,
+            kept: None,
+            last: None,
+        };
         let record = train(&training, &Silent)?;
         Ok((record.losses, begun.elapsed().as_secs_f64(), plan.memory.training()))
     };

@@ -107,6 +107,7 @@ fn each_learns_eight_rows_by_heart() {
             tune: &[],
             settings: &settings,
             kept: None,
+            last: None,
         };
         let record = train(&training, &Silent).unwrap();
         let (first, last) = (record.losses[0], record.losses[299]);

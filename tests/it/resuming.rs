@@ -101,7 +101,8 @@ fn trained(
     let names: Vec<String> = (0..rows.len()).map(|i| format!("row {i}")).collect();
     let trainee = Trainee { decoder, lora: Some(&adapter.lora) };
     let kept = Some((checkpoints, "base"));
-    let training = Training { trainee, rows: &rows, names: &names, tune: &tune, settings, kept };
+    let training =
+        Training { trainee, rows: &rows, names: &names, tune: &tune, settings, kept, last: None };
     let record = train(&training, observer)?;
     let values = |(_, v): (String, candle_core::Var)| v.flatten_all().unwrap().to_vec1().unwrap();
     Ok((adapter.lora.variables().into_iter().map(values).collect(), record))

@@ -83,9 +83,11 @@ fn learn(
     tune: &[Encoded],
     settings: &Settings,
 ) -> Result<TrainingRecord> {
-    let Trainee { decoder, lora } = *trainee;
-    let (trainee, names) = (Trainee { decoder, lora }, names(rows));
-    train(&Training { trainee, rows, names: &names, tune, settings, kept: None }, &Silent)
+    let (trainee, names) = (*trainee, names(rows));
+    train(
+        &Training { trainee, rows, names: &names, tune, settings, kept: None, last: None },
+        &Silent,
+    )
 }
 
 fn loss(decoder: &Decoder, lora: Option<&Lora>, batch: &Batch) -> Tensor {
@@ -351,8 +353,24 @@ fn early_stopping_keeps_the_best_weights() {
         ("EVAL_STEPS", "5"),
         ("EARLY_STOPPING_PATIENCE", "3"),
     ]);
-    let record = learn(&trainee, own, other, &settings).unwrap();
+    let at_the_end = std::cell::Cell::new(f64::NAN);
+    let last = || {
+        at_the_end.set(proto::train::tune_loss(&trainee, other, &Silent)?);
+        Ok(())
+    };
+    let names = names(own);
+    let training = Training {
+        trainee,
+        rows: own,
+        names: &names,
+        tune: other,
+        settings: &settings,
+        kept: None,
+        last: Some(&last),
+    };
+    let record = train(&training, &Silent).unwrap();
     assert!(record.steps < 200, "unrelated rows get worse before that");
+    assert_eq!(at_the_end.get(), record.tune_losses.last().unwrap().1, "the last weights");
     let best = record.tune_losses.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     assert_eq!(record.kept_step, best.0);
     let again = proto::train::tune_loss(&trainee, other, &Silent).unwrap();
