@@ -23,5 +23,6 @@ mod rooms;
 mod script;
 mod tiny_base;
 mod tokenizer;
+mod toy;
 mod traces;
 mod training;

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use proto::adapter::{Adapter, Shape};
-use proto::chance::Chance;
 use proto::config::Layers;
 use proto::model::Decoder;
-use proto::model::config::{Architecture, ModelConfig, RopeScaling};
 use proto::progress::{Cancelled, Observer};
-use proto::tokens::Encoded;
 use proto::train::{Checkpoints, Settings, Trainee, Training, TrainingRecord, train};
+
+use crate::toy::{rows, toy};
 
 /// Says stop when asked for the nth time.
 struct Patience {
@@ -31,37 +30,7 @@ impl Observer for Patience {
 }
 
 fn decoder() -> Decoder {
-    let config = ModelConfig {
-        architecture: Architecture::Llama,
-        vocab_size: 40,
-        hidden_size: 24,
-        intermediate_size: 40,
-        num_layers: 2,
-        num_heads: 4,
-        num_kv_heads: 2,
-        head_dim: 6,
-        rope_theta: 10_000.0,
-        rope_scaling: RopeScaling::None,
-        window: None,
-        rms_norm_eps: 1e-5,
-        max_positions: 128,
-        tie_word_embeddings: true,
-        bos: None,
-        eos: vec![1],
-        pad: None,
-    };
-    Decoder::fresh(config, 3).unwrap()
-}
-
-fn rows(n: usize, label: &str) -> Vec<Encoded> {
-    let mut chance = Chance::new(9, label);
-    let mut row = || {
-        let length = 6 + chance.below(10);
-        let ids = (0..length).map(|_| 2 + chance.below(38) as u32).collect();
-        let trained = (0..length).map(|i| i >= length / 2).collect();
-        Encoded { ids, trained, turns: Vec::new() }
-    };
-    (0..n).map(|_| row()).collect()
+    Decoder::fresh(toy(true), 3).unwrap()
 }
 
 fn settings(more: &[(&str, &str)]) -> Settings {

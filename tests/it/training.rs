@@ -6,33 +6,12 @@ use candle_core::{Device, Tensor};
 use proto::adapter::{Adapter, Shape};
 use proto::chance::Chance;
 use proto::config::Layers;
-use proto::model::config::{Architecture, ModelConfig, RopeScaling};
 use proto::model::{Decoder, Generator, Keep, Lora, Packed};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
 use proto::train::{Batch, Settings, Trainee, Training, TrainingRecord, train};
 
-fn toy(tied: bool) -> ModelConfig {
-    ModelConfig {
-        architecture: Architecture::Llama,
-        vocab_size: 40,
-        hidden_size: 24,
-        intermediate_size: 40,
-        num_layers: 2,
-        num_heads: 4,
-        num_kv_heads: 2,
-        head_dim: 6,
-        rope_theta: 10_000.0,
-        rope_scaling: RopeScaling::None,
-        window: None,
-        rms_norm_eps: 1e-5,
-        max_positions: 128,
-        tie_word_embeddings: tied,
-        bos: None,
-        eos: vec![1],
-        pad: None,
-    }
-}
+use crate::toy::{self, toy};
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
     let mut layers = Layers::new();
@@ -42,19 +21,12 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
     Settings::new(&layers.resolve(&[]).unwrap())
 }
 
-fn rows(n: usize) -> Vec<Encoded> {
-    let mut chance = Chance::new(9, "rows");
-    let row = |chance: &mut Chance| {
-        let length = 6 + chance.below(10);
-        let ids: Vec<u32> = (0..length).map(|_| 2 + chance.below(38) as u32).collect();
-        let trained = (0..length).map(|i| i >= length / 2).collect();
-        Encoded { ids, trained, turns: Vec::new() }
-    };
-    (0..n).map(|_| row(&mut chance)).collect()
-}
-
 fn names(rows: &[Encoded]) -> Vec<String> {
     (0..rows.len()).map(|i| format!("row {i}")).collect()
+}
+
+fn rows(n: usize) -> Vec<Encoded> {
+    toy::rows(n, "rows")
 }
 
 /// An adapter with random B, so that A's gradient is not zero by construction.
