@@ -63,9 +63,9 @@ impl Memory {
             Keep::InputsOnHost if on_card => (0, first_half),
             Keep::InputsOnHost => (c.num_layers * tokens * h, first_half),
         };
-        let of_first = tokens * (first_half + 4 * h + 5 * q + 5 * v);
+        let of_first = tokens * (first_half + 4 * h + 6 * q + 6 * v);
         let of_second = tokens * (first_half + 2 * h) + tile * (5 * i + 3 * h);
-        let logits = if on_card { 1 << 26 } else { 1 << 23 };
+        let logits = if on_card { 1 << 26 } else { 6 << 20 };
         let of_head = tokens * 4 * h + logits;
         let mut working = F32 * of_first.max(of_second).max(of_head) as u64;
         if on_card {
