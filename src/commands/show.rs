@@ -16,7 +16,7 @@ use crate::dataset::source::from_rows;
 use crate::redact::{Policy, Redactor};
 use crate::tokens::mask::{Piece, pieces};
 use crate::tokens::{Codec, Encoded};
-use crate::trace::raw;
+use crate::trace;
 
 /// Show rows of a dataset, or raw traces, after redaction
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ impl Show {
         let config = self.settings.layers(&[])?.resolve(&[])?;
         let observer = Terminal::new()?;
         let loaded =
-            raw::load(std::slice::from_ref(&self.file), Path::new("."), observer.as_ref())?;
+            trace::load(std::slice::from_ref(&self.file), Path::new("."), observer.as_ref())?;
         let rows = from_rows(loaded.refuse_empty()?, "load")?;
         let seed = config.int("SEED").unsigned_abs();
         let redactor = Redactor::new(Policy::from_config(&config)?)?;

@@ -176,14 +176,9 @@ mod tests {
         Trace {
             session: session.into(),
             source: "raw".into(),
-            task_category: None,
-            outcome: None,
-            repository: None,
-            started_ms: None,
-            keywords: vec![],
-            tools: vec![],
             messages: vec![Message::text(Role::User, "hi"), Message::text(Role::Assistant, answer)],
             origin: Origin { file: "a.jsonl".into(), line: 1 },
+            ..Trace::default()
         }
     }
 

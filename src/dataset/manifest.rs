@@ -21,7 +21,7 @@ use super::tally::Tally;
 use super::{Kind, Stage};
 use crate::config::Config;
 use crate::files;
-use crate::trace::raw::{BadLine, FileDigest, Unread};
+use crate::trace::{BadLine, FileDigest, Unread};
 
 /// The version of the file's layout.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -11,7 +11,7 @@ use super::dedup::Duplicate;
 use super::example::number_repeats;
 use super::redaction::Redaction;
 use super::{Example, Kind};
-use crate::trace::raw::{BadLine, FileDigest, Unread};
+use crate::trace::{BadLine, FileDigest, Unread};
 
 /// What one stage did: `input + added = output + Σ dropped`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::files;
 use crate::progress::Observer;
 use crate::redact::{Policy, Proof, Redactor};
-use crate::trace::raw;
+use crate::trace;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "dataset_manifest.json";
@@ -224,7 +224,7 @@ impl Shards {
     ) -> Result<Dataset> {
         let seed = config.int("SEED").unsigned_abs();
         let load = |paths: &[PathBuf], name: &str| {
-            let loaded = raw::load(paths, project, observer)?.refuse_empty()?;
+            let loaded = trace::load(paths, project, observer)?.refuse_empty()?;
             redact(&from_rows(loaded, name)?, redactor, seed, observer)
         };
         let train = load(&self.train, "load_train_files")?;

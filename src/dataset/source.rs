@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::example::number_repeats;
 use super::{Example, Kind, Rows, Stage};
 use crate::progress::Observer;
-use crate::trace::raw::{self, Loaded};
+use crate::trace::{self, Loaded};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -62,7 +62,7 @@ pub fn counterexamples(folder: &Path, project: &Path, observer: &dyn Observer) -
     if !path.exists() {
         return Ok(Rows::default());
     }
-    let loaded = raw::load(&[folder.to_path_buf()], project, observer)?;
+    let loaded = trace::load(&[folder.to_path_buf()], project, observer)?;
     if loaded.files.is_empty() {
         return Ok(Rows::default());
     }

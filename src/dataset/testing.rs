@@ -11,14 +11,9 @@ pub fn row(session: &str, messages: Vec<Message>) -> Example {
     Example::real(Trace {
         session: session.into(),
         source: "raw".into(),
-        task_category: None,
-        outcome: None,
-        repository: None,
-        started_ms: None,
-        keywords: Vec::new(),
-        tools: Vec::new(),
         messages,
         origin: Origin { file: "traces.jsonl".into(), line: 1 },
+        ..Trace::default()
     })
 }
 

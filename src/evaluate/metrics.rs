@@ -197,7 +197,7 @@ mod tests {
 
     use super::*;
     use crate::dataset::{Example, Kind};
-    use crate::trace::{Message, Origin, Role, Trace};
+    use crate::trace::{Message, Role, Trace};
 
     fn call(name: &str, arguments: Value) -> ToolCall {
         let Value::Object(arguments) = arguments else { panic!("not an object") };
@@ -210,14 +210,8 @@ mod tests {
         let trace = Trace {
             session: "s".into(),
             source: "x".into(),
-            task_category: None,
-            outcome: None,
-            repository: None,
-            started_ms: None,
-            keywords: Vec::new(),
-            tools: Vec::new(),
             messages: vec![reference.clone()],
-            origin: Origin::default(),
+            ..Trace::default()
         };
         let example = Example {
             id: "e".into(),

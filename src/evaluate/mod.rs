@@ -14,7 +14,7 @@ use crate::dataset::{Kind, Rows};
 use crate::model::{Base, Generator};
 use crate::progress::Observer;
 use crate::tokens::{Encoded, Reply};
-use crate::trace::{Message, raw};
+use crate::trace::{self, Message};
 
 mod compare;
 pub mod distributions;
@@ -85,7 +85,7 @@ pub struct Suite {
 pub fn suites(files: &[String], project: &Path, observer: &dyn Observer) -> Result<Vec<Suite>> {
     let mut suites: Vec<Suite> = Vec::new();
     for file in files {
-        let loaded = raw::load(&[PathBuf::from(file)], project, observer)?.refuse_empty()?;
+        let loaded = trace::load(&[PathBuf::from(file)], project, observer)?.refuse_empty()?;
         let name = Path::new(file).file_stem().map(|n| n.to_string_lossy().into_owned());
         let name = name.unwrap_or_else(|| file.clone());
         if suites.iter().any(|s| s.name == name) {

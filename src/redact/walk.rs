@@ -43,6 +43,9 @@ fn visit(trace: &mut Trace, f: Visit) {
         f(word, None);
     }
     f(&mut trace.origin.file, None);
+    if let Some(version) = &mut trace.agent_version {
+        f(version, None);
+    }
     for tool in &mut trace.tools {
         value(tool, None, f);
     }
@@ -55,7 +58,9 @@ fn visit(trace: &mut Trace, f: Visit) {
             f(&mut call.name, None);
             object(&mut call.arguments, f);
         }
-        for text in [&mut message.name, &mut message.author].into_iter().flatten() {
+        for text in
+            [&mut message.name, &mut message.author, &mut message.file].into_iter().flatten()
+        {
             f(text, None);
         }
     }

@@ -113,7 +113,7 @@ fn build(
     let seed = config.int("SEED") as u64;
     let paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     let redactor = Redactor::new(Policy::from_config(config)?)?;
-    let loaded = raw::load(&paths, folder, observer)?.refuse_empty()?;
+    let loaded = proto::trace::load(&paths, folder, observer)?.refuse_empty()?;
     let mut rows = from_traces(loaded, Kind::Real, config.int("TRACE_DAYS") as u64);
     let pool = Pool::new(&rows, &redactor, observer)?;
     let real = rows.clone();
@@ -321,7 +321,7 @@ fn rows_without_redaction_never_pass_the_gate() {
     let folder = tempfile::tempdir().unwrap();
     traces(folder.path());
     let config = config(&[]);
-    let loaded = raw::load(&[PathBuf::from("counter")], folder.path(), &Silent).unwrap();
+    let loaded = proto::trace::load(&[PathBuf::from("counter")], folder.path(), &Silent).unwrap();
     let rows = from_traces(loaded, Kind::Real, 0);
     let options = splitting::Options::from_config(&config).unwrap();
     let parts = split(&rows, &options, None, &Silent).unwrap();
@@ -407,7 +407,8 @@ fn only_recent_sessions_are_taken_when_asked() {
     let folder = tempfile::tempdir().unwrap();
     traces(folder.path());
     let load = |days| {
-        let loaded = raw::load(&[PathBuf::from("one.jsonl")], folder.path(), &Silent).unwrap();
+        let loaded =
+            proto::trace::load(&[PathBuf::from("one.jsonl")], folder.path(), &Silent).unwrap();
         from_traces(loaded, Kind::Real, days)
     };
     assert_eq!(load(0).len(), 60);

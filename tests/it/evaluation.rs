@@ -109,13 +109,10 @@ fn example(id: &str, kind: Kind, messages: Vec<Message>) -> Arc<Example> {
         session: format!("session-{id}"),
         source: "shop".into(),
         task_category: Some("lookup".into()),
-        outcome: None,
-        repository: None,
-        started_ms: None,
-        keywords: Vec::new(),
         tools: vec![json!({"type": "function", "function": {"name": "find"}})],
         messages,
         origin: Origin { file: "val.jsonl".into(), line: 1 },
+        ..Trace::default()
     };
     Arc::new(Example {
         id: id.into(),

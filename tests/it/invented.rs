@@ -10,7 +10,6 @@ use proto::dataset::source::from_traces;
 use proto::dataset::{Kind, Rows};
 use proto::progress::Silent;
 use proto::script::{Script, run_tests};
-use proto::trace::raw;
 
 const TESTS: &str = include_str!("invented.rhai");
 
@@ -56,7 +55,7 @@ fn the_shipped_files_are_what_the_scripts_write() {
 }
 
 fn rows(file: &str) -> Rows {
-    let loaded = raw::load(&[PathBuf::from(file)], project(), &Silent).unwrap();
+    let loaded = proto::trace::load(&[PathBuf::from(file)], project(), &Silent).unwrap();
     from_traces(loaded, Kind::Real, 0)
 }
 

@@ -2,7 +2,7 @@
 
 use proto::chance::Chance;
 use proto::redact::{Policy, Redactor};
-use proto::trace::{Message, Origin, Role, Trace};
+use proto::trace::{Message, Role, Trace};
 
 mod proof;
 mod rules;
@@ -17,18 +17,7 @@ fn redact(text: &str) -> String {
 }
 
 fn trace(messages: Vec<Message>) -> Trace {
-    Trace {
-        session: "s".into(),
-        source: "raw".into(),
-        task_category: None,
-        outcome: None,
-        repository: None,
-        started_ms: None,
-        keywords: Vec::new(),
-        tools: Vec::new(),
-        messages,
-        origin: Origin::default(),
-    }
+    Trace { session: "s".into(), source: "raw".into(), messages, ..Trace::default() }
 }
 
 fn random(chance: &mut Chance, length: usize) -> String {

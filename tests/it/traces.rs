@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proto::progress::Silent;
-use proto::trace::raw::{self, Loaded, parse_row};
+use proto::trace::Loaded;
+use proto::trace::raw::{self, parse_row};
 use proto::trace::{Origin, Role, Trace};
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn load(folder: &Path, paths: &[&str]) -> anyhow::Result<Loaded> {
     let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-    raw::load(&paths, folder, &Silent)
+    proto::trace::load(&paths, folder, &Silent)
 }
 
 fn row(value: Value) -> Trace {
@@ -265,7 +266,7 @@ fn order_of_files_and_threads_does_not_matter() {
 fn files_outside_the_project_go_by_their_last_part() {
     let (project, disk) = (folder(&[]), folder(&[("a.jsonl", GOOD)]));
     let path = disk.path().join("a.jsonl");
-    let loaded = raw::load(&[path], project.path(), &Silent).unwrap();
+    let loaded = proto::trace::load(&[path], project.path(), &Silent).unwrap();
     assert_eq!(loaded.traces[0].origin, Origin { file: "a.jsonl".into(), line: 1 });
 }
 

@@ -16,7 +16,7 @@ use crate::script::closures::each_index;
 use crate::script::options::Options;
 use crate::script::{RhaiResultOf, fail};
 use crate::tokens::{Codec, training};
-use crate::trace::raw;
+use crate::trace;
 use crate::train::full::{Shape, full};
 
 /// Registers the makers.
@@ -186,7 +186,8 @@ mod verbs {
             let folder = host.writable(MODEL)?.display().to_string();
             let observer = host.observer.as_ref();
             let base = Base::open(&host.config.with(&[("BASE_MODEL".into(), folder)])?, observer)?;
-            let suite = raw::load(&[host.readable(path)?], &host.project, host.observer.as_ref())?;
+            let suite =
+                trace::load(&[host.readable(path)?], &host.project, host.observer.as_ref())?;
             let rows = from_traces(suite.refuse_empty()?, Kind::Real, 0);
             exact_share(&base, &rows, &host.config, host.observer.as_ref())
         };

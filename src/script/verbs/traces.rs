@@ -9,7 +9,7 @@ use crate::dataset::source::{counterexamples, from_traces};
 use crate::dataset::{Kind, Rows};
 use crate::script::host::Host;
 use crate::script::{RhaiResultOf, fail};
-use crate::trace::raw;
+use crate::trace;
 
 /// Registers the readers.
 pub fn register(engine: &mut Engine) {
@@ -17,7 +17,7 @@ pub fn register(engine: &mut Engine) {
 }
 
 fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
-    let loaded = raw::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
+    let loaded = trace::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
     Ok(host.told(from_traces(loaded, Kind::Real, host.config.size("TRACE_DAYS") as u64)))
 }
 
@@ -58,8 +58,8 @@ mod verbs {
         if paths.is_empty() {
             return Ok(Rows::default());
         }
-        let loaded = raw::load(&paths, &host.project, host.observer.as_ref());
-        let loaded = loaded.and_then(raw::Loaded::refuse_empty).map_err(fail)?;
+        let loaded = trace::load(&paths, &host.project, host.observer.as_ref());
+        let loaded = loaded.and_then(trace::Loaded::refuse_empty).map_err(fail)?;
         Ok(host.told(from_traces(loaded, Kind::Replay, 0)))
     }
 }

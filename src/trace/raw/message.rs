@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::calls::Calls;
-use super::row::{Problem, text, whole};
+use super::row::{Problem, given, text, whole};
 use crate::trace::{Message, Role};
 
 pub(super) fn parse(value: Value, line: u64, calls: &mut Calls) -> Result<Message, Problem> {
@@ -12,8 +12,7 @@ pub(super) fn parse(value: Value, line: u64, calls: &mut Calls) -> Result<Messag
     };
     let role = role(&map)?;
     let tool_calls = if role == Role::Assistant { calls.made(&mut map)? } else { Vec::new() };
-    let given = map.remove("content").or_else(|| map.remove("value"));
-    let content = match given {
+    let content = match map.remove("content").or_else(|| map.remove("value")) {
         Some(given) => content(given)?,
         None if !tool_calls.is_empty() => String::new(),
         None => return Err(Problem::new("content", "no `content`")),
@@ -35,6 +34,10 @@ pub(super) fn parse(value: Value, line: u64, calls: &mut Calls) -> Result<Messag
         None => None,
     };
     Ok(Message {
+        time_ms: given(&map, "time_ms")?,
+        signals: given(&map, "signals")?.unwrap_or_default(),
+        exit: given(&map, "exit")?,
+        file: given(&map, "file")?,
         role,
         content,
         reasoning_content: reasoning_content.filter(|r| !r.is_empty()),

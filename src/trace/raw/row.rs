@@ -1,5 +1,6 @@
 //! One JSON object → one [`Trace`].
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -85,7 +86,10 @@ pub fn parse_row(value: Value, origin: &Origin) -> Result<Row, Problem> {
         task_category: text(&row, "task_category")?,
         outcome: text(&row, "outcome")?,
         repository: first_text(&row, &["repository", "cwd"])?,
+        agent_version: text(&row, "agent_version")?,
+        parent: text(&row, "parent")?,
         started_ms: started_ms(&row)?,
+        ended_ms: given(&row, "ended_ms")?,
         keywords: keywords(&row)?,
         tools: tools(&mut row)?,
         messages,
@@ -225,6 +229,19 @@ pub(super) fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
         Some(Value::Bool(flag)) => Ok(Some(flag.to_string())),
         Some(_) => Err(Problem::new("field", format!("`{key}` is not a text"))),
+    }
+}
+
+/// A field that this program writes, as it writes it.
+pub(super) fn given<T: DeserializeOwned>(
+    map: &Map<String, Value>,
+    key: &str,
+) -> Result<Option<T>, Problem> {
+    match map.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => T::deserialize(value).map(Some).map_err(|_| {
+            Problem::new("field", format!("`{key}` is not what this program writes there"))
+        }),
     }
 }
 

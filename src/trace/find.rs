@@ -6,29 +6,45 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::Unread;
+use super::store::Reader;
+use super::{Unread, recognise};
 
-/// A file to read.
-pub(super) struct Found {
+/// A file or folder to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Where it is.
     pub path: PathBuf,
     /// Its name in reports: see [`super::Origin::file`].
     pub shown: String,
+    /// Its size; 0 for a folder.
     pub bytes: u64,
     /// Whether it was named itself, not found in a folder or through a pattern.
     pub named: bool,
 }
 
+/// How files that may hold sessions are called; others are looked at only where they are named.
+const ENDINGS: &[&str] = &["jsonl", "json", "db", "sqlite", "sqlite3"];
+
+impl Place {
+    fn by_name(&self, other: &Place) -> std::cmp::Ordering {
+        (&self.shown, &self.path).cmp(&(&other.shown, &other.path))
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Finding {
-    pub files: Vec<Found>,
+    /// Files with a row a line.
+    pub files: Vec<Place>,
+    /// Places where an agent keeps its sessions.
+    pub stores: Vec<(Place, &'static Reader)>,
     pub unread: Vec<Unread>,
     /// Canonical paths of files and folders already seen, so that overlapping paths give a file
     /// once and a symlink loop ends.
     seen: BTreeSet<PathBuf>,
 }
 
-/// The regular files that `paths` name, each once, in the order of their names.
-pub(super) fn files(paths: &[PathBuf], project: &Path) -> Result<Finding> {
+/// The places that `paths` name, each once, in the order of their names.
+pub(super) fn places(paths: &[PathBuf], project: &Path) -> Result<Finding> {
     let mut finding = Finding::default();
     for path in paths {
         let full = if path.is_absolute() { path.clone() } else { project.join(path) };
@@ -45,7 +61,8 @@ pub(super) fn files(paths: &[PathBuf], project: &Path) -> Result<Finding> {
             bail!("{}: there is no such file or folder", path.display());
         }
     }
-    finding.files.sort_by(|a, b| (&a.shown, &a.path).cmp(&(&b.shown, &b.path)));
+    finding.files.sort_by(Place::by_name);
+    finding.stores.sort_by(|(a, _), (b, _)| a.by_name(b));
     Ok(finding)
 }
 
@@ -80,12 +97,26 @@ impl Finding {
         if !self.seen.insert(canonical.clone()) {
             return Ok(());
         }
+        let place = |bytes| Place {
+            path: path.to_path_buf(),
+            shown: shown(&canonical, project),
+            bytes,
+            named,
+        };
         if metadata.is_dir() {
-            self.walk(path, project, named)
+            match recognise::folder(path) {
+                Some(reader) => self.stores.push((place(0), reader)),
+                None => return self.walk(path, project, named),
+            }
+            Ok(())
         } else if metadata.is_file() {
-            let shown = shown(&canonical, project);
-            let path = path.to_path_buf();
-            self.files.push(Found { path, shown, bytes: metadata.len(), named });
+            let rows = named || path.extension().is_some_and(|e| e == "jsonl");
+            match recognise::file(path) {
+                Some(reader) => self.stores.push((place(metadata.len()), reader)),
+                None if rows => self.files.push(place(metadata.len())),
+                // A folder holds many files that are nobody's session.
+                None => {}
+            }
             Ok(())
         } else if named {
             bail!("{}: not a regular file; a pipe or device cannot be read twice", path.display())
@@ -95,7 +126,7 @@ impl Finding {
         }
     }
 
-    /// Adds every `*.jsonl` below a folder.
+    /// Adds what may hold sessions below a folder.
     fn walk(&mut self, folder: &Path, project: &Path, named: bool) -> Result<()> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
@@ -111,7 +142,8 @@ impl Finding {
         entries.sort();
         for entry in entries {
             let is_dir = fs::metadata(&entry).is_ok_and(|m| m.is_dir());
-            if is_dir || entry.extension().is_some_and(|e| e == "jsonl") {
+            let end = entry.extension().and_then(|e| e.to_str()).unwrap_or_default();
+            if is_dir || ENDINGS.contains(&end) {
                 self.add(&entry, project, false)?;
             }
         }

@@ -1,0 +1,243 @@
+//! From paths to traces: find, recognise, read, each session once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::raw::{self, Pedigree, Row};
+use super::store::{Heading, Reading, Records, Store};
+use super::{Trace, find};
+use crate::files;
+use crate::progress::Observer;
+
+/// A line that gave no trace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BadLine {
+    /// The file, named as in [`Origin::file`].
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// What is wrong with it; never what it contains.
+    pub problem: String,
+}
+
+impl std::fmt::Display for BadLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.problem)
+    }
+}
+
+/// A file that was read, as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileDigest {
+    /// The file, named as in [`Origin::file`].
+    pub file: String,
+    /// The SHA-256 of its bytes, in hex; for a store of sessions, of the sessions that were read,
+    /// since a database's own bytes change while what it says does not.
+    pub sha256: String,
+    /// Its size; for a store, the size of the sessions read.
+    pub bytes: u64,
+    /// Its lines that are not blank; for a store, its sessions.
+    pub lines: u64,
+}
+
+/// A file that was found but gave no line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unread {
+    /// The file, named as in [`Origin::file`].
+    pub file: String,
+    /// Why: empty, not a regular file, no permission.
+    pub problem: String,
+}
+
+/// What the named files hold: `lines = traces + Σ reasons`.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The traces, ordered by session, origin and content, whatever the order of the files.
+    pub traces: Vec<Trace>,
+    /// What a dataset row says of itself beside its trace; one for each trace.
+    pub pedigrees: Vec<Pedigree>,
+    /// What could have been a trace: lines of raw traces that are not blank, and sessions.
+    pub lines: u64,
+    /// Lines that gave no trace, and damaged records inside sessions.
+    pub bad: Vec<BadLine>,
+    /// How many lines and sessions gave no trace, by reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// What became of the records inside the agents' sessions.
+    pub records: Records,
+    /// The files that were read.
+    pub files: Vec<FileDigest>,
+    /// Files that were found and gave nothing.
+    pub unread: Vec<Unread>,
+    /// What was asked for, as it was named.
+    pub asked: Vec<String>,
+}
+
+impl Loaded {
+    /// Fails when there is no trace at all, saying what was looked at and what to do.
+    pub fn refuse_empty(self) -> Result<Loaded> {
+        if !self.traces.is_empty() {
+            return Ok(self);
+        }
+        let asked = self.asked.join(", ");
+        let mut message = format!("no trace in {asked}");
+        if self.files.is_empty() && self.unread.is_empty() {
+            message += ": there is no *.jsonl file and no agent's session";
+        }
+        for unread in self.unread.iter().take(3) {
+            message += &format!("; {}: {}", unread.file, unread.problem);
+        }
+        if let Some(first) = self.bad.first() {
+            message += &format!("; {} bad lines, the first at {first}", self.bad.len());
+        }
+        message += ". Put files with one JSON object a line (`messages` with `role` and `content`, \
+                    or `user` and `assistant`) there, or name others with TRACES";
+        bail!(message)
+    }
+}
+
+/// Reads traces from files, folders and globs: raw traces (every `*.jsonl` below a folder) and the
+/// agents' own sessions, each recognised by its content.
+///
+/// A path that does not exist or a named file that cannot be read is an error; whatever else is
+/// wrong is reported in the result. `project` is the folder that file names are relative to.
+pub fn load(paths: &[PathBuf], project: &Path, observer: &dyn Observer) -> Result<Loaded> {
+    let asked = paths.iter().map(|p| p.display().to_string()).collect();
+    let found = find::places(paths, project)?;
+    let mut loaded = Loaded { asked, unread: found.unread, ..Loaded::default() };
+    let mut rows = Vec::new();
+    let total = found.files.iter().map(|f| f.bytes).sum();
+    observer.begin("load", Some(total), "bytes");
+    // Side by side, since shards may lie on several disks.
+    let done = AtomicU64::new(0);
+    let parts: Vec<Result<raw::Part>> =
+        found.files.par_iter().map(|file| raw::read(file, &done, observer)).collect();
+    observer.end();
+    for part in parts {
+        let raw::Part { rows: more, lines, reasons, file, bad, unread } = part?;
+        rows.extend(more);
+        loaded.lines += lines;
+        loaded.files.extend(file);
+        loaded.bad.extend(bad);
+        loaded.unread.extend(unread);
+        for (reason, count) in reasons {
+            *loaded.reasons.entry(reason).or_default() += count;
+        }
+    }
+    let mut stores = Vec::new();
+    for (place, reader) in &found.stores {
+        match (reader.open)(place) {
+            Ok(store) => stores.push((place, store)),
+            Err(e) if place.named => return Err(e),
+            Err(e) => loaded.refuse(place, &e),
+        }
+    }
+    for_each_session(&stores, &mut loaded, observer, &mut |trace| {
+        rows.push(Row { trace, pedigree: Pedigree::default() });
+        Ok(())
+    })?;
+    rows.sort_by_cached_key(|row: &Row| {
+        let content = serde_json::to_vec(&row.trace).unwrap_or_default();
+        (row.trace.session.clone(), row.trace.origin.clone(), files::digest(&content))
+    });
+    for row in rows {
+        loaded.traces.push(row.trace);
+        loaded.pedigrees.push(row.pedigree);
+    }
+    loaded.files.sort();
+    loaded.bad.sort();
+    loaded.unread.sort();
+    Ok(loaded)
+}
+
+/// Reads every session of the stores once: where several hold it, from the newest generation, and
+/// among those from where there is most of it.
+fn for_each_session(
+    stores: &[(&find::Place, Box<dyn Store>)],
+    loaded: &mut Loaded,
+    observer: &dyn Observer,
+    each: &mut dyn FnMut(Trace) -> Result<()>,
+) -> Result<()> {
+    let mut listed: Vec<Vec<Heading>> = Vec::new();
+    for (place, store) in stores {
+        let mut records = Records::default();
+        let headings = match store.headings(&mut records, &mut loaded.bad) {
+            Ok(headings) => headings,
+            Err(e) if place.named => return Err(e),
+            Err(e) => {
+                loaded.refuse(place, &e);
+                Vec::new()
+            }
+        };
+        loaded.records.add(records);
+        loaded.lines += headings.len() as u64;
+        listed.push(headings);
+    }
+    let mut best: BTreeMap<(&str, &str), (u8, u64, usize, usize)> = BTreeMap::new();
+    for (s, headings) in listed.iter().enumerate() {
+        for (h, heading) in headings.iter().enumerate() {
+            let key = (heading.agent, heading.session.as_str());
+            // Of equals the first stays, whatever the order of the files: they are sorted.
+            let this = (heading.generation, heading.bytes, usize::MAX - s, usize::MAX - h);
+            let kept = best.entry(key).or_insert(this);
+            *kept = this.max(*kept);
+        }
+    }
+    let total = listed.iter().flatten().map(|h| h.bytes).sum();
+    observer.begin("sessions", Some(total), "bytes");
+    let mut done = 0;
+    for (s, ((place, store), headings)) in stores.iter().zip(&listed).enumerate() {
+        let mut wanted = Vec::new();
+        for (h, heading) in headings.iter().enumerate() {
+            let (_, _, from_s, from_h) = best[&(heading.agent, heading.session.as_str())];
+            let kept = (usize::MAX - from_s, usize::MAX - from_h) == (s, h);
+            match (kept, heading.skip) {
+                (false, _) => loaded.drop("found_again"),
+                (true, Some(reason)) => loaded.drop(reason),
+                (true, None) => wanted.push(heading),
+            }
+        }
+        let mut digests = Vec::new();
+        let mut read = wanted.iter();
+        let result = store.read(&wanted, &mut |reading| {
+            observer.check()?;
+            done += read.next().map_or(0, |heading| heading.bytes);
+            observer.advance(done, "");
+            let Reading { trace, records, bad } = reading;
+            loaded.records.add(records);
+            loaded.bad.extend(bad);
+            match trace {
+                Ok(trace) => {
+                    digests.push(files::digest(&serde_json::to_vec(&trace)?));
+                    each(trace)?;
+                }
+                Err(reason) => loaded.drop(reason),
+            }
+            Ok(())
+        });
+        result.with_context(|| format!("cannot read {}", place.shown))?;
+        digests.sort();
+        loaded.files.push(FileDigest {
+            file: place.shown.clone(),
+            sha256: files::digest(digests.concat().as_bytes()),
+            bytes: wanted.iter().map(|h| h.bytes).sum(),
+            lines: headings.len() as u64,
+        });
+    }
+    observer.end();
+    Ok(())
+}
+
+impl Loaded {
+    fn drop(&mut self, reason: &str) {
+        *self.reasons.entry(reason.into()).or_default() += 1;
+    }
+
+    fn refuse(&mut self, place: &find::Place, error: &anyhow::Error) {
+        self.unread.push(Unread { file: place.shown.clone(), problem: format!("{error:#}") });
+    }
+}
