@@ -141,7 +141,7 @@ pub const KEYS: &[Key] = &[
     key("LR_SCHEDULER_TYPE", Kind::Choice(&["constant", "linear", "cosine"]), "cosine", "how the learning rate falls"),
     key("WARMUP_RATIO", SHARE, "0.03", "share of the steps over which the learning rate rises"),
     key("LORAPLUS_LR_RATIO", Kind::Float(1.0, 1024.0), "1", "the adapter's B learns at this many times the rate (LoRA+); 1 is plain LoRA"),
-    key("OPTIM", Kind::Choice(&["adamw", "adamw_8bit"]), "adamw", "AdamW with its states in f32, or in 8 bits a number: a quarter of the memory (CPU)"),
+    key("OPTIM", Kind::Choice(&["adamw", "adamw_8bit"]), "adamw", "AdamW with its states in f32, or in 8 bits a number: a quarter of the memory"),
     key("WEIGHT_DECAY", SHARE, "0.0", "AdamW's decoupled weight decay"),
     key("MAX_GRAD_NORM", Kind::Float(0.0, 1e9), "1.0", "gradients are clipped to this norm; 0 turns clipping off"),
     key("PER_DEVICE_TRAIN_BATCH_SIZE", POSITIVE, "1", "examples in one micro-batch"),

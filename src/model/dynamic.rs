@@ -43,6 +43,12 @@ impl DynamicMap {
         DynamicMap { between: std::array::from_fn(|i| (values[i] + values[i + 1]) / 2.0), values }
     }
 
+    /// The values, then the bounds between them and one no number reaches: for a card.
+    #[cfg(feature = "cuda")]
+    pub fn table(&self) -> Vec<f32> {
+        [&self.values[..], &self.between[..], &[f32::INFINITY]].concat()
+    }
+
     /// The code nearest to a number.
     pub fn code(&self, x: f32) -> u8 {
         self.between.partition_point(|bound| x > *bound) as u8

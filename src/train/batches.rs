@@ -69,6 +69,34 @@ pub(super) fn steps_wanted(rows: usize, settings: &Settings) -> usize {
     }
 }
 
+/// `total` steps over `rows` rows, shuffled anew in each pass.
+fn lay_out(rows: usize, total: usize, settings: &Settings) -> Steps {
+    let mut steps = Steps::new();
+    for epoch in 0.. {
+        if steps.len() >= total || rows == 0 {
+            break;
+        }
+        let mut order: Vec<usize> = (0..rows).collect();
+        Chance::new(settings.seed, &format!("epoch {epoch}")).shuffle(&mut order);
+        let step = |rows: &[usize]| rows.chunks(settings.batch_size).map(<[_]>::to_vec).collect();
+        steps.extend(order.chunks(settings.batch_size * settings.accumulation).map(step));
+    }
+    steps.truncate(total);
+    steps
+}
+
+/// The most tokens of a step's micro-batches.
+fn widest(step: &[Vec<usize>], lengths: &[usize]) -> usize {
+    let tokens = |batch: &Vec<usize>| batch.iter().map(|row| lengths[*row]).sum();
+    step.iter().map(tokens).max().unwrap_or(0)
+}
+
+/// The most tokens that any micro-batch of a training over rows of these lengths holds.
+pub(super) fn largest_batch(lengths: &[usize], settings: &Settings) -> usize {
+    let steps = lay_out(lengths.len(), steps_wanted(lengths.len(), settings), settings);
+    steps.iter().map(|step| widest(step, lengths)).max().unwrap_or(0)
+}
+
 /// How the data came to the trainer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Served {
@@ -85,23 +113,11 @@ impl<'a> Loader<'a> {
     /// micro-batch of the first pass comes first.
     pub fn new(rows: &'a [Encoded], total: usize, settings: &Settings) -> Self {
         let per_epoch = steps_per_epoch(rows.len(), settings);
-        let mut steps = Steps::new();
-        for epoch in 0.. {
-            if steps.len() >= total || rows.is_empty() {
-                break;
-            }
-            let mut order: Vec<usize> = (0..rows.len()).collect();
-            Chance::new(settings.seed, &format!("epoch {epoch}")).shuffle(&mut order);
-            let step =
-                |rows: &[usize]| rows.chunks(settings.batch_size).map(<[_]>::to_vec).collect();
-            steps.extend(order.chunks(settings.batch_size * settings.accumulation).map(step));
-        }
-        steps.truncate(total);
+        let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
+        let mut steps = lay_out(rows.len(), total, settings);
         // What does not fit into memory should fail at once.
-        let tokens = |batch: &Vec<usize>| batch.iter().map(|row| rows[*row].ids.len()).sum();
-        let widest = |step: &Vec<Vec<usize>>| step.iter().map(tokens).max().unwrap_or(0usize);
         let pass = per_epoch.min(steps.len());
-        if let Some(longest) = (0..pass).rev().max_by_key(|at| widest(&steps[*at])) {
+        if let Some(longest) = (0..pass).rev().max_by_key(|at| widest(&steps[*at], &lengths)) {
             steps.swap(0, longest);
         }
         Loader {

@@ -10,12 +10,22 @@
 use super::resident;
 use super::settings::Settings;
 use crate::model::decoder::TILE;
+#[cfg(feature = "cuda")]
+use crate::model::ops::cuda::matmul;
 use crate::model::{Decoder, Keep};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
 /// What the allocator and the threads' stacks take beside everything that is counted.
 const SLACK: u64 = 24 << 20;
+
+/// Whether products on a card read bf16.
+fn in_bf16() -> bool {
+    #[cfg(feature = "cuda")]
+    return matmul::precision() == matmul::Precision::Half;
+    #[cfg(not(feature = "cuda"))]
+    false
+}
 
 /// What a training needs, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +53,7 @@ impl Memory {
         settings: &Settings,
     ) -> Self {
         let c = &decoder.config;
+        let of_trained = trainable as u64;
         let on_card = decoder.device().is_cuda();
         let (h, i) = (c.hidden_size, c.intermediate_size);
         let (q, v) = (c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
@@ -65,12 +76,23 @@ impl Memory {
         };
         let of_first = tokens * (first_half + 4 * h + 6 * q + 6 * v);
         let of_second = tokens * (first_half + 2 * h) + tile * (5 * i + 3 * h);
-        let logits = if on_card { 1 << 26 } else { 6 << 20 };
+        let logits = if on_card { (tokens * c.vocab_size).min(1 << 26) } else { 6 << 20 };
         let of_head = tokens * 4 * h + logits;
         let mut working = F32 * of_first.max(of_second).max(of_head) as u64;
+        let mut held = F32 * held as u64;
+        let mut states = (2 * F32 + 2 * if settings.eight_bits { 1 } else { F32 }) * of_trained;
         if on_card {
             // A linear dequantised for its product, and its input rounded to bf16.
-            working += F32 * (h * i) as u64 + 2 * (tokens.max(tile) * h.max(i)) as u64;
+            let rounded = (tokens * h).max(tile * i);
+            working += match in_bf16() {
+                true => 2 * (h * i + rounded) as u64,
+                false => F32 * (h * i) as u64,
+            };
+            if !everything {
+                // Layer by layer what is held gives way to the factors' gradients.
+                states -= F32 * of_trained;
+                held = held.max(F32 * of_trained);
+            }
         }
         if everything {
             working += F32 * (h * (i + c.vocab_size)) as u64;
@@ -81,9 +103,9 @@ impl Memory {
         let evaluation = F32 * (cached + asked + answers * c.vocab_size) as u64;
         let process = if on_card { None } else { resident::now() };
         Memory {
-            before: process.unwrap_or(weights + F32 * trainable as u64),
-            states: (2 * F32 + 2 * if settings.eight_bits { 1 } else { F32 }) * trainable as u64,
-            held: F32 * held as u64,
+            before: process.unwrap_or(weights + F32 * of_trained),
+            states,
+            held,
             working: working + SLACK,
             evaluation,
         }

@@ -6,8 +6,6 @@ use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 
 use crate::files::safetensors::Entry;
-#[cfg(feature = "cuda")]
-use crate::files::safetensors::le_bytes;
 use crate::model::dynamic::{SIGNED, UNSIGNED};
 #[cfg(feature = "cuda")]
 use crate::model::ops::cuda::adamw;
@@ -51,10 +49,11 @@ impl States {
     fn new(variables: &[(String, Var)], eight: bool) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if let Some((_, var)) = variables.first().filter(|(_, v)| v.device().is_cuda()) {
-            if eight {
-                bail!("OPTIM=adamw_8bit is for the CPU so far; set OPTIM=adamw on a card");
-            }
-            let vars = variables.iter().map(|(name, var)| (var, is_b(name)));
+            let vars = variables.iter().map(|(name, var)| {
+                let small = var.elem_count() < moment::SMALL;
+                let kept = if eight && !small { adamw::Kept::Eight } else { adamw::Kept::Full };
+                (var, is_b(name), kept)
+            });
             return Ok(States::Card(adamw::Moments::new(vars, var.device())?));
         }
         let states = variables.iter().map(|(_, var)| {
@@ -113,7 +112,7 @@ impl AdamW {
             }
             #[cfg(feature = "cuda")]
             States::Card(moments) => {
-                ["all/first", "all/second"].map(|name| Entry::f32(name, &[moments.len()])).into()
+                ["all/first", "all/second"].iter().flat_map(|name| moments.entries(name)).collect()
             }
         }
     }
@@ -127,7 +126,7 @@ impl AdamW {
                 if first { &state.first } else { &state.second }.bytes(end)
             }
             #[cfg(feature = "cuda")]
-            States::Card(moments) => le_bytes(&moments.read(first)?),
+            States::Card(moments) => moments.bytes(first, end)?,
         })
     }
 
@@ -142,11 +141,7 @@ impl AdamW {
                 moment.set(end, bytes).with_context(|| format!("`{name}` does not fit"))
             }
             #[cfg(feature = "cuda")]
-            States::Card(moments) => {
-                let values: Vec<f32> =
-                    bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-                Ok(moments.write(first, &values)?)
-            }
+            States::Card(moments) => Ok(moments.set(first, end, bytes)?),
         }
     }
 

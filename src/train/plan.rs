@@ -6,7 +6,7 @@ use crate::model::Decoder;
 use crate::model::ops::matmul::{View, matmul};
 use crate::tokens::Encoded;
 
-use super::batches::{steps_per_epoch, steps_wanted};
+use super::batches::{largest_batch, steps_per_epoch, steps_wanted};
 use super::memory::Memory;
 use super::settings::Settings;
 
@@ -48,8 +48,9 @@ impl Plan {
         // Forward and input gradient take 2 operations a weight and token each; weights that are
         // trained take 2 more (Kaplan et al. 2020, section 2.1).
         let per_token = 4.0 * parameters as f64 + 2.0 * trainable as f64;
-        let longest = useful.iter().map(|r| r.ids.len()).max().unwrap_or(0);
-        let batch = longest_batch(&useful, settings.batch_size);
+        let lengths: Vec<usize> = useful.iter().map(|r| r.ids.len()).collect();
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let batch = largest_batch(&lengths, settings);
         let memory = Memory::new(decoder, (batch, longest), trainable, weights, settings);
         Plan {
             examples: useful.len(),
@@ -99,13 +100,6 @@ impl Plan {
         }
         lines
     }
-}
-
-/// The most tokens that a micro-batch can hold.
-fn longest_batch(rows: &[&Encoded], size: usize) -> usize {
-    let mut lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
-    lengths.sort_unstable_by(|a, b| b.cmp(a));
-    lengths.iter().take(size).sum()
 }
 
 fn spoken(seconds: f64) -> String {

@@ -6,7 +6,9 @@
 //! - `training`: steps at SmolLM2-135M's shape on random NF4 weights; `training-bf16`: the same
 //!   where products may read bf16 and TF32;
 //! - `large` and `large-bf16`: steps at Qwen2.5-7B's shape, sequence 2,048; `checkpointed-N`: the
-//!   same with gradient checkpointing at sequence N, 2048 to 16384, in bf16;
+//!   same with gradient checkpointing at sequence N, 2048 to 16384, in bf16; `offloaded-N`: with
+//!   layer inputs in host memory and 8-bit optimiser states too; `llama-N`: that at
+//!   Llama-3.1-8B's shape, N as above;
 //! - `speed`: single operations at that shape;
 //! - `decoding`: answers at SmolLM2-135M's shape;
 //! - `agreement`: logits and greedy answers of the model in `models/embedded`.
@@ -29,6 +31,8 @@ mod agreement;
 mod kernels;
 mod speed;
 mod training;
+
+use training::Saving;
 
 /// Where a part runs, and what it found.
 pub struct Check {
@@ -84,14 +88,19 @@ fn main() -> Result<()> {
             "training" => training::small(&mut check, Precision::Full)?,
             "training-bf16" => training::small(&mut check, Precision::Half)?,
             "decoding" => training::decoding(&mut check)?,
-            "large" => training::large(&mut check, Precision::Full, 2048, false)?,
-            "large-bf16" => training::large(&mut check, Precision::Half, 2048, false)?,
-            "checkpointed-2048" => training::large(&mut check, Precision::Half, 2048, true)?,
-            "checkpointed-4096" => training::large(&mut check, Precision::Half, 4096, true)?,
-            "checkpointed-8192" => training::large(&mut check, Precision::Half, 8192, true)?,
-            "checkpointed-16384" => training::large(&mut check, Precision::Half, 16_384, true)?,
+            "large" => training::large(&mut check, Precision::Full, Saving::None, 2048)?,
+            "large-bf16" => training::large(&mut check, Precision::Half, Saving::None, 2048)?,
             "agreement" => agreement::run(&mut check)?,
-            other => bail!("no part is called {other:?}"),
+            other => match other.rsplit_once('-').and_then(|(n, l)| Some((n, l.parse().ok()?))) {
+                Some(("checkpointed", length)) => {
+                    training::large(&mut check, Precision::Half, Saving::Checkpoints, length)?
+                }
+                Some(("offloaded", length)) => {
+                    training::large(&mut check, Precision::Half, Saving::Offloading, length)?
+                }
+                Some(("llama", length)) => training::llama(&mut check, length)?,
+                _ => bail!("no part is called {other:?}"),
+            },
         }
         let card =
             shell("nvidia-smi", &["--query-gpu=name,driver_version", "--format=csv,noheader"]);

@@ -13,7 +13,7 @@ use proto::model::ops::cuda::peak_bytes;
 use proto::model::{Decoder, Generator};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
-use proto::train::{Plan, Settings, Trainee, Training, train};
+use proto::train::{Memory, Plan, Settings, Trainee, Training, train};
 
 use crate::Check;
 
@@ -24,7 +24,18 @@ struct Run {
     length: usize,
     steps: usize,
     precision: Precision,
-    checkpointing: bool,
+    saving: Saving,
+}
+
+/// What is done to need less memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Saving {
+    /// Nothing.
+    None,
+    /// Gradient checkpointing.
+    Checkpoints,
+    /// That, layer inputs in host memory, and optimiser states in 8 bits.
+    Offloading,
 }
 
 fn model(
@@ -64,22 +75,34 @@ fn smollm2(dry: bool) -> ModelConfig {
 pub fn small(check: &mut Check, precision: Precision) -> Result<()> {
     let model = smollm2(check.dry);
     let (length, steps) = if check.dry { (32, 8) } else { (256, 60) };
-    run(check, Run { model, batch: 4, length, steps, precision, checkpointing: false })
+    run(check, Run { model, batch: 4, length, steps, precision, saving: Saving::None })
 }
 
 /// Qwen2.5-7B (without its attention bias), batch 1 × `length`.
-pub fn large(
+pub fn large(check: &mut Check, precision: Precision, saving: Saving, length: usize) -> Result<()> {
+    let shape = ((152_064, 3584, 18_944), (28, 28, 4));
+    one_row(check, shape, precision, saving, length)
+}
+
+/// Llama-3.1-8B, batch 1 × `length`, with every saving.
+pub fn llama(check: &mut Check, length: usize) -> Result<()> {
+    let shape = ((128_256, 4096, 14_336), (32, 32, 8));
+    one_row(check, shape, Precision::Half, Saving::Offloading, length)
+}
+
+fn one_row(
     check: &mut Check,
+    (widths, counts): ((usize, usize, usize), (usize, usize, usize)),
     precision: Precision,
+    saving: Saving,
     length: usize,
-    checkpointing: bool,
 ) -> Result<()> {
     let model = match check.dry {
-        false => model((152_064, 3584, 18_944), (28, 28, 4), false),
+        false => model(widths, counts, false),
         true => model((128, 48, 96), (2, 3, 1), false),
     };
     let (length, steps) = if check.dry { (32, 8) } else { (length, (12_288 / length).max(3)) };
-    run(check, Run { model, batch: 1, length, steps, precision, checkpointing })
+    run(check, Run { model, batch: 1, length, steps, precision, saving })
 }
 
 /// Answers of SmolLM2-135M's shape: 32 prompts of 64 tokens, 64 new tokens each.
@@ -122,14 +145,17 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
     check.figure("seconds to make the base", begun.elapsed().as_secs_f64());
     let (rows, device) = (rows(&run), check.device.clone());
     let names: Vec<String> = (0..rows.len()).map(|i| i.to_string()).collect();
-    let trained = |steps: usize| -> Result<(Vec<f64>, f64, u64)> {
+    let offloading = run.saving == Saving::Offloading;
+    let trained = |steps: usize| -> Result<(Vec<f64>, f64, Memory)> {
         let mut layers = Layers::new();
         for (key, value) in [
             ("MAX_STEPS", steps.to_string()),
             ("PER_DEVICE_TRAIN_BATCH_SIZE", run.batch.to_string()),
             ("GRADIENT_ACCUMULATION_STEPS", "1".into()),
             ("LEARNING_RATE", "0.001".into()),
-            ("GRADIENT_CHECKPOINTING", run.checkpointing.to_string()),
+            ("GRADIENT_CHECKPOINTING", (run.saving != Saving::None).to_string()),
+            ("ACTIVATION_OFFLOADING", offloading.to_string()),
+            ("OPTIM", if offloading { "adamw_8bit" } else { "adamw" }.into()),
         ] {
             layers.command_line(&format!("{key}={value}"))?;
         }
@@ -158,19 +184,20 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
             last: None,
         };
         let record = train(&training, &Silent)?;
-        Ok((record.losses, begun.elapsed().as_secs_f64(), plan.memory.training()))
+        Ok((record.losses, begun.elapsed().as_secs_f64(), plan.memory))
     };
     // The first run finishes the kernels for the card; the second must repeat it to the bit.
     let (before, ..) = trained(run.steps)?;
     if !check.dry {
         check.figure("bytes before", peak_bytes()?);
     }
-    let (losses, seconds, planned) = trained(run.steps)?;
+    let (losses, seconds, memory) = trained(run.steps)?;
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (first, last) = (mean(&losses[..2]), mean(&losses[losses.len() - 2..]));
     let tokens = run.steps * run.batch * run.length;
     check.figure("products", if run.precision == Precision::Half { "bf16, TF32" } else { "f32" });
-    check.figure("gradient checkpointing", run.checkpointing);
+    check.figure("gradient checkpointing", run.saving != Saving::None);
+    check.figure("inputs offloaded, 8-bit states", offloading);
     check.figure("steps", run.steps);
     check.figure("batch", run.batch);
     check.figure("sequence", run.length);
@@ -180,9 +207,20 @@ fn run(check: &mut Check, run: Run) -> Result<()> {
     check.figure("tokens a second", tokens as f64 / seconds);
     if !check.dry {
         let peak = peak_bytes()?;
+        let planned = memory.training();
         check.figure("planned bytes", planned);
         check.figure("peak bytes on the card", peak);
         check.expect(peak <= planned, "the plan is under the peak");
+    }
+    if !check.dry {
+        // Answers after the longest prompt that training had, as an evaluation asks for them.
+        peak_bytes()?;
+        let prompt: Vec<u32> = rows[0].ids[..run.length - 32.min(run.length / 2)].to_vec();
+        let generator = Generator { decoder: &decoder, lora: None, batch: 1 };
+        generator.generate(&[prompt], 32, &[], &Silent)?;
+        let peak = peak_bytes()?;
+        check.figure("peak bytes with evaluation", peak);
+        check.expect(peak <= memory.peak(), "evaluation takes more than the plan has");
     }
     check.expect(last < first, "the loss does not fall");
     check.expect(losses == before, "the same run again gave other losses");

@@ -11,7 +11,7 @@ use crate::model::dynamic::DynamicMap;
 /// Numbers that share a scale; divides [`CHUNK`].
 const BLOCK: usize = 256;
 /// A variable with fewer numbers keeps its states in f32, as bitsandbytes has it.
-const SMALL: usize = 4096;
+pub(super) const SMALL: usize = 4096;
 
 pub(super) enum Moment {
     Full(Vec<f32>),
