@@ -340,6 +340,27 @@ mod tests {
         assert!(apart > 0.0 && apart < 0.05 * (0..n).map(moved).sum::<f32>(), "{apart} apart");
     }
 
+    /// Gradients of very different size in one block: no step is longer than in f32.
+    #[test]
+    fn in_eight_bits_small_gradients_beside_large_ones_take_no_leap() {
+        let n = 4096;
+        let pull: Vec<f32> = (0..n).map(|i| 10f32.powi(-(i % 7))).collect();
+        let pull = Tensor::from_vec(pull, n as usize, &Device::Cpu).unwrap();
+        let walked = |eight: bool| {
+            let var = Var::zeros(n as usize, candle_core::DType::F32, &Device::Cpu).unwrap();
+            let mut adam = AdamW::new(vec![("w".into(), var.clone())], 0.0, 1.0, eight).unwrap();
+            for _ in 0..5 {
+                let loss = (var.as_tensor() * &pull).unwrap().sum_all().unwrap();
+                adam.gather(&loss.backward().unwrap()).unwrap();
+                adam.step(0.01, 0.0).unwrap();
+            }
+            let values = var.as_tensor().to_vec1::<f32>().unwrap();
+            values.iter().fold(0f32, |most, v| most.max(v.abs()))
+        };
+        let (full, eight) = (walked(false), walked(true));
+        assert!(full > 0.0 && eight < 1.1 * full, "{eight} instead of {full}");
+    }
+
     #[test]
     fn states_come_back_from_their_parts() {
         for eight in [false, true] {

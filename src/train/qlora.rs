@@ -119,6 +119,10 @@ pub fn qlora(
     };
     resident::forget_peak();
     let record = train(&training, observer)?;
+    #[cfg(feature = "cuda")]
+    if on_card {
+        cuda::parked::release(base.decoder.device())?;
+    }
     if let Some(peak) = peak_bytes(on_card)? {
         let planned = plan.memory.training();
         observer.say(&format!(

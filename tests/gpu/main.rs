@@ -7,8 +7,8 @@
 //!   where products may read bf16 and TF32;
 //! - `large` and `large-bf16`: steps at Qwen2.5-7B's shape, sequence 2,048; `checkpointed-N`: the
 //!   same with gradient checkpointing at sequence N, 2048 to 16384, in bf16; `offloaded-N`: with
-//!   layer inputs in host memory and 8-bit optimiser states too; `llama-N`: that at
-//!   Llama-3.1-8B's shape, N as above;
+//!   layer inputs in host memory and 8-bit optimiser states too; `llama-checkpointed-N` and
+//!   `llama-N`: both at Llama-3.1-8B's shape;
 //! - `speed`: single operations at that shape;
 //! - `decoding`: answers at SmolLM2-135M's shape;
 //! - `agreement`: logits and greedy answers of the model in `models/embedded`.
@@ -98,7 +98,10 @@ fn main() -> Result<()> {
                 Some(("offloaded", length)) => {
                     training::large(&mut check, Precision::Half, Saving::Offloading, length)?
                 }
-                Some(("llama", length)) => training::llama(&mut check, length)?,
+                Some(("llama", length)) => training::llama(&mut check, Saving::Offloading, length)?,
+                Some(("llama-checkpointed", length)) => {
+                    training::llama(&mut check, Saving::Checkpoints, length)?
+                }
                 _ => bail!("no part is called {other:?}"),
             },
         }

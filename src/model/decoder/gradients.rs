@@ -12,13 +12,15 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 
 use super::block::{Block, Factors, Pass};
 use super::{Decoder, Packed, joined, tiles};
 use crate::chance::Chance;
 use crate::model::Lora;
 use crate::model::ops::attention::Attention;
+#[cfg(feature = "cuda")]
+use crate::model::ops::cuda::parked::{Parked, park};
 use crate::model::ops::rms_norm::{self, rms_norm};
 use crate::model::ops::swiglu::{self, swiglu};
 
@@ -29,7 +31,7 @@ pub enum Keep {
     Activations,
     /// Its input.
     Inputs,
-    /// Its input, in the host's memory.
+    /// Its input, of a layer on a card in the host's memory.
     InputsOnHost,
 }
 
@@ -208,7 +210,11 @@ impl Decoder {
             }
             let before = now.clone();
             let y = self.layer(layer, &x, &mut through.pass(now.as_mut(), false), None)?;
-            let input = if keep == Keep::Inputs { x } else { x.to_device(&Device::Cpu)? };
+            let input = match keep {
+                #[cfg(feature = "cuda")]
+                Keep::InputsOnHost if x.device().is_cuda() => Input::Parked(park(&x)?),
+                _ => Input::Here(x),
+            };
             kept.push(Kept::Input(input, before));
             x = y;
         }
@@ -227,7 +233,11 @@ impl Decoder {
             let halves = match kept.pop().context("one for each layer")? {
                 Kept::Halves(halves) => halves,
                 Kept::Input(input, mut before) => {
-                    let input = input.to_device(&self.device)?;
+                    let input = match input {
+                        Input::Here(x) => x,
+                        #[cfg(feature = "cuda")]
+                        Input::Parked(parked) => parked.back(&self.device)?,
+                    };
                     let mut halves = through.open(block, &input, &mut before, layer == 0)?;
                     through.lay_out(block, &mut halves, &mut before);
                     halves
@@ -251,5 +261,12 @@ impl Decoder {
 enum Kept {
     Halves(Halves),
     /// The input, and the generator before the layer's dropout.
-    Input(Tensor, Option<Chance>),
+    Input(Input, Option<Chance>),
+}
+
+enum Input {
+    Here(Tensor),
+    /// In the host's memory.
+    #[cfg(feature = "cuda")]
+    Parked(Parked),
 }

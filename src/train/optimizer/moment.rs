@@ -89,6 +89,14 @@ impl Moment {
     }
 }
 
+/// The nearest code, but none that makes a second moment zero: the step divides by its root, and
+/// where one block holds large and small gradients the small ones' steps would be thousands of
+/// times too long.
+fn code_of(map: &DynamicMap, x: f32) -> u8 {
+    let code = map.code(x);
+    if x > 0.0 && map.values[usize::from(code)] == 0.0 { code + 1 } else { code }
+}
+
 impl Part<'_> {
     /// Lets `change` work on the numbers in f32.
     pub fn update(&mut self, change: impl FnOnce(&mut [f32])) {
@@ -109,7 +117,7 @@ impl Part<'_> {
                     *scale = values.iter().fold(0f32, |most, v| most.max(v.abs()));
                     let inverse = if *scale > 0.0 { 1.0 / *scale } else { 0.0 };
                     for (code, value) in codes.iter_mut().zip(values) {
-                        *code = map.code(value * inverse);
+                        *code = code_of(map, value * inverse);
                     }
                 }
             }

@@ -109,7 +109,8 @@ extern "C" __global__ void update_8bit(const Variable *variables, const float *m
         float m_most = most(fabsf(m), room), s_most = most(fabsf(s), room);
         if (i < v.n) {
             first[at] = nearest(map + 256, m * (m_most > 0 ? 1.0f / m_most : 0.0f));
-            second[at] = nearest(map + 768, s * (s_most > 0 ? 1.0f / s_most : 0.0f));
+            unsigned char code = nearest(map + 768, s * (s_most > 0 ? 1.0f / s_most : 0.0f));
+            second[at] = code == 0 && s > 0 ? 1 : code; // a root of zero would divide the step
         }
         if (threadIdx.x == 0) first_scales[scale] = m_most, second_scales[scale] = s_most;
     }

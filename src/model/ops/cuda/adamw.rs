@@ -91,7 +91,11 @@ impl Moments {
         let moment = |map: &DynamicMap| -> Result<Moment> {
             Ok(Moment {
                 full: zeros(full)?,
-                codes: Tensor::full(map.code(0.0), eight, device)?,
+                codes: match eight {
+                    // candle cannot fill nothing.
+                    0 => Tensor::zeros(0, DType::U8, device)?,
+                    n => Tensor::full(map.code(0.0), n, device)?,
+                },
                 scales: zeros(eight / BLOCK)?,
             })
         };

@@ -252,7 +252,8 @@ impl Past {
             return Ok(past.clone());
         }
         let wider = |old: Option<&Tensor>| -> Result<Tensor> {
-            let rows = (2 * (len + more)).max(64);
+            // An eighth more: room for an answer, and growing stays rare.
+            let rows = (len + more + (len + more) / 8).max(64);
             let new = Tensor::zeros((rows, like.dim(1)?), DType::F32, like.device())?;
             if let Some(old) = old {
                 new.slice_set(old, 0, 0)?;

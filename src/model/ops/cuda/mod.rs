@@ -23,6 +23,7 @@ pub mod dropout;
 pub mod linear;
 pub mod matmul;
 pub mod nf4;
+pub mod parked;
 pub mod rms_norm;
 pub mod swiglu;
 
