@@ -11,6 +11,7 @@
 //! | room | what it makes | what it never does |
 //! |---|---|---|
 //! | [`trace`] | canonical sessions from agents' files | interpret, redact or drop a message |
+//! | [`label`] | what each turn is worth and whether it is trained, with the evidence | change what was said |
 //! | [`redact`] | sessions without secrets and personal data, and the proof | write a secret anywhere |
 //! | [`dataset`] | examples, quality, dedup, split, mix, manifest | know a model |
 //! | [`tokens`] | token ids and loss masks from a chat template | know weights |
@@ -38,6 +39,7 @@ pub mod dataset;
 pub mod evaluate;
 pub mod files;
 pub mod gate;
+pub mod label;
 pub mod model;
 pub mod progress;
 pub mod protocol;

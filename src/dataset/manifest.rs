@@ -63,6 +63,12 @@ pub struct Manifest {
     pub bad_lines: BadLines,
     /// What every stage did, in order; the counts add up.
     pub stages: Vec<Stage>,
+    /// Messages of the model in what was read, by their label: good, unknown or bad.
+    #[serde(default)]
+    pub labels: BTreeMap<String, u64>,
+    /// Messages that are not trained though they might be, by reason.
+    #[serde(default)]
+    pub masked: BTreeMap<String, u64>,
     /// Rows that were mended rather than dropped, by what was mended.
     pub mended: BTreeMap<String, u64>,
     /// What redaction found and what proves it.
@@ -192,6 +198,8 @@ impl Manifest {
                 listed: bad.into_iter().take(LISTED).collect(),
             },
             stages: dataset.stages.as_ref().clone(),
+            labels: account.labels.clone(),
+            masked: account.masked.clone(),
             mended: account.mended.clone(),
             redaction: account.redaction.clone(),
             duplicates: duplicates(&account.duplicates),

@@ -12,6 +12,7 @@ mod components;
 pub mod dedup;
 pub mod example;
 pub mod generate;
+pub mod labels;
 pub mod leakage;
 pub mod ledger;
 pub mod manifest;

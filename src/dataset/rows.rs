@@ -101,6 +101,10 @@ pub struct Account {
     pub redaction: Option<Redaction>,
     /// Rows that were mended rather than dropped, by what was mended.
     pub mended: BTreeMap<String, u64>,
+    /// Messages of the model by their label.
+    pub labels: BTreeMap<String, u64>,
+    /// Messages that are not trained though they might be, by reason.
+    pub masked: BTreeMap<String, u64>,
     /// Rows that were dropped as copies, each with the row it copies.
     pub duplicates: Vec<Duplicate>,
 }
@@ -112,8 +116,14 @@ impl Account {
         all.bad_lines.extend(other.bad_lines.iter().cloned());
         all.unread.extend(other.unread.iter().cloned());
         all.duplicates.extend(other.duplicates.iter().cloned());
-        for (what, n) in &other.mended {
-            *all.mended.entry(what.clone()).or_default() += n;
+        for (mine, theirs) in [
+            (&mut all.mended, &other.mended),
+            (&mut all.labels, &other.labels),
+            (&mut all.masked, &other.masked),
+        ] {
+            for (what, n) in theirs {
+                *mine.entry(what.clone()).or_default() += n;
+            }
         }
         all.redaction = match (all.redaction, &other.redaction) {
             (Some(mine), Some(theirs)) => Some(mine.and(theirs)),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Example;
-use super::quality::Outcome;
+use crate::trace::Outcome;
 
 /// What a part holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -156,6 +156,8 @@ pub(super) fn dataset(manifest: &Value) -> Vec<Facts> {
                 ("copies of one row at most", "/duplicates/largest_cluster"),
             ]),
         ),
+        ("Answers by label", counts("/labels")),
+        ("Answers not trained", counts("/masked")),
         ("Mended rows", counts("/mended")),
         ("Input", read(&[("lines that gave no row", "/bad_lines/total")])),
     ];

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Label;
+
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,6 +104,9 @@ pub struct Message {
     /// What the agent recorded about it, in the order of [`Signal`], each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<Signal>,
+    /// What a message of the model is worth, where it was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
     /// For the result of a command: its exit status, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i64>,
@@ -133,6 +138,7 @@ impl Message {
             author: None,
             time_ms: None,
             signals: Vec::new(),
+            label: None,
             exit: None,
             file: None,
             row: 0,
@@ -187,6 +193,28 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// The word that files use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Signal::Schema => "schema",
+            Signal::UnknownTool => "unknown_tool",
+            Signal::EditMismatch => "edit_mismatch",
+            Signal::Denied => "denied",
+            Signal::Aborted => "aborted",
+            Signal::ToolError => "tool_error",
+            Signal::MissingResult => "missing_result",
+            Signal::Cleared => "cleared",
+            Signal::ProviderError => "provider_error",
+            Signal::Length => "length",
+            Signal::ContentFilter => "content_filter",
+            Signal::Reverted => "reverted",
+            Signal::TurnSucceeded => "turn_succeeded",
+            Signal::TurnFailed => "turn_failed",
+            Signal::TurnInterrupted => "turn_interrupted",
+            Signal::Shell => "shell",
+        }
+    }
+
     /// What the text of a failed tool result says of the kind of failure, in the words of the
     /// agents this program reads; [`Signal::ToolError`] for any other text.
     pub fn of_failure(text: &str) -> Signal {

@@ -14,12 +14,14 @@ mod find;
 mod lines;
 mod load;
 mod message;
+mod outcome;
 pub mod raw;
 mod recognise;
 pub mod store;
 
 pub use load::{BadLine, FileDigest, Loaded, Unread, load};
 pub use message::{Message, Role, Signal, ToolCall};
+pub use outcome::{Evidence, Label, Outcome, WORDS};
 
 /// Where a trace was read from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
-//! What a source's word for how a session ended means.
+//! How sessions and turns ended: what a source's word for it means, and labels with their evidence.
 
 use serde::{Deserialize, Serialize};
 
 /// How a session ended, as far as it can be known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Someone or something judged it a success.
@@ -31,6 +31,25 @@ impl Outcome {
         let found = WORDS.iter().find(|(known, _)| *known == word);
         found.map_or(Outcome::Unknown, |(_, outcome)| *outcome)
     }
+}
+
+/// What a message of the model is worth, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// The judgement.
+    pub outcome: Outcome,
+    /// What it rests on, the strongest first; also what was seen but did not decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+}
+
+/// One reason for a label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What was seen, in one word: `tests_passed`, `corrected`, `edit_mismatch`, ….
+    pub fact: String,
+    /// The row of the message it was seen in.
+    pub row: u64,
 }
 
 /// The words that say how a session ended. Any other word means unknown, and so do words such as

@@ -8,14 +8,14 @@ use rayon::prelude::*;
 
 use super::{Example, Rows, Stage, TokenCount};
 use crate::config::Config;
+use crate::label::outcomes;
 use crate::progress::{Counter, Observer};
+use crate::trace::Outcome;
 
 mod mend;
-mod outcome;
 mod rules;
 
 pub use mend::mend;
-pub use outcome::{Outcome, WORDS};
 
 /// Why a rule objects: what is wrong and in which message, never what the message says.
 pub type Reason = String;
@@ -81,25 +81,8 @@ pub struct Bounds {
 impl Bounds {
     /// From `TRAIN_OUTCOMES`, `MIN_ANSWER_CHARS`, `MAX_REPETITION` and `MAX_SEQ_LENGTH`.
     pub fn from_config(config: &Config) -> Result<Bounds> {
-        let all = [Outcome::Good, Outcome::Unknown, Outcome::Bad];
-        let mut outcomes = Vec::new();
-        for word in config.list("TRAIN_OUTCOMES") {
-            match all.into_iter().find(|o| o.as_str() == word) {
-                Some(outcome) => outcomes.push(outcome),
-                None => bail!(
-                    "{}: TRAIN_OUTCOMES: `{word}` is none of good, unknown, bad",
-                    config.provenance("TRAIN_OUTCOMES")
-                ),
-            }
-        }
-        if outcomes.is_empty() {
-            bail!(
-                "{}: TRAIN_OUTCOMES is empty, so nothing would be trained; name some of good, unknown, bad",
-                config.provenance("TRAIN_OUTCOMES")
-            );
-        }
         Ok(Bounds {
-            outcomes,
+            outcomes: outcomes(config)?,
             min_answer_chars: config.size("MIN_ANSWER_CHARS"),
             max_repetition: config.float("MAX_REPETITION"),
             max_tokens: config.size("MAX_SEQ_LENGTH"),

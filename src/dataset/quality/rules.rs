@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::super::{Example, Kind, schema};
-use super::{Bounds, Outcome, Reason};
-use crate::trace::{Message, Role, ToolCall};
+use super::{Bounds, Reason};
+use crate::trace::{Message, Outcome, Role, ToolCall};
 
 /// The trained messages with their numbers, from 1.
 fn trained(example: &Example) -> impl Iterator<Item = (usize, &Message)> {

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use rhai::plugin::*;
 
 use super::host;
+use crate::dataset::labels::judge;
 use crate::dataset::source::{counterexamples, from_traces};
 use crate::dataset::{Kind, Rows};
+use crate::label::Policy;
 use crate::script::host::Host;
 use crate::script::{RhaiResultOf, fail};
 use crate::trace;
@@ -18,7 +20,8 @@ pub fn register(engine: &mut Engine) {
 
 fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
     let loaded = trace::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
-    Ok(host.told(from_traces(loaded, Kind::Real, host.config.size("TRACE_DAYS") as u64)))
+    let rows = host.told(from_traces(loaded, Kind::Real, host.config.size("TRACE_DAYS") as u64));
+    Ok(judge(&rows, &Policy::from_config(&host.config)?))
 }
 
 #[export_module]

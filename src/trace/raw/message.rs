@@ -36,6 +36,7 @@ pub(super) fn parse(value: Value, line: u64, calls: &mut Calls) -> Result<Messag
     Ok(Message {
         time_ms: given(&map, "time_ms")?,
         signals: given(&map, "signals")?.unwrap_or_default(),
+        label: given(&map, "label")?,
         exit: given(&map, "exit")?,
         file: given(&map, "file")?,
         role,
