@@ -118,7 +118,7 @@ import "proto/generators" as generators;
 let real = load_traces();
 let rows = real + generators::synthetic(real, 1) + generators::adversarial(real, 1)
     + load_counterexamples() + load_replay();
-write(mix(split(dedup(filter_quality(redact(rows))))));
+write(mix(split(dedup(filter_quality(windows(redact(rows)))))));
 "#;
 
 /// A script that brings something back in after redaction.
@@ -327,6 +327,7 @@ fn every_key_changes_something_beside_its_echo() {
         case("LR_SCHEDULER_TYPE", "constant").with(&["MAX_STEPS=4"]),
         case("WARMUP_RATIO", "1"),
         case("LORAPLUS_LR_RATIO", "16"),
+        dataset("TEACHERS", "!*"),
         case("OPTIM", "adamw_8bit"),
         case("WEIGHT_DECAY", "0.5"),
         case("MAX_GRAD_NORM", "1e-7"),

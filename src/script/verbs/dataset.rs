@@ -11,6 +11,7 @@ use crate::dataset::quality::{Bounds, filter, rule, standard};
 use crate::dataset::similarity::Limits;
 use crate::dataset::snapshot::{self, Shards, Snapshot};
 use crate::dataset::split::{self, Parts};
+use crate::dataset::windows::windows as cut;
 use crate::dataset::{Dataset, Example, Rows, mix, redaction};
 use crate::redact::{Policy, Redactor};
 use crate::script::host::Host;
@@ -91,6 +92,18 @@ mod verbs {
         let run = || -> anyhow::Result<Rows> {
             let bounds = Bounds::from_config(&host.config)?;
             standard(rows, &bounds, Some(&tokens(&host)?), host.observer.as_ref())
+        };
+        run().map(|rows| host.told(rows)).map_err(fail)
+    }
+
+    /// Cuts sessions that are longer than MAX_SEQ_LENGTH into windows that fit; each answer is
+    /// trained in one of them.
+    #[rhai_fn(pure, return_raw)]
+    pub fn windows(ctx: NativeCallContext, rows: &mut Rows) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let run = || -> anyhow::Result<Rows> {
+            let limit = host.config.size("MAX_SEQ_LENGTH");
+            cut(rows, limit, &tokens(&host)?, host.observer.as_ref())
         };
         run().map(|rows| host.told(rows)).map_err(fail)
     }
