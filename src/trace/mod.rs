@@ -16,6 +16,7 @@ mod load;
 mod message;
 pub mod raw;
 mod recognise;
+mod sqlite;
 pub mod store;
 
 pub use load::{BadLine, FileDigest, Loaded, Unread, load};
