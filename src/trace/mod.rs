@@ -14,6 +14,7 @@ mod find;
 mod lines;
 mod load;
 mod message;
+mod openclaw;
 mod pi;
 pub mod raw;
 mod recognise;

@@ -13,6 +13,7 @@ mod failing;
 mod gate;
 mod invented;
 mod keys;
+mod openclaw;
 mod pi;
 mod policy;
 mod prepared;
