@@ -229,6 +229,39 @@ fn a_database_has_the_sidecar_in_a_table() {
     assert!(loaded.bad.iter().any(|bad| bad.problem.contains("trajectory")));
 }
 
+/// As 2026.9.6 leaves it where the model calls a tool that does not exist.
+#[test]
+fn a_step_that_was_not_written_and_how_turns_ended_stand_in_the_sidecar() {
+    let result = json!({"type": "message", "id": "r", "parentId": "u", "message": {
+        "role": "toolResult", "toolCallId": "c", "toolName": "open_file", "isError": true,
+        "content": [{"type": "text", "text": "Tool open_file not found"}]}});
+    let answer = |id: &str, parent: &str, time: &str| {
+        json!({"type": "message", "id": id, "parentId": parent, "timestamp": time,
+            "message": {"role": "assistant", "content": "Sorry."}})
+    };
+    let text = user("u", "x", "go")
+        + &format!("{result}\n{}\n", answer("a", "r", "2026-09-01T08:40:05.000Z"))
+        + &user("v", "a", "again")
+        + &format!("{}\n", answer("b", "v", "2026-09-01T08:41:05.000Z"));
+    let root = lines(text.as_bytes());
+    let call = json!({"type": "tool.call", "provider": "local", "modelId": "m",
+        "data": {"toolCallId": "c", "name": "open_file", "args": {"path": "a"}}});
+    let ended = json!({"type": "session.ended", "ts": "2026-09-01T08:40:06.000Z",
+        "data": {"status": "success"}});
+    let sidecar = sessions(root.path()).join("s.trajectory.jsonl");
+    fs::write(sidecar, format!("{call}\n{ended}\n")).unwrap();
+    let loaded = load(root.path());
+    let messages = &loaded.traces[0].messages;
+    let step = &messages[1];
+    assert_eq!(step.author.as_deref(), Some("local/m"));
+    assert_eq!((step.tool_calls[0].name.as_str(), step.row), ("open_file", 1));
+    assert!(step.file.as_deref().unwrap().ends_with("s.trajectory.jsonl"));
+    assert_eq!(messages[2].tool_call_id.as_deref(), Some("c"));
+    assert_eq!(messages[2].signals, [Signal::UnknownTool]);
+    assert_eq!(messages[3].signals, [Signal::TurnSucceeded]);
+    assert_eq!(messages[5].signals, []);
+}
+
 #[test]
 fn the_active_branch_is_read_in_full_and_nothing_else() {
     let root = files();

@@ -382,8 +382,7 @@ impl Database {
             session.records.add(records);
             session.bad.append(&mut bad);
         }
-        let Compiled { system, tools, version, .. } = compiled;
-        Known { system, tools, version, ..known(heading, header, &facts, &self.index, last) }
+        compiled.complete(known(heading, header, &facts, &self.index, last))
     }
 
     fn header(&self, session: &str) -> Option<Header> {

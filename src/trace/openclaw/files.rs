@@ -191,9 +191,8 @@ impl Files {
             session.records.add(records);
             session.bad.append(&mut bad);
         }
-        let Compiled { system, tools, version, .. } = compiled;
         let known = known(heading, header, &self.facts(&item.session), &self.index, last);
-        let known = Known { system, tools, version, ..known };
+        let known = compiled.complete(known);
         file::read(&file::open(&item.path), part, session, known, &DIALECT)
     }
 

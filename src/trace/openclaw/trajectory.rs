@@ -1,32 +1,52 @@
 //! The trajectory sidecar: the only place where the system prompt and the tools' schemas stand.
 //!
 //! From src/trajectory/runtime.ts: a line an event; `context.compiled` is written for every
-//! request. Values that are too large or too deep are replaced by `{"truncated": true, "reason":
-//! "trajectory-…"}`, whole fields of an event that is too large are dropped.
+//! request. What is too large or too deep is replaced by `{"truncated": true, "reason":
+//! "trajectory-…"}`, what may be a secret and what comes after some thousand values by a short
+//! note; whole fields of an event that is too large are dropped. A system prompt or a list of
+//! tools that is not whole is not what the model saw, and is left. `tools` are all there are;
+//! where the model is shown a few of them only, `providerVisibleTools` are those.
+//!
+//! Two facts that a transcript may lack stand here as well: how a run ended, and calls of tools
+//! that do not exist (2026.9.6 records their results and not the step that made them).
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::trace::pi::entry::time_ms;
+use crate::trace::pi::session::Known;
 use crate::trace::pi::{self, file::Rows};
 use crate::trace::store::Records;
-use crate::trace::{BadLine, Message, Role};
+use crate::trace::{BadLine, Message, Role, Signal, ToolCall};
 
-/// What a session's requests had before the conversation.
+/// What a sidecar says of a session.
 #[derive(Default)]
 pub(super) struct Compiled {
     pub system: Option<Message>,
     pub tools: Vec<Value>,
     pub version: Option<String>,
+    /// When runs ended, and how.
+    pub endings: Vec<(i64, Signal)>,
+    /// Steps by the ids of their calls.
+    pub steps: HashMap<String, Message>,
     used: bool,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Event {
     #[serde(rename = "type", default)]
     kind: String,
+    #[serde(default)]
+    ts: Value,
+    #[serde(default)]
+    provider: Value,
+    #[serde(default)]
+    model_id: Value,
     #[serde(default)]
     data: Option<Data>,
 }
@@ -36,7 +56,13 @@ struct Event {
 struct Data {
     system_prompt: Value,
     tools: Value,
+    provider_visible_tools: Value,
     harness: Value,
+    status: Value,
+    aborted: Value,
+    tool_call_id: Value,
+    name: Value,
+    args: Value,
 }
 
 impl Compiled {
@@ -44,15 +70,40 @@ impl Compiled {
     pub fn add(&mut self, row: u64, text: &[u8], records: &mut Records) -> bool {
         let Ok(event) = serde_json::from_slice::<Event>(text) else { return false };
         let data = event.data.unwrap_or_default();
-        if event.kind == "trace.metadata" {
-            let version = data.harness.get("version").and_then(Value::as_str);
-            self.version = version.map(str::to_string).or(self.version.take());
-        }
-        // Every request writes such an event; together they say one thing.
-        if event.kind == "context.compiled" && self.take(data, row) && !self.used {
-            self.used = true;
-            records.used();
-            return true;
+        let time = event.ts.as_str().and_then(time_ms);
+        match event.kind.as_str() {
+            "trace.metadata" => {
+                let version = data.harness.get("version").and_then(Value::as_str);
+                self.version = version.map(str::to_string).or(self.version.take());
+            }
+            "session.ended" => self.endings.extend(time.zip(ending(&data))),
+            "tool.call" => {
+                let (Value::String(id), Value::String(name)) = (data.tool_call_id, data.name)
+                else {
+                    return false;
+                };
+                let arguments = match data.args {
+                    Value::Object(arguments) => arguments,
+                    _ => Map::new(),
+                };
+                let author = [event.provider.as_str(), event.model_id.as_str()];
+                let author: Vec<&str> = author.into_iter().flatten().collect();
+                let step = Message {
+                    tool_calls: vec![ToolCall { id: id.clone(), name, arguments }],
+                    author: Some(author.join("/")).filter(|author| !author.is_empty()),
+                    time_ms: time,
+                    row,
+                    ..Message::text(Role::Assistant, "")
+                };
+                self.steps.insert(id, step);
+            }
+            // Every request writes such an event; together they say one thing.
+            "context.compiled" if self.take(data, row) && !self.used => {
+                self.used = true;
+                records.used();
+                return true;
+            }
+            _ => {}
         }
         records.left("trajectory");
         true
@@ -61,19 +112,30 @@ impl Compiled {
     /// Keeps the newest of what stands there in full; false where nothing does.
     fn take(&mut self, data: Data, row: u64) -> bool {
         let mut says = false;
-        if let Value::String(prompt) = data.system_prompt {
+        if let Value::String(prompt) = data.system_prompt
+            && !is_note(&prompt)
+        {
             self.system = Some(Message { row, ..Message::text(Role::System, prompt) });
             says = true;
         }
-        if let Value::Array(tools) = data.tools {
-            let whole = !tools.iter().any(is_cut);
-            let tools: Vec<Value> = tools.into_iter().filter_map(function).collect();
-            if (whole || self.tools.is_empty()) && !tools.is_empty() {
-                self.tools = tools;
-                says = true;
-            }
+        let visible = match data.provider_visible_tools {
+            Value::Null => data.tools,
+            visible => visible,
+        };
+        if let Value::Array(tools) = visible
+            && !tools.is_empty()
+            && tools.iter().all(is_whole)
+        {
+            self.tools = tools.into_iter().filter_map(function).collect();
+            says = true;
         }
         says
+    }
+
+    /// Adds what the sidecar says to what is known of a session.
+    pub fn complete(self, known: Known) -> Known {
+        let Compiled { system, tools, version, endings, steps, .. } = self;
+        Known { system, tools, version, endings, steps, ..known }
     }
 
     /// Reads a sidecar file; `shown` is its name in reports.
@@ -94,8 +156,8 @@ impl Compiled {
             records.left("not_json");
             bad.push(BadLine { file: shown.to_string(), line: row, problem });
         }
-        if let Some(system) = &mut compiled.system {
-            system.file = Some(shown.to_string());
+        for message in compiled.system.iter_mut().chain(compiled.steps.values_mut()) {
+            message.file = Some(shown.to_string());
         }
         Ok(compiled)
     }
@@ -113,9 +175,41 @@ pub(super) fn places(folder: &Path, moved: Option<&Path>, session: &str) -> Vec<
     [beside].into_iter().chain(moved).collect()
 }
 
+fn ending(data: &Data) -> Option<Signal> {
+    match data.status.as_str() {
+        _ if data.aborted == Value::Bool(true) => Some(Signal::TurnInterrupted),
+        Some("interrupted" | "aborted") => Some(Signal::TurnInterrupted),
+        Some("success") => Some(Signal::TurnSucceeded),
+        Some("error" | "failed" | "timeout") => Some(Signal::TurnFailed),
+        _ => None,
+    }
+}
+
+/// What stands in the place of a value after so many values.
+const TOO_MANY: &str = "[Truncated]";
+
+/// What stands in the place of a value that was taken out.
+fn is_note(text: &str) -> bool {
+    [TOO_MANY, "[Malformed diagnostic JSON redacted]", "***", "<redacted>"].contains(&text)
+}
+
 fn is_cut(value: &Value) -> bool {
     let reason = value.get("reason").and_then(Value::as_str).unwrap_or_default();
-    value.get("truncated") == Some(&Value::Bool(true)) && reason.starts_with("trajectory-")
+    let cut = value.get("truncated") == Some(&Value::Bool(true));
+    (cut && reason.starts_with("trajectory-")) || value.as_str().is_some_and(is_note)
+}
+
+/// Whether a tool stands there with all its parameters, however little of them is said.
+fn is_whole(tool: &Value) -> bool {
+    fn goes_on(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text != TOO_MANY,
+            Value::Array(values) => values.iter().all(goes_on),
+            Value::Object(map) => map.values().all(goes_on),
+            _ => true,
+        }
+    }
+    tool.get("name").is_some_and(Value::is_string) && goes_on(tool)
 }
 
 /// A tool in OpenAI's shape.
@@ -177,6 +271,27 @@ mod tests {
         assert_eq!((system.content.as_str(), system.row), ("two", 3));
         assert_eq!(compiled.tools.len(), 1);
         assert_eq!((records.read, records.used), (3, 1));
+    }
+
+    #[test]
+    fn a_list_that_breaks_off_is_no_list() {
+        let (compiled, records) = compiled(&[
+            r#"{"type":"context.compiled","data":{"systemPrompt":{"truncated":true,
+            "reason":"trajectory-field-size-limit"},"tools":[{"name":"a"},"[Truncated]"]}}"#,
+            r#"{"type":"context.compiled","data":{"tools":[{"name":"a","parameters":{"type":"object",
+            "properties":{"x":"[Truncated]"}}}]}}"#,
+            r#"{"type":"context.compiled","data":{"tools":[{"name":"a"}],
+            "providerVisibleTools":"[Truncated]"}}"#,
+        ]);
+        assert!(compiled.system.is_none() && compiled.tools.is_empty());
+        assert_eq!((records.read, records.used), (3, 0));
+    }
+
+    #[test]
+    fn the_tools_the_model_was_shown_are_its_tools() {
+        let (compiled, _) = compiled(&[r#"{"type":"context.compiled","data":{
+            "tools":[{"name":"a"},{"name":"b"}],"providerVisibleTools":[{"name":"b"}]}}"#]);
+        assert_eq!(compiled.tools, [json!({"type": "function", "function": {"name": "b"}})]);
     }
 
     #[test]

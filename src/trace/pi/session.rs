@@ -27,6 +27,10 @@ pub struct Known {
     pub system: Option<Message>,
     /// How its last turn ended.
     pub ending: Option<Signal>,
+    /// When turns ended, and how.
+    pub endings: Vec<(i64, Signal)>,
+    /// Steps by the ids of their calls, for results whose step was not written.
+    pub steps: HashMap<String, Message>,
 }
 
 impl Session {
@@ -66,29 +70,44 @@ impl Session {
             }
         }
         let line = self.entries.first().map_or(1, |entry| entry.row);
-        let Known { session, header, version, tools, system, ending } = known;
+        let Known { session, header, version, tools, system, ending, endings, mut steps } = known;
         let mut messages: Vec<Message> = system.into_iter().collect();
         let mut calls = Calls::default();
         for n in path {
             if let Says::Message(message) = std::mem::take(&mut self.entries[n].says) {
                 let mut message = *message;
+                if let Some(id) = calls.unknown(&message)
+                    && let Some(mut step) = steps.remove(id)
+                {
+                    calls.link(&mut step);
+                    messages.push(step);
+                }
                 calls.link(&mut message);
                 messages.push(message);
             }
         }
         let spoken = messages.iter().any(|m| m.role != Role::System);
+        for (at, signal) in endings {
+            let before = |m: &Message| m.time_ms.is_some_and(|time| time <= at);
+            let turn = messages.iter().rposition(before).map_or(0, |n| n + 1);
+            // A turn that went on later did not end then.
+            if messages.get(turn).is_none_or(|m| m.role == Role::User) {
+                end_turn(&mut messages[..turn], signal);
+            }
+        }
         if let Some(signal) = ending {
             end_turn(&mut messages, signal);
         }
-        let times = || messages.iter().filter_map(|m| m.time_ms);
+        let last = messages.iter().rev().find_map(|m| m.time_ms);
+        let first = messages.iter().find_map(|m| m.time_ms);
         let trace = Trace {
             session,
             source: dialect.agent.into(),
             agent_version: version,
             parent: header.parent,
             repository: header.cwd.as_deref().and_then(last_part),
-            started_ms: header.time_ms.or_else(|| times().next()),
-            ended_ms: times().next_back(),
+            started_ms: header.time_ms.or(first),
+            ended_ms: last,
             tools,
             messages,
             origin: Origin { file: self.file, line },
@@ -99,12 +118,15 @@ impl Session {
     }
 }
 
+const TURNS: &[Signal] = &[Signal::TurnSucceeded, Signal::TurnFailed, Signal::TurnInterrupted];
+
 /// Notes how the last turn ended on its last answer, where it has one.
 fn end_turn(messages: &mut [Message], signal: Signal) {
     let shell = |m: &Message| m.role == Role::User && m.signals.contains(&Signal::Shell);
     let turn = messages.iter_mut().rev().skip_while(|m| shell(m));
     let answer = turn.take_while(|m| m.role != Role::User).find(|m| m.role == Role::Assistant);
     if let Some(answer) = answer {
+        answer.signals.retain(|known| !TURNS.contains(known));
         answer.note(signal);
     }
 }
@@ -123,6 +145,12 @@ struct Calls {
 }
 
 impl Calls {
+    /// The id of the call a result answers, where no such call was made.
+    fn unknown<'a>(&self, message: &'a Message) -> Option<&'a str> {
+        let id = message.tool_call_id.as_deref().filter(|_| message.role == Role::Tool)?;
+        (!self.newest.contains_key(id)).then_some(id)
+    }
+
     fn link(&mut self, message: &mut Message) {
         for call in &mut message.tool_calls {
             let written = std::mem::take(&mut call.id);
