@@ -15,8 +15,11 @@ mod lines;
 mod load;
 mod message;
 mod outcome;
+mod openclaw;
+mod pi;
 pub mod raw;
 mod recognise;
+mod sqlite;
 pub mod store;
 
 pub use load::{BadLine, FileDigest, Loaded, Unread, load};

@@ -5,9 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use super::store::Reader;
+use super::{openclaw, pi};
 
 /// Every reader of agents' sessions; the first that recognises a place reads it.
-const READERS: &[Reader] = &[];
+const READERS: &[Reader] = &[openclaw::READER, pi::READER];
 
 /// How much of a file is looked at, in bytes.
 const HEAD: u64 = 64 << 10;

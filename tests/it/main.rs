@@ -13,6 +13,8 @@ mod failing;
 mod gate;
 mod invented;
 mod keys;
+mod openclaw;
+mod pi;
 mod policy;
 mod prepared;
 mod protocol;
