@@ -10,13 +10,16 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod claude_code;
 mod find;
+mod jsonl;
 mod lines;
 mod load;
 mod message;
 pub mod raw;
 mod recognise;
 pub mod store;
+mod talk;
 
 pub use load::{BadLine, FileDigest, Loaded, Unread, load};
 pub use message::{Message, Role, Signal, ToolCall};
