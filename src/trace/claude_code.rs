@@ -67,7 +67,8 @@ struct Row<'a> {
     is_meta: Option<bool>,
     is_compact_summary: Option<bool>,
     is_api_error_message: Option<bool>,
-    message: Option<Spoken>,
+    #[serde(default)]
+    message: Maybe<Spoken>,
     #[serde(default)]
     tool_use_result: Maybe<Outcome>,
 }
@@ -139,7 +140,7 @@ struct Owner {
 impl Owner {
     fn of(row: &Row) -> Option<Owner> {
         let session = row.session_id.as_ref()?.0.to_string();
-        row.message.as_ref()?;
+        row.message.0.as_ref()?;
         match (&row.agent_id, row.is_sidechain) {
             (Some(agent), Some(true)) => {
                 Some(Owner { session: agent.0.to_string(), parent: Some(session) })
@@ -230,7 +231,7 @@ fn entry(line: u64, row: Row, subagent: bool, trace: &mut Trace) -> Entry {
     let kind = row.r#type.as_ref().map_or("", |kind| &*kind.0);
     let is = |flag: Option<bool>| flag == Some(true);
     let sidechain = is(row.is_sidechain) && !subagent;
-    let what = match (kind, row.message) {
+    let what = match (kind, row.message.0) {
         _ if sidechain => What::Left("sidechain"),
         ("user", Some(_)) if is(row.is_compact_summary) => What::Left("compaction"),
         ("user", Some(_)) if is(row.is_meta) => What::Left("meta"),

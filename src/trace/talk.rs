@@ -84,11 +84,6 @@ impl Talk {
         self.calls.get(written).map(|made| made.name.as_str())
     }
 
-    /// Whether a call of this id waits for its result.
-    pub fn waits(&self, written: &str) -> bool {
-        self.calls.get(written).is_some_and(|made| !made.answered)
-    }
-
     /// Adds the result of a call; one word where there is no such call or it has one already.
     pub fn answer(&mut self, written: &str, result: Message) -> Result<(), &'static str> {
         let made = self.calls.get_mut(written).ok_or("orphan_result")?;

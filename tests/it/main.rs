@@ -7,6 +7,7 @@ mod chat;
 mod checks;
 mod claude_code;
 mod cli;
+mod codex;
 mod dataset;
 mod evaluation;
 mod export;
