@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod atif;
 mod claude_code;
 mod codex;
 mod find;
@@ -19,6 +20,7 @@ mod load;
 mod message;
 pub mod raw;
 mod recognise;
+mod schema;
 pub mod store;
 mod talk;
 

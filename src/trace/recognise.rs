@@ -7,7 +7,7 @@ use std::path::Path;
 use super::store::Reader;
 
 /// Every reader of agents' sessions; the first that recognises a place reads it.
-const READERS: &[Reader] = &[super::claude_code::READER, super::codex::READER];
+const READERS: &[Reader] = &[super::claude_code::READER, super::codex::READER, super::atif::READER];
 
 /// How much of a file is looked at, in bytes.
 const HEAD: u64 = 64 << 10;

@@ -227,7 +227,7 @@ fn events_say_how_a_turn_ended() {
     };
     assert_eq!(signals(&[ended]), [Signal::TurnSucceeded]);
     assert_eq!(signals(&[full]), [Signal::Length]);
-    assert_eq!(signals(&[failed.clone()]), [Signal::ProviderError]);
+    assert_eq!(signals(std::slice::from_ref(&failed)), [Signal::ProviderError]);
     assert_eq!(signals(&[aborted]), [Signal::Aborted, Signal::TurnInterrupted]);
     // What comes before the turn's first answer is about no answer.
     assert_eq!(signals(&[user("c"), failed]), []);

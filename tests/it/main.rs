@@ -1,6 +1,7 @@
 //! One integration-test binary: every file in this folder is a module named here.
 
 mod architectures;
+mod atif;
 mod bad_files;
 mod base_model;
 mod chat;
