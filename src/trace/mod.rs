@@ -18,6 +18,7 @@ mod jsonl;
 mod lines;
 mod load;
 mod message;
+pub mod places;
 pub mod raw;
 mod recognise;
 mod schema;
