@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod atif;
+pub mod catalogue;
 mod claude_code;
 mod codex;
 mod find;

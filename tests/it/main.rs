@@ -4,6 +4,7 @@ mod architectures;
 mod atif;
 mod bad_files;
 mod base_model;
+mod catalogue;
 mod chat;
 mod checks;
 mod claude_code;
