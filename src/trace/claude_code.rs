@@ -6,21 +6,20 @@
 //! branch. (Format as written by 1.0 to 2.1, `@anthropic-ai/claude-code`.)
 
 use anyhow::Result;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::find::Place;
-use super::jsonl::{
-    self, Maybe, OneFile, Parts, Present, Text, append, each_row, folder_name, joined, time_ms,
-};
+use super::jsonl::{self, OneFile, Parts, append, each_row, joined};
 use super::store::{Heading, Reader, Reading, Records};
 use super::talk::Talk;
 use super::{Message, Origin, Role, Signal, Trace};
 
 mod branch;
 mod harness;
+mod row;
 
 use harness::Said;
+use row::{Block, Outcome, Owner, Row, Spoken, What, entry};
 
 const AGENT: &str = "claude-code";
 
@@ -39,115 +38,10 @@ fn recognised(head: &str) -> bool {
         ["\"type\":\"file-history-snapshot\"", "\"messageId\":"],
         ["\"type\":\"queue-operation\"", "\"sessionId\":"],
     ];
-    head.lines().take(3).any(|line| {
+    head.lines().any(|line| {
         line.trim_start_matches('\u{feff}').starts_with('{')
             && keys.iter().any(|pair| pair.iter().all(|key| line.contains(key)))
     })
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Row<'a> {
-    #[serde(borrow)]
-    r#type: Option<Text<'a>>,
-    uuid: Option<String>,
-    parent_uuid: Option<String>,
-    logical_parent_uuid: Option<String>,
-    #[serde(borrow)]
-    session_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    agent_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    timestamp: Option<Text<'a>>,
-    #[serde(borrow)]
-    cwd: Option<Text<'a>>,
-    #[serde(borrow)]
-    version: Option<Text<'a>>,
-    is_sidechain: Option<bool>,
-    is_meta: Option<bool>,
-    is_compact_summary: Option<bool>,
-    is_api_error_message: Option<bool>,
-    #[serde(default)]
-    message: Maybe<Spoken>,
-    #[serde(default)]
-    tool_use_result: Maybe<Outcome>,
-}
-
-#[derive(Deserialize)]
-struct Spoken {
-    id: Option<String>,
-    model: Option<String>,
-    #[serde(default)]
-    content: Parts<Block>,
-    stop_reason: Option<String>,
-}
-
-/// A part of a message; which of the fields it has depends on its type.
-#[derive(Deserialize, Default)]
-struct Block {
-    #[serde(default)]
-    r#type: String,
-    text: Option<String>,
-    thinking: Option<String>,
-    id: Option<String>,
-    name: Option<String>,
-    input: Option<Value>,
-    tool_use_id: Option<String>,
-    #[serde(default)]
-    content: Parts<Block>,
-    is_error: Option<bool>,
-}
-
-/// What the agent noted about a result beside its text.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Outcome {
-    stdout: Present,
-    interrupted: Option<bool>,
-    return_code_interpretation: Present,
-    background_task_id: Present,
-}
-
-/// One row, as far as it matters.
-struct Entry {
-    line: u64,
-    uuid: Option<String>,
-    parent: Option<String>,
-    logical: Option<String>,
-    time_ms: Option<i64>,
-    what: What,
-}
-
-enum What {
-    /// Says nothing in the trace, but may be a link of the chain.
-    Left(&'static str),
-    Question {
-        said: Spoken,
-        outcome: Maybe<Outcome>,
-    },
-    Answer(Spoken),
-    /// The agent's own text where the model's server failed.
-    Failure,
-}
-
-/// Whose session a file is.
-#[derive(Default)]
-struct Owner {
-    session: String,
-    parent: Option<String>,
-}
-
-impl Owner {
-    fn of(row: &Row) -> Option<Owner> {
-        let session = row.session_id.as_ref()?.0.to_string();
-        row.message.0.as_ref()?;
-        match (&row.agent_id, row.is_sidechain) {
-            (Some(agent), Some(true)) => {
-                Some(Owner { session: agent.0.to_string(), parent: Some(session) })
-            }
-            _ => Some(Owner { session, parent: None }),
-        }
-    }
 }
 
 fn heading(place: &Place) -> Result<Heading> {
@@ -219,65 +113,6 @@ fn read(place: &Place, heading: &Heading) -> Reading {
     trace.ended_ms = trace.messages.iter().filter_map(|m| m.time_ms).max();
     let empty = trace.messages.is_empty();
     Reading { trace: if empty { Err("no_message") } else { Ok(trace) }, records, bad }
-}
-
-fn entry(line: u64, row: Row, subagent: bool, trace: &mut Trace) -> Entry {
-    if let Some(version) = row.version {
-        trace.agent_version = Some(version.0.into_owned());
-    }
-    if trace.repository.is_none() {
-        trace.repository = row.cwd.and_then(|cwd| folder_name(&cwd.0));
-    }
-    let kind = row.r#type.as_ref().map_or("", |kind| &*kind.0);
-    let is = |flag: Option<bool>| flag == Some(true);
-    let sidechain = is(row.is_sidechain) && !subagent;
-    let what = match (kind, row.message.0) {
-        _ if sidechain => What::Left("sidechain"),
-        ("user", Some(_)) if is(row.is_compact_summary) => What::Left("compaction"),
-        ("user", Some(_)) if is(row.is_meta) => What::Left("meta"),
-        ("user", Some(said)) => What::Question { said, outcome: row.tool_use_result },
-        ("assistant", Some(_)) if is(row.is_api_error_message) => What::Failure,
-        ("assistant", Some(said)) if said.model.as_deref() == Some("<synthetic>") => {
-            // Before it had a flag, the failure was known by its text.
-            if said.begins_with("API Error") { What::Failure } else { What::Left("synthetic") }
-        }
-        ("assistant", Some(said)) => What::Answer(said),
-        ("user" | "assistant", None) => What::Left("no_content"),
-        ("system", _) => What::Left("system"),
-        ("summary" | "custom-title" | "ai-title" | "tag", _) => What::Left("summary"),
-        ("file-history-snapshot", _) => What::Left("snapshot"),
-        ("queue-operation", _) => What::Left("queue"),
-        ("progress" | "attachment" | "last-prompt", _) => What::Left("harness"),
-        _ => What::Left("unknown_type"),
-    };
-    Entry {
-        line,
-        // Side chains inside the main file do not link to it.
-        uuid: row.uuid.filter(|_| !sidechain),
-        parent: row.parent_uuid,
-        logical: row.logical_parent_uuid,
-        time_ms: row.timestamp.and_then(|time| time_ms(&time.0)),
-        what,
-    }
-}
-
-impl Spoken {
-    fn begins_with(&self, start: &str) -> bool {
-        let text = match &self.content {
-            Parts::Text(text) => Some(text),
-            Parts::List(blocks) => blocks.first().and_then(|block| block.text.as_ref()),
-        };
-        text.is_some_and(|text| text.starts_with(start))
-    }
-
-    fn blocks(self) -> Vec<Block> {
-        match self.content {
-            Parts::List(blocks) => blocks,
-            Parts::Text(text) => {
-                vec![Block { r#type: "text".into(), text: Some(text), ..Block::default() }]
-            }
-        }
-    }
 }
 
 #[derive(Default)]
@@ -374,7 +209,7 @@ impl Session {
                 keep(self.result(line, time_ms, block, outcome.as_ref()));
                 continue;
             }
-            match harness::said(&block.text.unwrap_or_default()) {
+            match harness::said(block.text.unwrap_or_default()) {
                 Said::Nothing => {}
                 Said::Text(text) => texts.push(text),
                 Said::Interrupted => keep(self.note(Signal::Aborted, "interrupted")),
@@ -398,7 +233,10 @@ impl Session {
             }
         }
         if !texts.is_empty() {
-            let text = joined(texts.iter().map(String::as_str));
+            let text = match texts.len() {
+                1 => texts.remove(0),
+                _ => joined(texts.iter().map(String::as_str)),
+            };
             self.talk.say(Message { row: line, time_ms, ..Message::text(Role::User, text) });
             keep(Ok(()));
         }
@@ -413,23 +251,24 @@ impl Session {
         outcome: Option<&Outcome>,
     ) -> Result<(), &'static str> {
         let id = block.tool_use_id.unwrap_or_default();
-        let text = match &block.content {
-            Parts::Text(text) => text.clone(),
+        let mut text = match block.content {
+            Parts::Text(text) => text,
             Parts::List(blocks) => joined(blocks.iter().filter_map(|b| b.text.as_deref())),
         };
-        let mut message = Message::text(Role::Tool, harness::without_reminders_at_end(&text));
+        harness::cut_reminders_at_end(&mut text);
+        let mut message = Message::text(Role::Tool, text);
         let failed = block.is_error == Some(true);
         if failed {
-            message.exit = exit(&text);
+            message.exit = exit(&message.content);
             // A command that ran and failed did what was asked of the tool.
-            match Signal::of_failure(&text) {
+            match Signal::of_failure(&message.content) {
                 _ if message.exit.is_some() => {}
                 signal => message.note(signal),
             }
         }
         let ran = outcome.is_some_and(|o| {
             o.stdout.is_some()
-                && o.interrupted == Some(false)
+                && o.interrupted == Some(Value::Bool(false))
                 && o.return_code_interpretation.is_none()
                 && o.background_task_id.is_none()
         });
@@ -437,8 +276,8 @@ impl Session {
             // Any other exit is an error with its number in the text.
             message.exit = Some(0);
         }
-        if outcome.is_some_and(|o| o.interrupted == Some(true))
-            || message.exit.is_some() && text.contains("[Request interrupted by user")
+        if outcome.is_some_and(|o| o.interrupted == Some(Value::Bool(true)))
+            || message.exit.is_some() && message.content.contains("[Request interrupted by user")
         {
             message.note(Signal::Aborted);
         }

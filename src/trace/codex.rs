@@ -7,22 +7,20 @@
 //! `items.rs`.)
 
 use anyhow::Result;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::find::Place;
-use super::jsonl::{
-    self, Damage, Maybe, OneFile, Parts, Text, append, each_row, folder_name, joined, time_ms,
-};
+use super::jsonl::{self, OneFile, Parts, append, each_row, folder_name, joined, time_ms};
 use super::store::{Heading, Reader, Reading, Records};
 use super::talk::Talk;
 use super::{Message, Origin, Role, Signal, Trace};
 
 mod harness;
 mod output;
+mod row;
 
 use harness::Said;
-use output::Output;
+use row::{Part, Payload, READ, parse};
 
 const AGENT: &str = "codex";
 
@@ -45,120 +43,6 @@ fn recognised(head: &str) -> bool {
     has(first, &["\"type\":\"session_meta\"", "\"payload\":"])
         || has(first, &["\"id\":", "\"timestamp\":"]) && !old(first) && lines.take(3).any(old)
 }
-
-#[derive(Deserialize)]
-struct Row<'a> {
-    #[serde(borrow)]
-    timestamp: Option<Text<'a>>,
-    #[serde(borrow)]
-    r#type: Option<Text<'a>>,
-    #[serde(borrow)]
-    record_type: Option<Text<'a>>,
-    payload: Option<Payload>,
-}
-
-/// Every payload in one: which of the fields it has depends on its type.
-#[derive(Deserialize)]
-struct Payload {
-    r#type: Option<String>,
-    role: Option<String>,
-    #[serde(default)]
-    content: Parts<Part>,
-    #[serde(default)]
-    summary: Parts<Part>,
-    name: Option<String>,
-    arguments: Option<Value>,
-    input: Option<String>,
-    #[serde(default)]
-    action: Maybe<Map<String, Value>>,
-    call_id: Option<String>,
-    #[serde(default)]
-    output: Output,
-    // Of the session and its turns.
-    id: Option<String>,
-    timestamp: Option<String>,
-    cwd: Option<String>,
-    cli_version: Option<String>,
-    model_provider: Option<String>,
-    model: Option<String>,
-    #[serde(default)]
-    source: Maybe<Source>,
-    #[serde(default)]
-    base_instructions: Parts<Part>,
-    // Of events.
-    last_agent_message: Option<String>,
-    num_turns: Option<u64>,
-    codex_error_info: Option<Value>,
-    #[serde(default)]
-    item: Maybe<output::Item>,
-}
-
-#[derive(Deserialize)]
-struct Part {
-    text: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Source {
-    #[serde(default)]
-    subagent: Maybe<Subagent>,
-}
-
-#[derive(Deserialize)]
-struct Subagent {
-    #[serde(default)]
-    thread_spawn: Maybe<Spawn>,
-}
-
-#[derive(Deserialize)]
-struct Spawn {
-    parent_thread_id: Option<String>,
-}
-
-impl Parts<Part> {
-    fn text(&self) -> String {
-        match self {
-            Parts::Text(text) => text.clone(),
-            Parts::List(parts) => joined(parts.iter().filter_map(|part| part.text.as_deref())),
-        }
-    }
-}
-
-/// The kind of a row, whatever else it holds.
-#[derive(Deserialize)]
-struct Bare<'a> {
-    #[serde(borrow)]
-    r#type: Text<'a>,
-}
-
-/// A row in either form: its time, its kind, and what it holds; nothing where it is of a kind
-/// that is not read anyway.
-fn parse(text: &str) -> Result<(Option<i64>, String, Option<Payload>), Damage> {
-    let row: Row = match jsonl::parse(text) {
-        Ok(row) => row,
-        Err(damage) => match jsonl::parse::<Bare>(text) {
-            Ok(bare) if !READ.contains(&&*bare.r#type.0) => {
-                return Ok((None, bare.r#type.0.into_owned(), None));
-            }
-            _ => return Err(damage),
-        },
-    };
-    let time = row.timestamp.and_then(|time| time_ms(&time.0));
-    let kind = row.r#type.map_or_else(String::new, |kind| kind.0.into_owned());
-    if row.payload.is_some() || READ.contains(&&*kind) {
-        return Ok((time, kind, row.payload));
-    }
-    if row.record_type.is_some() {
-        return Ok((time, "state".into(), None));
-    }
-    let payload: Payload = jsonl::parse(text)?;
-    let header = payload.r#type.is_none() && payload.id.is_some();
-    let kind = if header { "session_meta" } else { "response_item" };
-    Ok((time, kind.into(), Some(payload)))
-}
-
-/// The kinds of rows whose payload matters.
-const READ: &[&str] = &["session_meta", "turn_context", "response_item"];
 
 fn heading(place: &Place) -> Result<Heading> {
     let mut session = None;

@@ -208,6 +208,29 @@ fn text_of_the_harness_is_not_the_persons() {
 }
 
 #[test]
+fn what_the_person_wrote_while_the_model_worked_is_theirs() {
+    let typed = |mode: &str, prompt: Value| {
+        json!({"type": "attachment", "attachment":
+            {"type": "queued_command", "commandMode": mode, "prompt": prompt}})
+    };
+    let loaded = load_rows(
+        "s.jsonl",
+        &rows(&[
+            user("a"),
+            says("m", call("c")),
+            result("c", "1"),
+            typed("prompt", json!("and this")),
+            typed("prompt", json!([{"type": "text", "text": "and that"}])),
+            typed("task-notification", json!("done")),
+            json!({"type": "attachment", "attachment": {"type": "todo_reminder"}}),
+            says("n", text("b")),
+        ]),
+    );
+    assert_eq!(contents(&loaded.traces[0]), ["a", "", "1", "and this", "and that", "b"]);
+    assert_eq!(loaded.records.left["harness"], 2);
+}
+
+#[test]
 fn an_interruption_is_about_the_answer_it_stopped() {
     let stop = user("[Request interrupted by user]");
     let stopped = one(&rows(&[user("a"), says("m", text("b")), stop.clone(), user("c")]));
@@ -219,12 +242,54 @@ fn an_interruption_is_about_the_answer_it_stopped() {
 }
 
 #[test]
+fn an_exit_status_is_known_where_the_agent_noted_that_the_command_ran() {
+    let noted = |note: Value| {
+        let mut ran = result("c", "text");
+        ran["toolUseResult"] = note;
+        one(&rows(&[user("a"), says("m", call("c")), ran])).messages.remove(2)
+    };
+    let ran = json!({"stdout": "text", "stderr": "", "interrupted": false});
+    assert_eq!(noted(ran.clone()).exit, Some(0));
+    let with = |key: &str, value: Value| {
+        let mut note = ran.clone();
+        note[key] = value;
+        noted(note)
+    };
+    assert_eq!(with("returnCodeInterpretation", json!("No matches found")).exit, None);
+    assert_eq!(with("backgroundTaskId", json!("b1")).exit, None);
+    let stopped = with("interrupted", json!(true));
+    assert_eq!((stopped.exit, stopped.signals), (None, vec![Signal::Aborted]));
+    for other in [json!("text"), json!([1]), json!({"interrupted": {"a": 1}}), json!(null)] {
+        assert_eq!(noted(other).exit, None);
+    }
+}
+
+#[test]
 fn the_servers_failure_is_noted_and_its_text_never_trained() {
     let mut failure = says("x", text("API Error: 500"));
     failure["message"]["model"] = json!("<synthetic>");
     let trace = one(&rows(&[user("a"), says("m", text("b")), failure]));
     assert_eq!(contents(&trace), ["a", "b"]);
     assert_eq!(trace.messages[1].signals, [Signal::ProviderError]);
+}
+
+#[test]
+fn a_subagents_trace_has_an_id_of_its_own_and_names_its_parent() {
+    let side = |mut row: Value| {
+        row["isSidechain"] = json!(true);
+        row["agentId"] = json!("a1");
+        row
+    };
+    let loaded = load_rows("agent-a1.jsonl", &rows(&[side(user("a")), side(says("m", text("b")))]));
+    let trace = &loaded.traces[0];
+    assert_eq!((trace.session.as_str(), trace.parent.as_deref()), ("s.a1", Some("s")));
+    assert_eq!(contents(trace), ["a", "b"]);
+}
+
+#[test]
+fn one_thread_reads_the_same() {
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(load(&projects()).traces, one.install(|| load(&projects())).traces);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Entry, Parts, Spoken, What};
+use super::super::jsonl::Parts;
+use super::row::{Entry, Spoken, What};
 
 /// Marks the rows that came again as left, and says of each row whether it is on the branch that
 /// ends with the last message.
