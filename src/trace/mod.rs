@@ -10,17 +10,25 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod atif;
+pub mod catalogue;
+mod claude_code;
+mod codex;
 mod find;
+mod jsonl;
 mod lines;
 mod load;
 mod message;
-mod outcome;
 mod openclaw;
+mod outcome;
 mod pi;
+pub mod places;
 pub mod raw;
 mod recognise;
+mod schema;
 mod sqlite;
 pub mod store;
+mod talk;
 
 pub use load::{BadLine, FileDigest, Loaded, Unread, load};
 pub use message::{Message, Role, Signal, ToolCall};

@@ -1,5 +1,6 @@
 //! The raw-trace contract: one JSON object a line, `messages` (or `conversation`) with `role` and
-//! `content`, or `user` + `assistant`.
+//! `content`, or `user` + `assistant`. OpenAI's chat rows and ShareGPT's `conversations` with
+//! `from` and `value` are such rows too.
 //!
 //! The same reader takes back the rows this program writes. A bad line is counted under a reason,
 //! reported with file and line, and costs only itself. What a line contains never enters a

@@ -1,11 +1,15 @@
 //! One integration-test binary: every file in this folder is a module named here.
 
 mod architectures;
+mod atif;
 mod bad_files;
 mod base_model;
+mod catalogue;
 mod chat;
 mod checks;
+mod claude_code;
 mod cli;
+mod codex;
 mod dataset;
 mod evaluation;
 mod export;
@@ -22,6 +26,7 @@ mod redaction;
 mod report;
 mod resuming;
 mod rooms;
+mod samples;
 mod script;
 mod tiny_base;
 mod tokenizer;

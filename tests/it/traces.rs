@@ -102,6 +102,64 @@ fn calls_are_structure_and_linked_to_their_results() {
 }
 
 #[test]
+fn sharegpt_rows_hold_calls_as_json_in_a_text() {
+    let call = json!({"name": "read", "arguments": {"path": "a"}});
+    let two = json!([call, {"name": "ls", "arguments": "{\"path\":\"b\"}"}]);
+    let trace = row(json!({
+        "conversations": [
+            {"from": "human", "value": "look"},
+            {"from": "function_call", "value": call.to_string()},
+            {"from": "observation", "value": "A"},
+            {"from": "function_call", "value": two.to_string()},
+            {"from": "observation", "value": "A"},
+            {"from": "observation", "value": "B"},
+            {"from": "gpt", "value": "done"},
+        ],
+        "system": "be brief",
+        "tools": json!([{"name": "read", "parameters": {}}]).to_string(),
+    }));
+    let shown: Vec<_> = trace.messages.iter().map(|m| (m.role.as_str(), &*m.content)).collect();
+    let calls = [("assistant", ""), ("tool", "A")];
+    let start = [("system", "be brief"), ("user", "look")];
+    let end = [("tool", "B"), ("assistant", "done")];
+    assert_eq!(shown, [&start[..], &calls, &calls, &end].concat());
+    assert_eq!(trace.messages[2].tool_calls[0].arguments["path"], "a");
+    assert_eq!(trace.messages[6].name.as_deref(), Some("ls"));
+    assert_eq!(trace.messages[4].tool_calls[1].arguments["path"], "b");
+    assert_eq!(trace.tools[0]["function"]["name"], "read");
+    assert!(trace.messages[2].train && !trace.messages[3].train);
+}
+
+#[test]
+fn openai_chat_rows_are_read_with_tools_and_weights() {
+    let trace = row(json!({
+        "messages": [
+            {"role": "developer", "content": "be brief"},
+            {"role": "user", "name": "mira", "content": [{"type": "text", "text": "look"}]},
+            {"role": "assistant", "content": null, "weight": 0, "tool_calls": [
+                {"id": "c", "type": "function",
+                    "function": {"name": "read", "arguments": "{\"path\": \"a\"}"}},
+                {"id": "d", "type": "custom", "custom": {"name": "patch", "input": "*** Begin"}}]},
+            {"role": "tool", "tool_call_id": "d", "content": "patched"},
+            {"role": "tool", "tool_call_id": "c", "content": "A"},
+            {"role": "assistant", "content": "done", "weight": 1},
+        ],
+        "tools": [{"type": "function", "function": {"name": "read", "parameters": {}}}],
+        "parallel_tool_calls": false,
+    }));
+    let calls = &trace.messages[2].tool_calls;
+    assert_eq!(calls[0].arguments["path"], "a");
+    assert_eq!(
+        (calls[1].name.as_str(), &calls[1].arguments["input"]),
+        ("patch", &json!("*** Begin"))
+    );
+    let names: Vec<_> = trace.messages.iter().filter_map(|m| m.name.as_deref()).collect();
+    assert_eq!(names, ["patch", "read"]);
+    let trained: Vec<_> = trace.messages.iter().map(|m| m.train).collect();
+    assert_eq!(trained, [false, false, false, false, false, true]);
+}
+
+#[test]
 fn an_unanswered_call_does_not_take_a_later_answer() {
     let call = json!([{"id": "c", "function": {"name": "read", "arguments": {}}}]);
     let trace = row(json!({"messages": [
@@ -187,6 +245,8 @@ fn bad_rows_name_their_reason_and_none_of_their_content() {
             ),
             "tool_arguments",
         ),
+        (message(json!({"from": "function_call", "value": secret})), "tool_call"),
+        (message(json!({"from": "function_call", "value": "[1]"})), "tool_call"),
         (message(json!({"role": "user", "content": "a", "train": true})), "train_flag"),
         (json!({"user": "a", "assistant": "b", "timestamp": secret}), "timestamp"),
         (json!({"user": "a", "assistant": "b", "outcome": {"a": secret}}), "field"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::row::{Problem, text};
 use crate::trace::ToolCall;
@@ -48,6 +48,13 @@ impl Calls {
             return Err(Problem::new("tool_call", "a tool call is not an object"));
         };
         let own = text(&call, "id")?.filter(|id| !id.is_empty());
+        // A call of a tool that takes plain text.
+        if let Some(Value::Object(mut custom)) = call.remove("custom") {
+            if let Some(input) = custom.remove("input") {
+                custom.insert("arguments".into(), json!({"input": input}));
+            }
+            call.insert("function".into(), Value::Object(custom));
+        }
         let mut function = match call.remove("function") {
             Some(Value::Object(function)) => function,
             None => call,
@@ -93,6 +100,19 @@ impl Calls {
             }
             None => (id, name),
         }
+    }
+}
+
+/// The calls that a text holds as JSON: one, or a list of them.
+pub(super) fn listed(value: Option<Value>) -> Result<Value, Problem> {
+    let wrong = || Problem::new("tool_call", "a call is not a JSON object with a name");
+    match value {
+        Some(Value::String(text)) => {
+            listed(Some(serde_json::from_str(&text).map_err(|_| wrong())?))
+        }
+        Some(call @ Value::Object(_)) => Ok(Value::Array(vec![call])),
+        Some(calls @ Value::Array(_)) => Ok(calls),
+        _ => Err(wrong()),
     }
 }
 

@@ -2,16 +2,21 @@
 
 use serde_json::{Map, Value};
 
-use super::calls::Calls;
+use super::calls::{self, Calls};
 use super::row::{Problem, given, text, whole};
 use crate::trace::{Message, Role};
 
-pub(super) fn parse(value: Value, line: u64, calls: &mut Calls) -> Result<Message, Problem> {
+pub(super) fn parse(value: Value, line: u64, made: &mut Calls) -> Result<Message, Problem> {
     let Value::Object(mut map) = value else {
         return Err(Problem::new("message", "not a JSON object"));
     };
     let role = role(&map)?;
-    let tool_calls = if role == Role::Assistant { calls.made(&mut map)? } else { Vec::new() };
+    // ShareGPT's call is a message of its own, whose value is the call as JSON.
+    if role == Role::Assistant && speaker(&map).is_some_and(|name| name == "function_call") {
+        let given = map.shift_remove("value").or_else(|| map.shift_remove("content"));
+        map.insert("tool_calls".into(), calls::listed(given)?);
+    }
+    let tool_calls = if role == Role::Assistant { made.made(&mut map)? } else { Vec::new() };
     let content = match map.remove("content").or_else(|| map.remove("value")) {
         Some(given) => content(given)?,
         None if !tool_calls.is_empty() => String::new(),
@@ -24,7 +29,7 @@ pub(super) fn parse(value: Value, line: u64, calls: &mut Calls) -> Result<Messag
     let (tool_call_id, name) = match role {
         Role::Tool => {
             let (id, name) = (text(&map, "tool_call_id")?, text(&map, "name")?);
-            calls.answered(id, name)
+            made.answered(id, name)
         }
         _ => (None, None),
     };
@@ -51,16 +56,19 @@ pub(super) fn parse(value: Value, line: u64, calls: &mut Calls) -> Result<Messag
     })
 }
 
+fn speaker(map: &Map<String, Value>) -> Option<&str> {
+    map.get("role").or_else(|| map.get("from"))?.as_str()
+}
+
 fn role(map: &Map<String, Value>) -> Result<Role, Problem> {
-    let given = map.get("role").or_else(|| map.get("from"));
-    let Some(name) = given.and_then(Value::as_str) else {
+    let Some(name) = speaker(map) else {
         return Err(Problem::new("unknown_role", "no `role`"));
     };
     match name.to_ascii_lowercase().as_str() {
         "system" | "developer" => Ok(Role::System),
         "user" | "human" => Ok(Role::User),
-        "assistant" | "gpt" | "model" => Ok(Role::Assistant),
-        "tool" | "function" | "observation" => Ok(Role::Tool),
+        "assistant" | "gpt" | "model" | "bot" | "chatgpt" | "function_call" => Ok(Role::Assistant),
+        "tool" | "function" | "observation" | "function_response" => Ok(Role::Tool),
         other
             if other.len() <= 24 && other.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') =>
         {

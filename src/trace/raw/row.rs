@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::calls::Calls;
 use super::message;
 use crate::files;
-use crate::trace::{Message, Origin, Role, Trace};
+use crate::trace::{Message, Origin, Role, Trace, schema};
 
 /// Why a row gives no trace. Holds nothing of the row's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,21 +175,7 @@ fn tools(row: &mut Map<String, Value>) -> Result<Vec<Value>, Problem> {
         Some(Value::String(text)) => serde_json::from_str(&text).map_err(|_| wrong())?,
         Some(_) => return Err(wrong()),
     };
-    let wrap = |mut tool: Value| {
-        let map = tool.as_object_mut().ok_or_else(wrong)?;
-        if map.get("function").is_some_and(Value::is_object) {
-            return Ok(tool);
-        }
-        if !map.get("name").is_some_and(Value::is_string) {
-            return Err(wrong());
-        }
-        map.shift_remove("type");
-        if let Some(schema) = map.shift_remove("input_schema") {
-            map.entry("parameters").or_insert(schema);
-        }
-        Ok(json!({"type": "function", "function": tool}))
-    };
-    list.into_iter().map(wrap).collect()
+    list.into_iter().map(|tool| schema::of_tool(tool).ok_or_else(wrong)).collect()
 }
 
 fn started_ms(row: &Map<String, Value>) -> Result<Option<i64>, Problem> {
