@@ -14,8 +14,10 @@ mod find;
 mod lines;
 mod load;
 mod message;
+mod opencode;
 pub mod raw;
 mod recognise;
+mod sqlite;
 pub mod store;
 
 pub use load::{BadLine, FileDigest, Loaded, Unread, load};

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::opencode;
 use super::store::Reader;
 
 /// Every reader of agents' sessions; the first that recognises a place reads it.
-const READERS: &[Reader] = &[];
+const READERS: &[Reader] = &[opencode::DATA, opencode::TREE, opencode::DATABASE, opencode::EXPORT];
 
 /// How much of a file is looked at, in bytes.
 const HEAD: u64 = 64 << 10;
