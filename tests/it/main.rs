@@ -13,6 +13,7 @@ mod failing;
 mod gate;
 mod invented;
 mod keys;
+mod opencode;
 mod policy;
 mod prepared;
 mod protocol;
