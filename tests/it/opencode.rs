@@ -8,6 +8,11 @@ use proto::trace::{Loaded, Message, Role, Signal, Trace, load};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
+#[path = "opencode/messages.rs"]
+mod messages;
+#[path = "opencode/places.rs"]
+mod places;
+
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/agents");
 
 fn fixture(name: &str) -> PathBuf {
@@ -279,4 +284,110 @@ fn damage_is_told_without_what_it_contains() {
     let loaded = read(&folder.path().join("storage"));
     let problem = "part: not in the form expected at column 45";
     assert_eq!(damage(&loaded), [("storage/part/msg_1/prt_2.json".to_owned(), 1, problem)]);
+}
+
+#[test]
+fn a_session_of_version_2_wins_over_its_stale_copy() {
+    let (_folder, path) = database("opencode-mixed.sql");
+    let loaded = read(&path);
+    let mut found: Vec<_> = loaded.traces.iter().map(|trace| trace.session.clone()).collect();
+    let mut expected = ["fix-rounding", "wrong-args", "secrets"].map(id);
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(loaded.reasons["found_again"], 1);
+    let fixed = trace(&loaded, &id("fix-rounding"));
+    assert_eq!(fixed.agent_version.as_deref(), Some("2.0.26"));
+    assert_facts(&loaded, "fix-rounding");
+    assert_facts(&loaded, "secrets");
+}
+
+#[test]
+fn an_export_that_is_cut_gives_what_stands_before_the_cut() {
+    let whole = fs::read_to_string(fixture("export/v1-wrong-args.json")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.json");
+    fs::write(&path, &whole[..whole.len() * 2 / 3]).unwrap();
+    let loaded = read(&path);
+    let whole = read(&fixture("export/v1-wrong-args.json"));
+    let (cut, whole) = (&loaded.traces[0].messages, &whole.traces[0].messages);
+    assert!(cut.len() > 10 && cut.len() < whole.len());
+    assert!(cut.iter().zip(whole).all(|(cut, whole)| cut.content == whole.content));
+    assert!(loaded.bad[0].problem.starts_with("export: not valid JSON: EOF"));
+    assert_adds_up(&loaded);
+}
+
+/// Rows for a table of version 1 or 2 in a database made by hand.
+struct Hand {
+    folder: tempfile::TempDir,
+    connection: Connection,
+}
+
+impl Hand {
+    fn v1() -> Hand {
+        Hand::new(
+            "CREATE TABLE session(id TEXT PRIMARY KEY, directory TEXT, version TEXT, revert TEXT);
+             CREATE TABLE message(id TEXT PRIMARY KEY, session_id, time_created INT, data);
+             CREATE TABLE part(id TEXT PRIMARY KEY, message_id, session_id, data);
+             INSERT INTO session VALUES ('ses_1', '/src/shop', '1.18.33', NULL);",
+        )
+    }
+
+    fn v2() -> Hand {
+        Hand::new(
+            "CREATE TABLE session_v2(id TEXT PRIMARY KEY, directory TEXT, revert TEXT);
+             CREATE TABLE session_message(id TEXT PRIMARY KEY, session_id, type, seq INT, data);
+             INSERT INTO session_v2 VALUES ('ses_1', '/src/shop', NULL);",
+        )
+    }
+
+    fn new(schema: &str) -> Hand {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join("opencode.db")).unwrap();
+        connection.execute_batch(schema).unwrap();
+        Hand { folder, connection }
+    }
+
+    /// A message of version 1 with its parts.
+    fn message(&self, nth: i64, info: Value, parts: &[Value]) {
+        let id = format!("msg_{nth}");
+        let row = (&id, "ses_1", nth, info.to_string());
+        self.connection.execute("INSERT INTO message VALUES (?, ?, ?, ?)", row).unwrap();
+        for (n, part) in parts.iter().enumerate() {
+            let row = (format!("prt_{nth}_{n}"), &id, "ses_1", part.to_string());
+            self.connection.execute("INSERT INTO part VALUES (?, ?, ?, ?)", row).unwrap();
+        }
+    }
+
+    /// A row of version 2.
+    fn row(&self, nth: i64, kind: &str, data: Value) {
+        let row = (format!("msg_{nth}"), "ses_1", kind, nth, data.to_string());
+        let insert = "INSERT INTO session_message VALUES (?, ?, ?, ?, ?)";
+        self.connection.execute(insert, row).unwrap();
+    }
+
+    fn read(&self) -> Loaded {
+        read(&self.folder.path().join("opencode.db"))
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        self.read().traces.remove(0).messages
+    }
+}
+
+fn user() -> Value {
+    json!({"role": "user", "time": {"created": 1}})
+}
+
+fn assistant() -> Value {
+    json!({"role": "assistant", "time": {"created": 2, "completed": 3}, "finish": "stop",
+           "providerID": "local", "modelID": "small"})
+}
+
+fn text(text: &str) -> Value {
+    json!({"type": "text", "text": text})
+}
+
+fn call(id: &str, state: Value) -> Value {
+    json!({"type": "tool", "callID": id, "tool": "bash", "state": state})
 }

@@ -23,7 +23,7 @@ use crate::trace::store::{Each, Heading, Reader, Reading, Records, Store};
 pub(in crate::trace) const READER: Reader = Reader { folder: |_| false, file: recognise, open };
 
 /// How long a locked database is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How much is read before it is parsed together, in bytes.
 const BATCH: usize = 16 << 20;

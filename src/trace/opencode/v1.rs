@@ -152,7 +152,10 @@ pub(super) fn read(session: &Session, file: &str, entries: &[Entry]) -> Reading 
 pub(super) fn orphans(reading: &mut Reading, file: &str, parts: &[Stored]) {
     let mut draft = Draft::new(&Session::default(), file);
     for part in parts {
-        draft.damaged(part, "orphan", "its message is missing");
+        match part.json {
+            Ok(_) => draft.damaged(part, "orphan", "its message is missing"),
+            Err(problem) => draft.damaged(part, "damaged", problem),
+        }
     }
     reading.records.add(draft.records);
     reading.bad.extend(draft.bad);
