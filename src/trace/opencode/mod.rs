@@ -317,11 +317,13 @@ fn unquoted(prompt: &str) -> String {
 }
 
 /// Appends a piece of text on a line of its own.
-fn append(text: &mut String, piece: &str) {
-    if !text.is_empty() && !piece.is_empty() {
+fn append(text: &mut String, piece: String) {
+    if text.is_empty() {
+        *text = piece;
+    } else if !piece.is_empty() {
         text.push('\n');
+        text.push_str(&piece);
     }
-    text.push_str(piece);
 }
 
 /// Who wrote an assistant message.

@@ -188,7 +188,7 @@ fn question(draft: &mut Draft, entry: &Entry, info: &Info) -> Expect {
         match piece {
             Ok(piece) => {
                 draft.records.used();
-                append(&mut message.content, &piece);
+                append(&mut message.content, piece);
             }
             Err(reason) => {
                 draft.records.left(reason);
@@ -262,13 +262,13 @@ fn answer(draft: &mut Draft, entry: &Entry, info: &Info, expect: Expect) {
             "text" | "reasoning" if part.synthetic.is_true() => draft.records.left("synthetic"),
             "text" => {
                 draft.records.used();
-                append(&mut step.message.content, part.text.text());
+                append(&mut step.message.content, part.text.into_text());
             }
             "reasoning" => {
                 draft.records.used();
                 if !part.text.text().is_empty() {
                     let reasoning = step.message.reasoning_content.get_or_insert_default();
-                    append(reasoning, part.text.text());
+                    append(reasoning, part.text.into_text());
                 }
             }
             "tool" => match part.state {
@@ -338,6 +338,19 @@ fn by_hand(draft: &mut Draft, step: Step) {
     }
 }
 
+/// What stands below the output of a command that was ended; it is stored as completed.
+fn cut_short(output: &str) -> Option<Signal> {
+    let (above, _) = output.trim_end().strip_suffix("metadata>")?.rsplit_once('\n')?;
+    let (_, notes) = above.rsplit_once("metadata>\n")?;
+    if notes.contains("User aborted the command") {
+        Some(Signal::Aborted)
+    } else if notes.contains("terminated command after exceeding timeout") {
+        Some(Signal::ToolError)
+    } else {
+        None
+    }
+}
+
 /// A call and its result.
 fn tool(
     draft: &mut Draft,
@@ -359,8 +372,11 @@ fn tool(
     match state.status.text() {
         "completed" => {
             result.content = state.output.into_text();
+            if let Some(signal) = cut_short(&result.content) {
+                result.note(signal);
+            }
             for file in state.attachments.iter().flatten() {
-                append(&mut result.content, &file.mention());
+                append(&mut result.content, file.mention());
             }
         }
         "error" => {

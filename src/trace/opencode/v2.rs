@@ -133,7 +133,7 @@ fn said(draft: &mut Draft, row: &Row, data: Data) {
         _ => {
             message.content = unquoted(data.text.text());
             for file in data.files.iter().flatten() {
-                append(&mut message.content, &file.mention());
+                append(&mut message.content, file.mention());
             }
         }
     }
@@ -178,11 +178,11 @@ fn answer(draft: &mut Draft, row: &Row, data: Data) {
     let mut results = Vec::new();
     for (nth, piece) in data.content.into_iter().flatten().enumerate() {
         match (piece.r#type.text(), piece.state) {
-            ("text", _) => append(&mut message.content, piece.text.text()),
+            ("text", _) => append(&mut message.content, piece.text.into_text()),
             ("reasoning", _) if piece.text.text().is_empty() => {}
             ("reasoning", _) => {
                 let reasoning = message.reasoning_content.get_or_insert_default();
-                append(reasoning, piece.text.text());
+                append(reasoning, piece.text.into_text());
             }
             ("tool", Some(state)) => {
                 let id = match piece.id.text() {
@@ -241,9 +241,9 @@ fn tool(
         match piece.r#type.text() {
             "file" => {
                 let file = Attachment { mime: piece.mime, filename: piece.name };
-                append(&mut result.content, &file.mention());
+                append(&mut result.content, file.mention());
             }
-            _ => append(&mut result.content, piece.text.text()),
+            _ => append(&mut result.content, piece.text.into_text()),
         }
     }
     match state.status.text() {
@@ -255,7 +255,7 @@ fn tool(
                 "permission.rejected" => Signal::Denied,
                 _ => Signal::of_failure(error.message.text()),
             });
-            append(&mut result.content, error.message.text());
+            append(&mut result.content, error.message.into_text());
         }
         // Still so in the store: the agent ended before the tool did.
         _ => {

@@ -28,6 +28,23 @@ fn a_call_that_was_stopped_has_what_it_had_printed() {
 }
 
 #[test]
+fn a_command_that_was_ended_is_told_from_one_that_completed() {
+    let timeout = "shell tool terminated command after exceeding timeout 9 ms";
+    for (tag, note, signals) in [
+        ("shell_metadata", "User aborted the command", &[Signal::Aborted][..]),
+        ("bash_metadata", "User aborted the command", &[Signal::Aborted]),
+        ("shell_metadata", timeout, &[Signal::ToolError]),
+        ("shell_metadata", "(truncated)", &[]),
+    ] {
+        let hand = Hand::v1();
+        let output = format!("User aborted the command\n\n<{tag}>\n{note}\n</{tag}>");
+        let state = json!({"status": "completed", "input": {}, "output": output});
+        hand.message(1, assistant(), &[call("c", state)]);
+        assert_eq!(hand.messages()[1].signals, signals);
+    }
+}
+
+#[test]
 fn arguments_that_fit_no_schema_keep_the_tools_name() {
     let hand = Hand::v1();
     let error = "Invalid input for tool bash: JSON parsing failed: Text: {.";
