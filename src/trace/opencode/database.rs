@@ -286,8 +286,9 @@ impl Store for Database {
                 for (fetched, place) in batch.into_iter().zip(&mut parsed) {
                     scope.spawn(move |_| *place = Some(fetched.parse(file)));
                 }
+                let next = fetch();
                 ready.into_iter().try_for_each(&mut *each)?;
-                fetch()
+                next
             });
             done = parsed.into_iter().flatten().collect();
             batch = next?;
@@ -340,9 +341,9 @@ impl<'a> Queries<'a> {
     }
 
     fn fetch<'e>(&mut self, entry: &'e Entry) -> Result<Fetched<'e>> {
-        let mut bytes = Vec::new();
-        let mut messages = Vec::new();
-        let mut parts = Vec::new();
+        let (n, of) = (count(&entry.messages) as usize, count(&entry.parts) as usize);
+        let mut bytes = Vec::with_capacity((n + of).min(1 << 10) * RECORD as usize);
+        let (mut messages, mut parts) = (Vec::with_capacity(n), Vec::with_capacity(of));
         let first = match entry.form {
             Form::V1 => &mut self.messages,
             Form::V2 => &mut self.rows,
@@ -418,7 +419,7 @@ impl Fetched<'_> {
     fn parse(self, file: &str) -> Reading {
         let session = &self.entry.session;
         let mut messages: Vec<&Fetch> = self.messages.iter().collect();
-        messages.sort_by_key(|row| (row.order, self.text(&row.id), row.row));
+        messages.sort_by_key(|row| (row.order, &self.bytes[row.id.clone()], row.row));
         if self.entry.form == Form::V2 {
             let row = |row| {
                 let data = self.stored("session_message", row);
@@ -428,15 +429,17 @@ impl Fetched<'_> {
             return v2::read(session, file, &rows);
         }
         let mut parts: Vec<&Fetch> = self.parts.iter().collect();
-        parts.sort_by_key(|row| (self.text(&row.of), self.text(&row.id), row.row));
-        let mut by_message: BTreeMap<&str, Vec<Stored>> = BTreeMap::new();
+        parts
+            .sort_by_key(|row| (&self.bytes[row.of.clone()], &self.bytes[row.id.clone()], row.row));
+        let mut by_message: BTreeMap<&[u8], Vec<Stored>> = BTreeMap::new();
         for row in parts {
-            by_message.entry(self.text(&row.of)).or_default().push(self.stored("part", row));
+            let message = &self.bytes[row.of.clone()];
+            by_message.entry(message).or_default().push(self.stored("part", row));
         }
         let entry = |row| {
-            let info = self.stored("message", row);
-            let parts = by_message.remove(info.id).unwrap_or_default();
-            v1::Entry { info, parts }
+            let row: &Fetch = row;
+            let parts = by_message.remove(&self.bytes[row.id.clone()]).unwrap_or_default();
+            v1::Entry { info: self.stored("message", row), parts }
         };
         let entries: Vec<v1::Entry> = messages.into_iter().map(entry).collect();
         let mut reading = v1::read(session, file, &entries);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proto::progress::{Observer, Silent};
-use proto::trace::{Loaded, load};
+use proto::trace::{Loaded, each, load};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -54,7 +54,8 @@ fn what_is_read_is_the_state_at_one_moment() {
     hand.connection.pragma_update(None, "journal_mode", "WAL").unwrap();
     hand.message(1, user(), &[text("Still here.")]);
     let path = hand.folder.path().join("opencode.db");
-    let loaded = load(&[path.clone()], hand.folder.path(), &Writer(path.clone())).unwrap();
+    let loaded =
+        load(std::slice::from_ref(&path), hand.folder.path(), &Writer(path.clone())).unwrap();
     assert_eq!(contents(&loaded), ["Still here."]);
     assert_eq!(read(&path).lines, 0);
 }
@@ -246,6 +247,21 @@ fn the_data_folder_gives_its_sessions_once_and_nothing_else() {
     );
     assert_eq!(loaded.lines, 3);
     assert_eq!(loaded.bad, []);
+}
+
+#[test]
+fn one_after_another_they_are_the_same_traces() {
+    let (folder, path) = database("opencode-mixed.sql");
+    let whole = read(&path);
+    let mut traces = Vec::new();
+    let told = each(&[path], folder.path(), &Silent, &mut |trace| {
+        traces.push(trace);
+        Ok(())
+    });
+    let told = told.unwrap();
+    traces.sort_by(|a, b| a.session.cmp(&b.session));
+    assert_eq!(traces, whole.traces);
+    assert_eq!((told.traces.len(), told.lines, told.files), (0, whole.lines, whole.files));
 }
 
 #[test]
