@@ -20,6 +20,7 @@ mod lines;
 mod load;
 mod message;
 mod openclaw;
+mod opencode;
 mod outcome;
 mod pi;
 pub mod places;
@@ -30,7 +31,7 @@ mod sqlite;
 pub mod store;
 mod talk;
 
-pub use load::{BadLine, FileDigest, Loaded, Unread, load};
+pub use load::{BadLine, FileDigest, Loaded, Unread, each, load};
 pub use message::{Message, Role, Signal, ToolCall};
 pub use outcome::{Evidence, Label, Outcome, WORDS};
 

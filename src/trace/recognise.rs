@@ -5,11 +5,20 @@ use std::io::Read;
 use std::path::Path;
 
 use super::store::Reader;
-use super::{atif, claude_code, codex, openclaw, pi};
+use super::{atif, claude_code, codex, openclaw, opencode, pi};
 
 /// Every reader of agents' sessions; the first that recognises a place reads it.
-const READERS: &[Reader] =
-    &[openclaw::READER, claude_code::READER, codex::READER, atif::READER, pi::READER];
+const READERS: &[Reader] = &[
+    opencode::DATA,
+    opencode::TREE,
+    opencode::DATABASE,
+    openclaw::READER,
+    opencode::EXPORT,
+    claude_code::READER,
+    codex::READER,
+    atif::READER,
+    pi::READER,
+];
 
 /// How much of a file is looked at, in bytes.
 const HEAD: u64 = 64 << 10;

@@ -18,6 +18,7 @@ mod gate;
 mod invented;
 mod keys;
 mod openclaw;
+mod opencode;
 mod pi;
 mod policy;
 mod prepared;

@@ -240,7 +240,7 @@ fn a_step_that_was_not_written_and_how_turns_ended_stand_in_the_sidecar() {
             "message": {"role": "assistant", "content": "Sorry."}})
     };
     let text = user("u", "x", "go")
-        + &format!("{result}\n{}\n", answer("a", "r", "2026-09-01T08:40:05.000Z"))
+        + &*format!("{result}\n{}\n", answer("a", "r", "2026-09-01T08:40:05.000Z"))
         + &user("v", "a", "again")
         + &format!("{}\n", answer("b", "v", "2026-09-01T08:41:05.000Z"));
     let root = lines(text.as_bytes());
@@ -588,19 +588,19 @@ fn contents(loaded: &Loaded) -> Vec<&str> {
 
 #[test]
 fn parents_in_a_circle_end() {
-    let text = user("a", "c", "one") + &user("b", "a", "two") + &user("c", "b", "three");
+    let text = user("a", "c", "one") + &*user("b", "a", "two") + &*user("c", "b", "three");
     let text = text + &user("d", "d", "four");
     let loaded = load(lines(text.as_bytes()).path());
     assert_eq!(contents(&loaded), ["four"]);
     assert_eq!(loaded.records.left["other_branch"], 3);
-    let text = user("a", "c", "one") + &user("b", "a", "two") + &user("c", "b", "three");
+    let text = user("a", "c", "one") + &*user("b", "a", "two") + &*user("c", "b", "three");
     assert_eq!(contents(&load(lines(text.as_bytes()).path())), ["one", "two", "three"]);
 }
 
 #[test]
 fn a_damaged_parent_costs_only_itself() {
     let text =
-        user("a", "x", "one") + "{\"type\":\"message\",\"id\":\"b\"\n" + &user("c", "b", "three");
+        user("a", "x", "one") + "{\"type\":\"message\",\"id\":\"b\"\n" + &*user("c", "b", "three");
     assert_eq!(contents(&load(lines(text.as_bytes()).path())), ["one", "three"]);
 }
 
