@@ -241,8 +241,8 @@ fn a_step_that_was_not_written_and_how_turns_ended_stand_in_the_sidecar() {
     };
     let text = user("u", "x", "go")
         + &*format!("{result}\n{}\n", answer("a", "r", "2026-09-01T08:40:05.000Z"))
-        + &user("v", "a", "again")
-        + &format!("{}\n", answer("b", "v", "2026-09-01T08:41:05.000Z"));
+        + &*user("v", "a", "again")
+        + &*format!("{}\n", answer("b", "v", "2026-09-01T08:41:05.000Z"));
     let root = lines(text.as_bytes());
     let call = json!({"type": "tool.call", "provider": "local", "modelId": "m",
         "data": {"toolCallId": "c", "name": "open_file", "args": {"path": "a"}}});
@@ -589,7 +589,7 @@ fn contents(loaded: &Loaded) -> Vec<&str> {
 #[test]
 fn parents_in_a_circle_end() {
     let text = user("a", "c", "one") + &*user("b", "a", "two") + &*user("c", "b", "three");
-    let text = text + &user("d", "d", "four");
+    let text = text + &*user("d", "d", "four");
     let loaded = load(lines(text.as_bytes()).path());
     assert_eq!(contents(&loaded), ["four"]);
     assert_eq!(loaded.records.left["other_branch"], 3);
@@ -656,7 +656,7 @@ fn repeated_call_ids_are_told_apart() {
             "message": {"role": "toolResult", "toolCallId": "call", "content": "text"}});
         format!("{line}\n{result}\n")
     };
-    let text = user("u", "x", "go") + &step("a", "u") + &step("b", "ar");
+    let text = user("u", "x", "go") + &*step("a", "u") + &*step("b", "ar");
     let loaded = load(lines(text.as_bytes()).path());
     let messages = &loaded.traces[0].messages;
     let ids: Vec<_> = messages.iter().flat_map(|m| &m.tool_calls).map(|c| c.id.as_str()).collect();
@@ -672,7 +672,7 @@ fn what_the_gateway_made_up_is_marked() {
         "role": "toolResult", "toolCallId": "c", "toolName": "exec", "isError": true, "content":
         [{"type": "text", "text": "[openclaw] missing tool result in session history; inserted \
         synthetic error result for transcript repair."}]}});
-    let text = user("u", "x", "go") + &format!("{result}\n");
+    let text = user("u", "x", "go") + &*format!("{result}\n");
     let loaded = load(lines(text.as_bytes()).path());
     assert_eq!(loaded.traces[0].messages[1].signals, [Signal::MissingResult]);
 }
@@ -681,7 +681,7 @@ fn what_the_gateway_made_up_is_marked() {
 fn entries_beside_the_branch_are_not_on_it() {
     let side = json!({"type": "message", "id": "s", "parentId": "a", "appendMode": "side",
         "message": {"role": "user", "content": "aside"}});
-    let text = user("a", "x", "one") + &format!("{side}\n") + &user("b", "s", "two");
+    let text = user("a", "x", "one") + &*format!("{side}\n") + &*user("b", "s", "two");
     assert_eq!(contents(&load(lines(text.as_bytes()).path())), ["one", "two"]);
 }
 
@@ -690,7 +690,7 @@ fn a_leaf_that_points_nowhere_is_ignored() {
     let leaf =
         |target: Value| json!({"type": "leaf", "id": "l", "parentId": "b", "targetId": target});
     for target in [json!("gone"), json!(null)] {
-        let text = user("a", "x", "one") + &user("b", "a", "two") + &format!("{}\n", leaf(target));
+        let text = user("a", "x", "one") + &*user("b", "a", "two") + &*format!("{}\n", leaf(target));
         assert_eq!(contents(&load(lines(text.as_bytes()).path())), ["one", "two"]);
     }
 }
