@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::raw::{self, Pedigree, Row};
 use super::store::{Heading, Reading, Records, Store};
@@ -106,10 +107,43 @@ impl Loaded {
 /// A path that does not exist or a named file that cannot be read is an error; whatever else is
 /// wrong is reported in the result. `project` is the folder that file names are relative to.
 pub fn load(paths: &[PathBuf], project: &Path, observer: &dyn Observer) -> Result<Loaded> {
+    let mut rows = Vec::new();
+    let mut loaded = stream(paths, project, observer, &mut |row| {
+        rows.push(row);
+        Ok(())
+    })?;
+    rows.sort_by_cached_key(|row: &Row| {
+        let content = serde_json::to_vec(&row.trace).unwrap_or_default();
+        (row.trace.session.clone(), row.trace.origin.clone(), files::digest(&content))
+    });
+    for row in rows {
+        loaded.traces.push(row.trace);
+        loaded.pedigrees.push(row.pedigree);
+    }
+    Ok(loaded)
+}
+
+/// Like [`load`], but hands over each trace as it is read: of the agents' sessions only some are
+/// in memory at a time. `Loaded::traces` stays empty.
+pub fn each(
+    paths: &[PathBuf],
+    project: &Path,
+    observer: &dyn Observer,
+    take: &mut dyn FnMut(Trace) -> Result<()>,
+) -> Result<Loaded> {
+    stream(paths, project, observer, &mut |row| take(row.trace))
+}
+
+/// Reads everything the paths name, in no order to rely on.
+fn stream(
+    paths: &[PathBuf],
+    project: &Path,
+    observer: &dyn Observer,
+    take: &mut dyn FnMut(Row) -> Result<()>,
+) -> Result<Loaded> {
     let asked = paths.iter().map(|p| p.display().to_string()).collect();
     let found = find::places(paths, project)?;
     let mut loaded = Loaded { asked, unread: found.unread, ..Loaded::default() };
-    let mut rows = Vec::new();
     let total = found.files.iter().map(|f| f.bytes).sum();
     observer.begin("load", Some(total), "bytes");
     // Side by side, since shards may lie on several disks.
@@ -118,8 +152,8 @@ pub fn load(paths: &[PathBuf], project: &Path, observer: &dyn Observer) -> Resul
         found.files.par_iter().map(|file| raw::read(file, &done, observer)).collect();
     observer.end();
     for part in parts {
-        let raw::Part { rows: more, lines, reasons, file, bad, unread } = part?;
-        rows.extend(more);
+        let raw::Part { rows, lines, reasons, file, bad, unread } = part?;
+        rows.into_iter().try_for_each(&mut *take)?;
         loaded.lines += lines;
         loaded.files.extend(file);
         loaded.bad.extend(bad);
@@ -137,21 +171,33 @@ pub fn load(paths: &[PathBuf], project: &Path, observer: &dyn Observer) -> Resul
         }
     }
     for_each_session(&stores, &mut loaded, observer, &mut |trace| {
-        rows.push(Row { trace, pedigree: Pedigree::default() });
-        Ok(())
+        take(Row { trace, pedigree: Pedigree::default() })
     })?;
-    rows.sort_by_cached_key(|row: &Row| {
-        let content = serde_json::to_vec(&row.trace).unwrap_or_default();
-        (row.trace.session.clone(), row.trace.origin.clone(), files::digest(&content))
-    });
-    for row in rows {
-        loaded.traces.push(row.trace);
-        loaded.pedigrees.push(row.pedigree);
-    }
     loaded.files.sort();
     loaded.bad.sort();
     loaded.unread.sort();
     Ok(loaded)
+}
+
+/// How many traces are hashed side by side.
+const TOGETHER: usize = 8;
+
+/// The SHA-256 of a trace, in hex. The texts are hashed as they are: to write them as JSON takes
+/// longer than to read them.
+fn digest(trace: &mut Trace) -> String {
+    let mut hasher = Sha256::new();
+    let mut texts = Vec::new();
+    for message in &mut trace.messages {
+        let text = std::mem::take(&mut message.content);
+        hasher.update(text.len().to_le_bytes());
+        hasher.update(&text);
+        texts.push(text);
+    }
+    hasher.update(serde_json::to_vec(trace).unwrap_or_default());
+    for (message, text) in trace.messages.iter_mut().zip(texts) {
+        message.content = text;
+    }
+    files::hex(&hasher.finalize())
 }
 
 /// Reads every session of the stores once: where several hold it, from the newest generation, and
@@ -202,6 +248,11 @@ fn for_each_session(
             }
         }
         let mut digests = Vec::new();
+        let mut held = Vec::new();
+        let mut hand_over = |held: &mut Vec<Trace>| -> Result<()> {
+            digests.par_extend(held.par_iter_mut().map(digest));
+            held.drain(..).try_for_each(&mut *each)
+        };
         let mut read = wanted.iter();
         let result = store.read(&wanted, &mut |reading| {
             observer.check()?;
@@ -212,14 +263,17 @@ fn for_each_session(
             loaded.bad.extend(bad);
             match trace {
                 Ok(trace) => {
-                    digests.push(files::digest(&serde_json::to_vec(&trace)?));
-                    each(trace)?;
+                    held.push(trace);
+                    if held.len() == TOGETHER {
+                        hand_over(&mut held)?;
+                    }
                 }
                 Err(reason) => loaded.drop(reason),
             }
             Ok(())
         });
         result.with_context(|| format!("cannot read {}", place.shown))?;
+        hand_over(&mut held)?;
         digests.sort();
         loaded.files.push(FileDigest {
             file: place.shown.clone(),

@@ -21,7 +21,7 @@ mod recognise;
 mod sqlite;
 pub mod store;
 
-pub use load::{BadLine, FileDigest, Loaded, Unread, load};
+pub use load::{BadLine, FileDigest, Loaded, Unread, each, load};
 pub use message::{Message, Role, Signal, ToolCall};
 
 /// Where a trace was read from.
