@@ -57,42 +57,69 @@ pub type Row<'a> = (u64, Result<&'a [u8], Damage>);
 /// Lines of a reader that are not blank, with their numbers from 1.
 pub struct Rows<R> {
     input: R,
-    text: Vec<u8>,
+    /// How much of the input's buffer the last line was.
+    taken: usize,
+    /// A line that did not fit into it.
+    long: Vec<u8>,
     pub row: u64,
     /// Bytes up to the end of the last line.
     pub offset: u64,
 }
 
+/// The length of the first line, if it ends here.
+fn line_end(mut text: &[u8]) -> Option<usize> {
+    let all = text;
+    let length = text.skip_until(b'\n').ok()?;
+    all[..length].ends_with(b"\n").then_some(length)
+}
+
 impl<R: BufRead> Rows<R> {
     pub fn new(input: R) -> Self {
-        Rows { input, text: Vec::new(), row: 0, offset: 0 }
+        Rows { input, taken: 0, long: Vec::new(), row: 0, offset: 0 }
     }
 
     /// The next line.
     pub fn next(&mut self) -> io::Result<Option<Row<'_>>> {
         loop {
-            self.text.clear();
-            let mut most = (&mut self.input).take(MAX_LINE as u64 + 1);
-            let length = most.read_until(b'\n', &mut self.text)?;
+            self.input.consume(std::mem::take(&mut self.taken));
+            let within = line_end(self.input.fill_buf()?);
+            let length = match within {
+                Some(length) => length,
+                None => {
+                    self.long.clear();
+                    let mut most = (&mut self.input).take(MAX_LINE as u64 + 1);
+                    most.read_until(b'\n', &mut self.long)?
+                }
+            };
             if length == 0 {
                 return Ok(None);
             }
             self.row += 1;
             self.offset += length as u64;
-            if length > MAX_LINE && self.text.last() != Some(&b'\n') {
-                self.text = Vec::new();
+            if length > MAX_LINE && !self.long.ends_with(b"\n") {
+                self.long = Vec::new();
                 self.offset += self.input.skip_until(b'\n')? as u64;
                 return Ok(Some((self.row, Err(Damage::too_long()))));
             }
-            if self.text.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            let text = match self.row {
-                1 => self.text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.text),
-                _ => &self.text,
+            self.taken = within.unwrap_or(0);
+            let text = match within {
+                Some(length) => &self.input.fill_buf()?[..length],
+                None => &self.long,
             };
-            return Ok(Some((self.row, Ok(text))));
+            if !text.iter().all(u8::is_ascii_whitespace) {
+                break;
+            }
         }
+        let text = match self.taken {
+            0 => &self.long,
+            // Still there: nothing is consumed before the next call.
+            taken => &self.input.fill_buf()?[..taken],
+        };
+        let text = match self.row {
+            1 => text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text),
+            _ => text,
+        };
+        Ok(Some((self.row, Ok(text))))
     }
 }
 
@@ -130,10 +157,8 @@ fn skip(mut text: impl BufRead + 'static, offset: u64) -> io::Result<Box<dyn Buf
 /// Looks through a file: its header, and where sessions end in it.
 pub fn list(open: Open) -> io::Result<Listed> {
     let mut input = open(0)?;
-    let mut head = Vec::new();
-    (&mut input).take(CHUNK as u64).read_to_end(&mut head)?;
-    let mut listed = Listed { header: header(&head), parts: Vec::new() };
-    let (bytes, found) = search(input, head)?;
+    let mut listed = Listed { header: header(input.fill_buf()?), parts: Vec::new() };
+    let (bytes, found) = search(input)?;
     let mut part = Part::default();
     if found {
         let mut rows = Rows::new(open(0)?);
@@ -162,18 +187,26 @@ pub fn resets(line: &[u8]) -> bool {
 }
 
 /// The length of what can be read, and whether a `reset` may stand in it.
-fn search(mut input: Box<dyn BufRead>, mut chunk: Vec<u8>) -> io::Result<(u64, bool)> {
+fn search(mut input: Box<dyn BufRead>) -> io::Result<(u64, bool)> {
     let (mut bytes, mut found) = (0, false);
+    // The end of what came before, where the first half of it may stand.
+    let mut edge = Vec::new();
+    const HALF: usize = RESET.len() - 1;
     loop {
-        bytes += chunk.len() as u64;
-        found |= contains_reset(&chunk);
-        let kept = chunk.split_off(chunk.len().saturating_sub(RESET.len() - 1));
-        bytes -= kept.len() as u64;
-        chunk = kept;
-        let before = chunk.len();
-        if (&mut input).take(CHUNK as u64).read_to_end(&mut chunk)? == 0 {
-            return Ok((bytes + before as u64, found));
+        let text = input.fill_buf()?;
+        let length = text.len();
+        if length == 0 {
+            return Ok((bytes, found));
         }
+        edge.extend_from_slice(&text[..length.min(HALF)]);
+        found = found || contains_reset(text) || contains_reset(&edge);
+        if length > HALF {
+            edge.clear();
+            edge.extend_from_slice(&text[length - HALF..]);
+        }
+        edge.drain(..edge.len().saturating_sub(HALF));
+        bytes += length as u64;
+        input.consume(length);
     }
 }
 
@@ -200,4 +233,36 @@ pub fn read(
         session.add(last + 1, Err(Damage { reason: "unreadable", problem }));
     }
     session.finish(known, dialect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small(text: &'static [u8], buffer: usize) -> BufReader<&'static [u8]> {
+        BufReader::with_capacity(buffer, text)
+    }
+
+    #[test]
+    fn lines_are_the_same_whatever_fits_into_the_buffer() {
+        for buffer in 1..20 {
+            let mut rows = Rows::new(small(b"\xef\xbb\xbfone\n\n  \ntwo\r\nthree", buffer));
+            let mut found = Vec::new();
+            while let Some((row, text)) = rows.next().unwrap() {
+                found.push((row, text.unwrap().trim_ascii_end().to_vec()));
+            }
+            let wanted = [(1, b"one".to_vec()), (4, b"two".to_vec()), (5, b"three".to_vec())];
+            assert_eq!(found, wanted, "{buffer}");
+            assert_eq!(rows.offset, 21);
+        }
+    }
+
+    #[test]
+    fn a_reset_is_found_wherever_a_buffer_ends() {
+        for buffer in 1..20 {
+            let found = |text| search(Box::new(small(text, buffer))).unwrap();
+            assert_eq!(found(b"{\"type\":\"reset\"}"), (16, true), "{buffer}");
+            assert_eq!(found(b"{\"type\":\"reset!}"), (16, false), "{buffer}");
+        }
+    }
 }
