@@ -176,11 +176,17 @@ fn a_scripts_commands_stand_for_its_missing_output() {
         written,
         script("c2"),
         ran("third", 3),
+        script("c3"),
+        ran("fourth", 0),
         says("done"),
     ]);
     assert_linked(&trace);
-    assert_eq!(contents(&trace), ["go", "", "Script completed\nOutput:\nall", "", "third", "done"]);
-    assert_eq!(samples::failed_exits(&trace), [101, 3]);
+    assert_eq!(
+        contents(&trace),
+        ["go", "", "Script completed\nOutput:\nall", "", "third", "", "fourth", "done"]
+    );
+    let exits: Vec<_> = trace.messages.iter().filter_map(|m| m.exit).collect();
+    assert_eq!(exits, [101, 3, 0]);
     assert!(trace.messages[1].tool_calls[0].arguments["input"].is_string());
 }
 
