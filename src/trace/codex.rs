@@ -36,12 +36,15 @@ fn recognised(head: &str) -> bool {
     let has = |line: &str, keys: &[&str]| keys.iter().all(|key| line.contains(key));
     let mut lines = head.trim_start_matches('\u{feff}').lines();
     let Some(first) = lines.next().filter(|line| line.starts_with('{')) else { return false };
-    // Before October 2025 the first row has no type; what follows has.
+    // Before October 2025 the first row has no type, as other agents' have; what follows has.
     let old = |line: &str| {
         line.contains("\"record_type\":") || has(line, &["\"type\":\"message\"", "\"role\":"])
     };
     has(first, &["\"type\":\"session_meta\"", "\"payload\":"])
-        || has(first, &["\"id\":", "\"timestamp\":"]) && !old(first) && lines.take(3).any(old)
+        || has(first, &["\"id\":", "\"timestamp\":"])
+            && !first.contains("\"type\":")
+            && !first.contains("\"messages\":")
+            && lines.take(3).any(old)
 }
 
 fn heading(place: &Place) -> Result<Heading> {

@@ -91,17 +91,20 @@ fn every_version_is_recognised_by_its_content() {
 #[test]
 fn the_reward_beside_it_is_the_outcome() {
     let text = trajectory().to_string();
-    let outcome = |name: &str, reward: &str| {
-        let run = ("run/agent/trajectory.json", text.clone());
+    let beside = |run: &'static str, name: &str, reward: &str| {
+        let run = (run, text.clone());
         read(&[run, (name, reward.to_string())]).traces.remove(0).outcome
     };
+    let outcome = |name: &str, reward: &str| beside("run/agent/trajectory.json", name, reward);
     let result =
         |reward: f64| json!({"verifier_result": {"rewards": {"reward": reward}}}).to_string();
     assert_eq!(outcome("run/verifier/reward.txt", "1\n").as_deref(), Some("resolved"));
     assert_eq!(outcome("run/agent/verifier/reward.txt", "0.0").as_deref(), Some("unresolved"));
     assert_eq!(outcome("run/result.json", &result(1.0)).as_deref(), Some("resolved"));
     assert_eq!(outcome("run/result.json", &result(0.5)), None);
+    // What lies further up is about other runs.
     assert_eq!(outcome("verifier/reward.txt", "1"), None);
+    assert_eq!(beside("run/other/trajectory.json", "run/verifier/reward.txt", "1"), None);
 }
 
 #[test]

@@ -145,13 +145,17 @@ fn a_project_folder_and_the_agents_own_give_the_same() {
 
 #[test]
 fn what_the_person_went_back_from_is_left_out() {
-    let trace = one(&rows(&[
-        user("first"),
-        says("a", text("wrong way")),
-        with_parent(user("instead"), "u0"),
-        says("b", text("right way")),
-    ]));
-    assert_eq!(contents(&trace), ["first", "instead", "right way"]);
+    let loaded = load_rows(
+        "s.jsonl",
+        &rows(&[
+            user("first"),
+            says("a", text("wrong way")),
+            with_parent(user("instead"), "u0"),
+            says("b", text("right way")),
+        ]),
+    );
+    assert_eq!(contents(&loaded.traces[0]), ["first", "instead", "right way"]);
+    assert_eq!(loaded.records.left["abandoned"], 1);
 }
 
 #[test]
@@ -175,12 +179,14 @@ fn a_compaction_joins_both_sides_without_its_summary() {
         "message": {"role": "user", "content": "summary"}});
     let boundary = json!({"type": "system", "subtype": "compact_boundary", "parentUuid": null,
         "logicalParentUuid": "u1", "content": "Conversation compacted"});
-    let loaded = load_rows(
-        "s.jsonl",
-        &rows(&[user("a"), says("m", text("b")), boundary, summary, user("c")]),
-    );
-    assert_eq!(contents(&loaded.traces[0]), ["a", "b", "c"]);
-    assert_eq!((loaded.records.left["compaction"], loaded.records.left["system"]), (1, 1));
+    let mut silent = boundary.clone();
+    silent.as_object_mut().unwrap().remove("logicalParentUuid");
+    for boundary in [boundary, silent] {
+        let said = [user("a"), says("m", text("b")), boundary, summary.clone(), user("c")];
+        let loaded = load_rows("s.jsonl", &rows(&said));
+        assert_eq!(contents(&loaded.traces[0]), ["a", "b", "c"]);
+        assert_eq!((loaded.records.left["compaction"], loaded.records.left["system"]), (1, 1));
+    }
 }
 
 #[test]
@@ -308,8 +314,10 @@ fn a_resumed_copy_comes_once_and_the_fuller_wins() {
 fn rows_of_side_chains_inside_the_session_are_counted() {
     let mut side = says("x", text("of a subagent"));
     side["isSidechain"] = json!(true);
-    let loaded = load_rows("s.jsonl", &rows(&[user("a"), says("m", text("b")), side]));
-    assert_eq!(contents(&loaded.traces[0]), ["a", "b"]);
+    side["parentUuid"] = json!(null);
+    let after = with_parent(user("c"), "damaged");
+    let loaded = load_rows("s.jsonl", &rows(&[user("a"), says("m", text("b")), side, after]));
+    assert_eq!(contents(&loaded.traces[0]), ["a", "b", "c"]);
     assert_eq!(loaded.records.left["sidechain"], 1);
 }
 

@@ -144,6 +144,19 @@ fn rollouts_without_an_envelope_are_read() {
 }
 
 #[test]
+fn other_agents_rows_are_not_taken_for_a_rollout() {
+    let headers = [
+        r#"{"type":"session","version":3,"id":"s","timestamp":"2026-01-01T00:00:00Z","cwd":"/a"}"#,
+        r#"{"id":"s","timestamp":"2026-01-01T00:00:00Z","messages":[]}"#,
+    ];
+    let message = r#"{"type":"message","id":"m","message":{"role":"user","content":"a"}}"#;
+    for header in headers {
+        let loaded = load_rows("s.jsonl", &[header, message]);
+        assert!(loaded.traces.iter().all(|trace| trace.source != "codex"), "{header}");
+    }
+}
+
+#[test]
 fn a_scripts_commands_stand_for_its_missing_output() {
     let script = |id: &str| {
         item(json!({"type": "custom_tool_call", "name": "exec", "call_id": id,
@@ -163,11 +176,17 @@ fn a_scripts_commands_stand_for_its_missing_output() {
         written,
         script("c2"),
         ran("third", 3),
+        script("c3"),
+        ran("fourth", 0),
         says("done"),
     ]);
     assert_linked(&trace);
-    assert_eq!(contents(&trace), ["go", "", "Script completed\nOutput:\nall", "", "third", "done"]);
-    assert_eq!(samples::failed_exits(&trace), [101, 3]);
+    assert_eq!(
+        contents(&trace),
+        ["go", "", "Script completed\nOutput:\nall", "", "third", "", "fourth", "done"]
+    );
+    let exits: Vec<_> = trace.messages.iter().filter_map(|m| m.exit).collect();
+    assert_eq!(exits, [101, 3, 0]);
     assert!(trace.messages[1].tool_calls[0].arguments["input"].is_string());
 }
 
