@@ -83,7 +83,7 @@ const SHARE: Kind = Kind::Float(0.0, 1.0);
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     // Input
-    key("TRACES", Kind::Paths, "", "raw traces: files, folders or globs, comma-separated; empty means data/raw_traces, or the shipped sample where that is empty"),
+    key("TRACES", Kind::Paths, "", "traces: files, folders, globs or agents (opencode, openclaw, claude-code, codex, pi), comma-separated; empty means data/raw_traces, or the shipped sample where that is empty"),
     key("TRACE_DAYS", COUNT, "0", "only sessions that began within this many days before the newest one; 0 takes all"),
     key("COUNTEREXAMPLES", Kind::Paths, "data/counterexamples", "folder of hand-written examples against past mistakes"),
     key("REPLAY_FILES", Kind::Paths, "", "general examples mixed in against forgetting, comma-separated files"),
@@ -96,6 +96,9 @@ pub const KEYS: &[Key] = &[
     key("REDACT_MAX_SHARE", SHARE, "0.5", "drop a row when more than this share of its text was redacted"),
     key("REDACT_MIN_CANARY_RECALL", SHARE, "1.0", "share of planted secrets that must be found for redaction_ok"),
     key("REDACT_MAX_RESIDUE", COUNT, "0", "rows in which the second scan may find something before redaction_ok is false"),
+    // What agents do not store
+    key("TOOL_CATALOGUE", Kind::Paths, "", "a captured OpenAI-style request, or several: its system prompt and tools go to sessions of agents that store none"),
+    key("TOOL_NAMES", Kind::Choice(&["newest", "opencode-1", "opencode-2", "as-is"]), "newest", "whose tool and argument names OpenCode's calls are said in: the newest version seen, one of them, or each session its own"),
     // Quality
     key("TRAIN_OUTCOMES", Kind::Text, "good,unknown", "outcomes whose answers are trained: good, unknown, bad"),
     key("TEACHERS", Kind::Text, "", "whose answers are trained, by author: patterns such as anthropic/* or, to leave out, !*-tiny; empty: everyone's"),

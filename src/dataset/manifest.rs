@@ -63,6 +63,11 @@ pub struct Manifest {
     pub bad_lines: BadLines,
     /// What every stage did, in order; the counts add up.
     pub stages: Vec<Stage>,
+    /// Where tools and system prompts came from, in traces read (`tools_stored`, `tools_captured`,
+    /// `tools_shipped`, `tools_none`, `system_…`), and what became of calls that had to be said in
+    /// another version's terms (`calls_renamed`, `calls_refused`, `calls_left`).
+    #[serde(default)]
+    pub catalogue: BTreeMap<String, u64>,
     /// Messages of the model in what was read, by their label: good, unknown or bad.
     #[serde(default)]
     pub labels: BTreeMap<String, u64>,
@@ -198,6 +203,7 @@ impl Manifest {
                 listed: bad.into_iter().take(LISTED).collect(),
             },
             stages: dataset.stages.as_ref().clone(),
+            catalogue: account.catalogue.clone(),
             labels: account.labels.clone(),
             masked: account.masked.clone(),
             mended: account.mended.clone(),

@@ -101,6 +101,9 @@ pub struct Account {
     pub redaction: Option<Redaction>,
     /// Rows that were mended rather than dropped, by what was mended.
     pub mended: BTreeMap<String, u64>,
+    /// Where tools and system prompts came from, in traces, and what became of calls that had to
+    /// be said in other terms.
+    pub catalogue: BTreeMap<String, u64>,
     /// Messages of the model by their label.
     pub labels: BTreeMap<String, u64>,
     /// Messages that are not trained though they might be, by reason.
@@ -118,6 +121,7 @@ impl Account {
         all.duplicates.extend(other.duplicates.iter().cloned());
         for (mine, theirs) in [
             (&mut all.mended, &other.mended),
+            (&mut all.catalogue, &other.catalogue),
             (&mut all.labels, &other.labels),
             (&mut all.masked, &other.masked),
         ] {

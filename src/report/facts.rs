@@ -156,6 +156,7 @@ pub(super) fn dataset(manifest: &Value) -> Vec<Facts> {
                 ("copies of one row at most", "/duplicates/largest_cluster"),
             ]),
         ),
+        ("Tools and prompts", counts("/catalogue")),
         ("Answers by label", counts("/labels")),
         ("Answers not trained", counts("/masked")),
         ("Mended rows", counts("/mended")),

@@ -12,6 +12,7 @@ use crate::dataset::manifest::Provenance;
 use crate::model::Base;
 use crate::progress::Observer;
 use crate::protocol::Protocol;
+use crate::trace::places;
 use crate::train::Checkpoints;
 
 /// The context of one script's run. Verbs reach it through the call they serve.
@@ -117,23 +118,22 @@ impl Host {
     }
 
     /// The files and folders that raw traces come from.
-    pub fn trace_paths(&self) -> Vec<PathBuf> {
-        let named: Vec<PathBuf> =
-            self.config.list("TRACES").into_iter().map(PathBuf::from).collect();
+    pub fn trace_paths(&self) -> Result<Vec<PathBuf>> {
+        let named = self.config.list("TRACES");
         if !named.is_empty() {
-            return named;
+            return places::named(&named);
         }
         let own = self.project.join(OWN_TRACES);
         let has_traces = own.read_dir().is_ok_and(|entries| {
             entries.flatten().any(|e| e.path().extension().is_some_and(|x| x == "jsonl"))
         });
         if has_traces {
-            return vec![PathBuf::from(OWN_TRACES)];
+            return Ok(vec![PathBuf::from(OWN_TRACES)]);
         }
         self.observer.say(&format!(
             "{OWN_TRACES} holds no *.jsonl: taking the shipped sample {SAMPLE}, an invented team"
         ));
-        vec![PathBuf::from(SAMPLE)]
+        Ok(vec![PathBuf::from(SAMPLE)])
     }
 
     /// A path that a script names: inside the project, or inside the run.

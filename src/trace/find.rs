@@ -25,6 +25,16 @@ pub struct Place {
 /// How files that may hold sessions are called; others are looked at only where they are named.
 const ENDINGS: &[&str] = &["jsonl", "json", "db", "sqlite", "sqlite3"];
 
+/// Files beside the sessions that hold keys: they are not even opened.
+const CREDENTIALS: &[&str] = &[
+    "auth.json",
+    "mcp-auth.json",
+    "auth-profiles.json",
+    "openclaw.json",
+    ".credentials.json",
+    "credentials.json",
+];
+
 impl Place {
     fn by_name(&self, other: &Place) -> std::cmp::Ordering {
         (&self.shown, &self.path).cmp(&(&other.shown, &other.path))
@@ -143,7 +153,8 @@ impl Finding {
         for entry in entries {
             let is_dir = fs::metadata(&entry).is_ok_and(|m| m.is_dir());
             let end = entry.extension().and_then(|e| e.to_str()).unwrap_or_default();
-            if is_dir || ENDINGS.contains(&end) {
+            let name = entry.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if is_dir || (ENDINGS.contains(&end) && !CREDENTIALS.contains(&name)) {
                 self.add(&entry, project, false)?;
             }
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::raw::{self, Pedigree, Row};
+use super::shelf::{Shelf, Shelves};
 use super::store::{Heading, Reading, Records, Store};
 use super::{Trace, find};
 use crate::files;
@@ -70,6 +71,8 @@ pub struct Loaded {
     pub reasons: BTreeMap<String, u64>,
     /// What became of the records inside the agents' sessions.
     pub records: Records,
+    /// The agents' sessions by place, agent and form of storage.
+    pub shelves: Vec<Shelf>,
     /// The files that were read.
     pub files: Vec<FileDigest>,
     /// Files that were found and gave nothing.
@@ -108,7 +111,7 @@ impl Loaded {
 /// wrong is reported in the result. `project` is the folder that file names are relative to.
 pub fn load(paths: &[PathBuf], project: &Path, observer: &dyn Observer) -> Result<Loaded> {
     let mut rows = Vec::new();
-    let mut loaded = stream(paths, project, observer, &mut |row| {
+    let mut loaded = stream(paths, project, &|_| None, observer, &mut |row| {
         rows.push(row);
         Ok(())
     })?;
@@ -131,13 +134,28 @@ pub fn each(
     observer: &dyn Observer,
     take: &mut dyn FnMut(Trace) -> Result<()>,
 ) -> Result<Loaded> {
-    stream(paths, project, observer, &mut |row| take(row.trace))
+    chosen(paths, project, &|_| None, observer, take)
 }
+
+/// Like [`each`], without the agents' sessions for which `leave` gives a reason.
+pub fn chosen(
+    paths: &[PathBuf],
+    project: &Path,
+    leave: Leave,
+    observer: &dyn Observer,
+    take: &mut dyn FnMut(Trace) -> Result<()>,
+) -> Result<Loaded> {
+    stream(paths, project, leave, observer, &mut |row| take(row.trace))
+}
+
+/// Why a session is left out, in one word, if it is.
+pub type Leave<'a> = &'a dyn Fn(&Heading) -> Option<&'static str>;
 
 /// Reads everything the paths name, in no order to rely on.
 fn stream(
     paths: &[PathBuf],
     project: &Path,
+    leave: Leave,
     observer: &dyn Observer,
     take: &mut dyn FnMut(Row) -> Result<()>,
 ) -> Result<Loaded> {
@@ -170,7 +188,7 @@ fn stream(
             Err(e) => loaded.refuse(place, &e),
         }
     }
-    for_each_session(&stores, &mut loaded, observer, &mut |trace| {
+    for_each_session(&stores, leave, &mut loaded, observer, &mut |trace| {
         take(Row { trace, pedigree: Pedigree::default() })
     })?;
     loaded.files.sort();
@@ -204,6 +222,7 @@ fn digest(trace: &mut Trace) -> String {
 /// among those from where there is most of it.
 fn for_each_session(
     stores: &[(&find::Place, Box<dyn Store>)],
+    leave: Leave,
     loaded: &mut Loaded,
     observer: &dyn Observer,
     each: &mut dyn FnMut(Trace) -> Result<()>,
@@ -238,13 +257,20 @@ fn for_each_session(
     let mut done = 0;
     for (s, ((place, store), headings)) in stores.iter().zip(&listed).enumerate() {
         let mut wanted = Vec::new();
+        let mut shelves = Shelves::of(&place.shown);
         for (h, heading) in headings.iter().enumerate() {
             let (_, _, from_s, from_h) = best[&(heading.agent, heading.session.as_str())];
             let kept = (usize::MAX - from_s, usize::MAX - from_h) == (s, h);
-            match (kept, heading.skip) {
-                (false, _) => loaded.drop("found_again"),
-                (true, Some(reason)) => loaded.drop(reason),
-                (true, None) => wanted.push(heading),
+            let skip = match kept {
+                false => Some("found_again"),
+                true => heading.skip.or_else(|| leave(heading)),
+            };
+            match skip {
+                Some(reason) => {
+                    loaded.drop(reason);
+                    shelves.skipped(heading, reason);
+                }
+                None => wanted.push(heading),
             }
         }
         let mut digests = Vec::new();
@@ -256,24 +282,30 @@ fn for_each_session(
         let mut read = wanted.iter();
         let result = store.read(&wanted, &mut |reading| {
             observer.check()?;
-            done += read.next().map_or(0, |heading| heading.bytes);
+            let Some(heading) = read.next() else { bail!("a store gave more than was asked for") };
+            done += heading.bytes;
             observer.advance(done, "");
             let Reading { trace, records, bad } = reading;
             loaded.records.add(records);
             loaded.bad.extend(bad);
             match trace {
                 Ok(trace) => {
+                    shelves.read(heading, &trace);
                     held.push(trace);
                     if held.len() == TOGETHER {
                         hand_over(&mut held)?;
                     }
                 }
-                Err(reason) => loaded.drop(reason),
+                Err(reason) => {
+                    loaded.drop(reason);
+                    shelves.skipped(heading, reason);
+                }
             }
             Ok(())
         });
         result.with_context(|| format!("cannot read {}", place.shown))?;
         hand_over(&mut held)?;
+        loaded.shelves.extend(shelves.take());
         digests.sort();
         loaded.files.push(FileDigest {
             file: place.shown.clone(),

@@ -15,6 +15,7 @@ pub mod catalogue;
 mod claude_code;
 mod codex;
 mod find;
+pub mod intake;
 mod jsonl;
 mod lines;
 mod load;
@@ -27,13 +28,15 @@ pub mod places;
 pub mod raw;
 mod recognise;
 mod schema;
+mod shelf;
 mod sqlite;
 pub mod store;
 mod talk;
 
-pub use load::{BadLine, FileDigest, Loaded, Unread, each, load};
+pub use load::{BadLine, FileDigest, Loaded, Unread, chosen, each, load};
 pub use message::{Message, Role, Signal, ToolCall};
 pub use outcome::{Evidence, Label, Outcome, WORDS};
+pub use shelf::Shelf;
 
 /// Where a trace was read from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, anyhow};
+
 /// The agents whose sessions are found without being told where.
 pub const AGENTS: &[&str] = &["opencode", "openclaw", "pi", "claude-code", "codex"];
 
@@ -73,6 +75,28 @@ pub fn of(agent: &str, home: &Home) -> Option<Vec<PathBuf>> {
     places.sort();
     places.dedup();
     Some(places)
+}
+
+/// The places of the agent of this name; none where it is no agent's name, an error where that
+/// agent keeps nothing here.
+pub fn sessions(name: &str) -> Option<Result<Vec<PathBuf>>> {
+    let places = of(name, &Home::here())?;
+    let none = || {
+        anyhow!(
+            "there are no sessions of {name} where it keeps them by default; name the file or \
+             folder instead"
+        )
+    };
+    Some(if places.is_empty() { Err(none()) } else { Ok(places) })
+}
+
+/// Paths as a person gives them, agents' names among them.
+pub fn named(given: &[String]) -> Result<Vec<PathBuf>> {
+    let each = given.iter().map(|name| match sessions(name) {
+        Some(places) => places,
+        None => Ok(vec![PathBuf::from(name)]),
+    });
+    Ok(each.collect::<Result<Vec<_>>>()?.concat())
 }
 
 fn below(folders: Vec<PathBuf>, names: &[&str]) -> Vec<PathBuf> {

@@ -10,7 +10,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::find::Place;
-use super::{BadLine, Trace};
+use super::{BadLine, Trace, opencode};
 
 /// How places of one format are recognised and opened.
 pub struct Reader {
@@ -56,6 +56,18 @@ pub struct Heading {
     pub skip: Option<&'static str>,
     /// What the store needs to find it again: a row's key, a file's number.
     pub key: u64,
+}
+
+impl Heading {
+    /// The form of storage, as a person calls it.
+    pub fn form(&self) -> &'static str {
+        match (self.agent, self.generation) {
+            ("opencode", generation) => opencode::form(generation),
+            ("openclaw", _) => "sessions",
+            ("atif", _) => "trajectory",
+            _ => "JSONL",
+        }
+    }
 }
 
 /// What came of one session.

@@ -690,7 +690,8 @@ fn a_leaf_that_points_nowhere_is_ignored() {
     let leaf =
         |target: Value| json!({"type": "leaf", "id": "l", "parentId": "b", "targetId": target});
     for target in [json!("gone"), json!(null)] {
-        let text = user("a", "x", "one") + &*user("b", "a", "two") + &*format!("{}\n", leaf(target));
+        let text =
+            user("a", "x", "one") + &*user("b", "a", "two") + &*format!("{}\n", leaf(target));
         assert_eq!(contents(&load(lines(text.as_bytes()).path())), ["one", "two"]);
     }
 }

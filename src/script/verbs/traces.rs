@@ -12,6 +12,8 @@ use crate::label::Policy;
 use crate::script::host::Host;
 use crate::script::{RhaiResultOf, fail};
 use crate::trace;
+use crate::trace::intake::Intake;
+use crate::trace::places;
 
 /// Registers the readers.
 pub fn register(engine: &mut Engine) {
@@ -19,8 +21,10 @@ pub fn register(engine: &mut Engine) {
 }
 
 fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
-    let loaded = trace::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
+    let mut loaded = trace::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
+    let catalogue = Intake::from_config(&host.config)?.apply(&mut loaded.traces);
     let rows = host.told(from_traces(loaded, Kind::Real, host.config.size("TRACE_DAYS") as u64));
+    let rows = rows.noting(|account| account.catalogue = catalogue);
     Ok(judge(&rows, &Policy::from_config(&host.config)?))
 }
 
@@ -31,15 +35,21 @@ mod verbs {
     #[rhai_fn(return_raw)]
     pub fn load_traces(ctx: NativeCallContext) -> RhaiResultOf<Rows> {
         let host = host(&ctx)?;
-        read(&host, &host.trace_paths()).map_err(fail)
+        let paths = host.trace_paths().map_err(fail)?;
+        read(&host, &paths).map_err(fail)
     }
 
-    /// The raw traces of a file, a folder or a glob inside the project or the run.
+    /// The traces of a file, a folder or a glob inside the project or the run, or an agent's own
+    /// sessions where it keeps them: `load_traces("opencode")`, `"openclaw"`, `"claude-code"`,
+    /// `"codex"`, `"pi"`.
     #[rhai_fn(name = "load_traces", return_raw)]
     pub fn load_traces_from(ctx: NativeCallContext, path: &str) -> RhaiResultOf<Rows> {
         let host = host(&ctx)?;
-        let path = host.readable(path).map_err(fail)?;
-        read(&host, &[path]).map_err(fail)
+        let paths = match places::sessions(path) {
+            Some(places) => places.map_err(fail)?,
+            None => vec![host.readable(path).map_err(fail)?],
+        };
+        read(&host, &paths).map_err(fail)
     }
 
     /// The hand-written examples against past mistakes, from the folder COUNTEREXAMPLES; none

@@ -47,6 +47,17 @@ mod generation {
     pub const V2: u8 = 5;
 }
 
+/// What a person calls that form of storage.
+pub(super) fn form(generation: u8) -> &'static str {
+    match generation {
+        generation::V2 => "database, v2",
+        generation::V1 => "database, v1",
+        generation::TREE => "JSON tree",
+        generation::EXPORT => "export",
+        _ => "JSON tree of 2025",
+    }
+}
+
 /// About what a record takes, in bytes, where looking would mean to read all of them.
 const RECORD: u64 = 1 << 10;
 
