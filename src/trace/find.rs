@@ -25,6 +25,9 @@ pub struct Place {
 /// How files that may hold sessions are called; others are looked at only where they are named.
 const ENDINGS: &[&str] = &["jsonl", "json", "db", "sqlite", "sqlite3"];
 
+/// Files beside sessions that hold keys: never opened unless they are named.
+const KEYS: &[&str] = &["auth.json", "mcp-auth.json", "auth-profiles.json", "credentials.json"];
+
 impl Place {
     fn by_name(&self, other: &Place) -> std::cmp::Ordering {
         (&self.shown, &self.path).cmp(&(&other.shown, &other.path))
@@ -143,7 +146,8 @@ impl Finding {
         for entry in entries {
             let is_dir = fs::metadata(&entry).is_ok_and(|m| m.is_dir());
             let end = entry.extension().and_then(|e| e.to_str()).unwrap_or_default();
-            if is_dir || ENDINGS.contains(&end) {
+            let has_keys = entry.file_name().is_some_and(|n| KEYS.iter().any(|key| n == *key));
+            if is_dir || (ENDINGS.contains(&end) && !has_keys) {
                 self.add(&entry, project, false)?;
             }
         }

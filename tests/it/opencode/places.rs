@@ -209,6 +209,19 @@ fn a_pipe_in_a_tree_is_not_opened() {
     assert_eq!(problems, ["part: not a regular file", "session: not a regular file"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn keys_are_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["auth.json", "mcp-auth.json"] {
+        // Whoever opened a pipe would wait for ever, whoever looked at it would say so.
+        let made = Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap();
+        assert!(made.success());
+    }
+    let loaded = load(&[folder.path().to_path_buf()], folder.path(), &Silent).unwrap();
+    assert_eq!(loaded.unread, []);
+}
+
 /// OpenCode's data folder with a session in each form, and what else lies there.
 fn data() -> tempfile::TempDir {
     let folder = tree(r#"{"type":"step-start"}"#);
