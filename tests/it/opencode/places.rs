@@ -111,6 +111,18 @@ fn columns_of_other_types_cost_only_themselves() {
 }
 
 #[test]
+fn the_last_possible_row_id_is_survived() {
+    let hand = Hand::v1();
+    hand.message(1, user(), &[text("Hello.")]);
+    let insert =
+        "INSERT INTO part(rowid, id, session_id) VALUES (9223372036854775807, 'z', 'ses_1')";
+    hand.connection.execute(insert, []).unwrap();
+    let loaded = hand.read();
+    assert_eq!(contents(&loaded), ["Hello."]);
+    assert_eq!(loaded.bad[0].problem, "part: the last possible row");
+}
+
+#[test]
 fn columns_that_are_absent_are_done_without() {
     let hand = Hand::new(
         "CREATE TABLE session(id TEXT);
