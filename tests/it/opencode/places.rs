@@ -74,7 +74,8 @@ fn a_locked_database_is_reported() {
     let (folder, path) = database("opencode-1.17.sql");
     let writer = Connection::open(&path).unwrap();
     writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    assert!(unread(folder.path()).ends_with("database is locked"), "{}", unread(folder.path()));
+    let unread = unread(folder.path());
+    assert!(unread.ends_with("database is locked"), "{unread}");
     let named = load(&[path], folder.path(), &Silent).unwrap_err();
     assert!(format!("{named:#}").contains("database is locked"), "{named:#}");
 }
