@@ -15,7 +15,7 @@ use crate::trace::store::{Each, Heading, Reader, Records, Store};
 
 pub(in crate::trace) const READER: Reader = Reader { folder: recognise, file: |_, _| false, open };
 
-/// What OpenCode makes in its data folder beside its sessions: without any of it, a folder that
+/// What OpenCode makes in its data folder beside its sessions: without some of it, a folder that
 /// holds a database or a tree is looked through like every other.
 const BESIDE: &[&str] = &["log", "snapshot", "bin", "auth.json", "repos", "tool-output"];
 
@@ -50,7 +50,8 @@ fn is_database(path: &Path) -> bool {
 }
 
 fn recognise(folder: &Path) -> bool {
-    BESIDE.iter().any(|name| folder.join(name).exists()) && !parts(folder).is_empty()
+    let beside = BESIDE.iter().filter(|name| folder.join(name).exists());
+    beside.count() >= 2 && !parts(folder).is_empty()
 }
 
 fn open(place: &Place) -> Result<Box<dyn Store>> {

@@ -110,6 +110,10 @@ impl Database {
                 Ok(Some(row)) => {
                     let session = row.get_ref(0)?.as_str().unwrap_or_default();
                     last = row.get(1)?;
+                    let Some(after) = i64::checked_add(last, 1) else {
+                        bad.push(self.bad(last, format!("{table}: the last possible row")));
+                        continue;
+                    };
                     if session != current.0 {
                         let next = rows.remove(session).unwrap_or_default();
                         let (before, ranges) =
@@ -117,8 +121,8 @@ impl Database {
                         rows.insert(before, ranges);
                     }
                     match current.1.last_mut() {
-                        Some(range) if range.end == last => range.end += 1,
-                        _ => current.1.push(last..last + 1),
+                        Some(range) if range.end == last => range.end = after,
+                        _ => current.1.push(last..after),
                     }
                 }
                 Ok(None) => break,

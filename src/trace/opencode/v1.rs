@@ -37,6 +37,8 @@ struct Info<'a> {
     /// `true` for the text a compaction made; of a question, what it changed.
     #[serde(borrow)]
     summary: Loose<'a>,
+    /// Of an answer, in 2025: the system prompt it was given, in pieces.
+    system: Value,
 }
 
 #[derive(Deserialize, Default)]
@@ -241,6 +243,18 @@ impl Step {
 }
 
 fn answer(draft: &mut Draft, entry: &Entry, info: &Info, expect: Expect) {
+    if let Some(pieces) = info.system.as_array()
+        && draft.trace.messages.iter().all(|m| m.role != Role::System)
+    {
+        let pieces: Vec<&str> = pieces.iter().filter_map(Value::as_str).collect();
+        let mut message = Message::text(Role::System, pieces.join("\n"));
+        message.row = entry.info.row;
+        message.file = entry.info.file.map(str::to_owned);
+        message.time_ms = info.time.created.number();
+        if !message.content.is_empty() {
+            draft.trace.messages.insert(0, message);
+        }
+    }
     let mut step = Step::new(draft, entry, info, false);
     for stored in &entry.parts {
         draft.meets(entry.info.id, Some(stored.id));

@@ -311,3 +311,18 @@ fn calls_of_version_2_end_in_every_way() {
     assert!(messages[0].tool_calls.iter().all(|call| call.arguments["command"] == "ls"));
     assert_eq!(messages[6].content, "");
 }
+
+#[test]
+fn a_system_prompt_is_taken_from_the_first_answer_that_has_one() {
+    let hand = Hand::v1();
+    hand.message(1, user(), &[text("Hello.")]);
+    let mut info = assistant();
+    info["system"] = json!(["You are OpenCode.", "Be brief."]);
+    hand.message(2, info.clone(), &[text("Hi.")]);
+    info["system"] = json!(["You are OpenCode.", "It is noon."]);
+    hand.message(3, info, &[text("Hi again.")]);
+    let messages = hand.messages();
+    let contents: Vec<_> = messages.iter().map(|m| &*m.content).collect();
+    assert_eq!(contents, ["You are OpenCode.\nBe brief.", "Hello.", "Hi.", "Hi again."]);
+    assert_eq!(messages[0].role, Role::System);
+}

@@ -74,7 +74,8 @@ fn a_locked_database_is_reported() {
     let (folder, path) = database("opencode-1.17.sql");
     let writer = Connection::open(&path).unwrap();
     writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    assert!(unread(folder.path()).ends_with("database is locked"), "{}", unread(folder.path()));
+    let unread = unread(folder.path());
+    assert!(unread.ends_with("database is locked"), "{unread}");
     let named = load(&[path], folder.path(), &Silent).unwrap_err();
     assert!(format!("{named:#}").contains("database is locked"), "{named:#}");
 }
@@ -108,6 +109,18 @@ fn columns_of_other_types_cost_only_themselves() {
     assert_eq!(loaded.records.left["damaged"], 1 + 2 + 1);
     assert_eq!(loaded.records.left["orphan"], 2);
     assert_adds_up(&loaded);
+}
+
+#[test]
+fn the_last_possible_row_id_is_survived() {
+    let hand = Hand::v1();
+    hand.message(1, user(), &[text("Hello.")]);
+    let insert =
+        "INSERT INTO part(rowid, id, session_id) VALUES (9223372036854775807, 'z', 'ses_1')";
+    hand.connection.execute(insert, []).unwrap();
+    let loaded = hand.read();
+    assert_eq!(contents(&loaded), ["Hello."]);
+    assert_eq!(loaded.bad[0].problem, "part: the last possible row");
 }
 
 #[test]
@@ -207,6 +220,19 @@ fn a_pipe_in_a_tree_is_not_opened() {
     assert_eq!(contents(&loaded), ["Hello."]);
     let problems: Vec<_> = loaded.bad.iter().map(|bad| &*bad.problem).collect();
     assert_eq!(problems, ["part: not a regular file", "session: not a regular file"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn keys_are_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["auth.json", "mcp-auth.json"] {
+        // Whoever opened a pipe would wait for ever, whoever looked at it would say so.
+        let made = Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap();
+        assert!(made.success());
+    }
+    let loaded = load(&[folder.path().to_path_buf()], folder.path(), &Silent).unwrap();
+    assert_eq!(loaded.unread, []);
 }
 
 /// OpenCode's data folder with a session in each form, and what else lies there.
