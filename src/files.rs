@@ -19,6 +19,14 @@ pub fn write_atomically(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
 ) -> Result<()> {
+    write_atomically_if(path, |out| fill(out).map(|()| true))
+}
+
+/// [`write_atomically`], where only the end shows whether there is anything to write: `fill` says.
+pub fn write_atomically_if(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<bool>,
+) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
@@ -27,7 +35,9 @@ pub fn write_atomically(
         fs::create_dir_all(&folder)?;
         let temp = tempfile::Builder::new().prefix(".partial-").tempfile_in(&folder)?;
         let mut writer = BufWriter::with_capacity(1 << 20, temp.as_file());
-        fill(&mut writer)?;
+        if !fill(&mut writer)? {
+            return Ok(());
+        }
         writer.flush()?;
         drop(writer);
         temp.as_file().sync_all()?;

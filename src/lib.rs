@@ -13,6 +13,7 @@
 //! | [`trace`] | canonical sessions from agents' files | interpret, redact or drop a message |
 //! | [`label`] | what each turn is worth and whether it is trained, with the evidence | change what was said |
 //! | [`redact`] | sessions without secrets and personal data, and the proof | write a secret anywhere |
+//! | [`ingest`] | the agents' sessions as redacted files | read a session twice |
 //! | [`dataset`] | examples, quality, dedup, split, mix, manifest | know a model |
 //! | [`tokens`] | token ids and loss masks from a chat template | know weights |
 //! | [`model`] | the frozen base: files, quantised linears, decoder, generation | compute a weight gradient |
@@ -39,6 +40,7 @@ pub mod dataset;
 pub mod evaluate;
 pub mod files;
 pub mod gate;
+pub mod ingest;
 pub mod label;
 pub mod model;
 pub mod progress;

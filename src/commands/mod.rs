@@ -13,6 +13,7 @@ mod check;
 mod config;
 mod doc;
 mod export;
+mod ingest;
 mod layers;
 mod run;
 mod show;
@@ -35,6 +36,7 @@ enum Command {
     Doc(doc::Doc),
     Config(config::Config),
     Export(export::Export),
+    Ingest(ingest::Ingest),
     Show(show::Show),
 }
 
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Doc(doc) => doc.execute(),
         Command::Config(config) => config.execute(),
         Command::Export(export) => export.execute(),
+        Command::Ingest(ingest) => ingest.execute(),
         Command::Show(show) => show.execute(),
     };
     match result {

@@ -12,6 +12,7 @@
 //! | it failed | bad |
 //! | the next message praises | good |
 //! | a call with wrong arguments, an unknown tool, an edit that does not match, a denied or stopped call, an answer cut off or lost to the server, the same call again and again | that step bad |
+//! | OpenClaw put stars in place of a secret: the call is not what the model wrote | that step bad |
 //! | the next message corrects, or asks the same again | the last step bad |
 //! | the agent says the turn succeeded, failed or was interrupted | noted, decides nothing |
 //!
@@ -155,6 +156,9 @@ pub fn label(trace: &mut Trace) {
                     Said::SameAgain => own.push(noted("asked_again", end)),
                     _ => {}
                 }
+            }
+            if trace.source == "openclaw" && words::starred(&trace.messages[step.at]) {
+                own.push(noted("starred_by_the_agent", step.at));
             }
             if repeats(&trace.messages, &steps, step) {
                 own.push(noted("repeated_call", step.at));

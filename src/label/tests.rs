@@ -202,6 +202,20 @@ fn the_sources_word_for_the_session_counts() {
 }
 
 #[test]
+fn a_call_that_its_agent_starred_out_is_not_what_the_model_wrote() {
+    let call = |source: &str, command: &str| {
+        let run = run("r", command, "", Some(0));
+        let messages = [&[user("go")], &run[..]].concat();
+        let mut trace = Trace { source: source.into(), messages, ..Trace::default() };
+        label(&mut trace);
+        trace.messages[1].label.as_ref().map(|l| l.outcome)
+    };
+    assert_eq!(call("openclaw", "echo DB_PASSWORD=*** false"), Some(Bad));
+    assert_eq!(call("openclaw", "ls **/*.rs"), Some(Unknown));
+    assert_eq!(call("opencode", "echo DB_PASSWORD=*** false"), Some(Unknown));
+}
+
+#[test]
 fn a_label_that_is_there_stays() {
     let mut judged = answer("b");
     judged.label = Some(Label { outcome: Good, evidence: vec![] });

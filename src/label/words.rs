@@ -4,6 +4,27 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use serde_json::Value;
+
+use crate::trace::Message;
+
+static STARS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"[=:]\s?\*\*\*|\s\*\*\*(?:\s|$)|Bearer \*\*\*")
+        .unwrap_or_else(|e| unreachable!("{e}"))
+});
+
+/// Whether an argument of a call has stars where a secret was.
+pub(super) fn starred(message: &Message) -> bool {
+    fn any(value: &Value) -> bool {
+        match value {
+            Value::String(text) => STARS.is_match(text),
+            Value::Array(items) => items.iter().any(any),
+            Value::Object(map) => map.values().any(any),
+            _ => false,
+        }
+    }
+    message.tool_calls.iter().any(|call| call.arguments.values().any(any))
+}
 
 /// What it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
