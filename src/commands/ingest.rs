@@ -149,6 +149,35 @@ fn day(ms: Option<i64>) -> String {
     moment.map_or("?".into(), |moment| moment.strftime("%Y-%m-%d").to_string())
 }
 
+/// The shelves, with all single files of an agent as one.
+fn gathered(shelves: &[Shelf]) -> Vec<Shelf> {
+    let mut files: BTreeMap<(&str, &str), (u64, Shelf)> = BTreeMap::new();
+    let mut all = Vec::new();
+    for shelf in shelves {
+        if shelf.form != "JSONL" {
+            all.push(shelf.clone());
+            continue;
+        }
+        let (n, sum) = files.entry((&shelf.agent, &shelf.form)).or_default();
+        *n += 1;
+        sum.sessions += shelf.sessions;
+        sum.messages += shelf.messages;
+        sum.first_ms = [sum.first_ms, shelf.first_ms].into_iter().flatten().min();
+        sum.last_ms = sum.last_ms.max(shelf.last_ms);
+        for (reason, count) in &shelf.skipped {
+            *sum.skipped.entry(reason.clone()).or_default() += count;
+        }
+    }
+    all.extend(files.into_iter().map(|((agent, form), (n, sum))| Shelf {
+        agent: agent.into(),
+        form: form.into(),
+        place: if n == 1 { "1 file".into() } else { format!("{n} files") },
+        ..sum
+    }));
+    all.sort_by(|a, b| (&a.agent, &b.form).cmp(&(&b.agent, &a.form)));
+    all
+}
+
 fn listed(loaded: &Loaded) -> String {
     let mut rows = vec![
         ["agent", "stored as", "sessions", "messages", "from", "to", "where"]
@@ -156,7 +185,7 @@ fn listed(loaded: &Loaded) -> String {
             .to_vec(),
     ];
     let mut notes = Vec::new();
-    for shelf in &loaded.shelves {
+    for shelf in &gathered(&loaded.shelves) {
         let Shelf { agent, form, place, sessions, messages, first_ms, last_ms, skipped } = shelf;
         rows.push(vec![
             agent.clone(),

@@ -22,7 +22,7 @@ fn sessions(folder: &Path) {
             "{{\"role\":\"assistant\",\"id\":\"m{n}\",\"model\":\"m-1\",\"stop_reason\":\
              \"end_turn\",\"content\":[{{\"type\":\"text\",\"text\":\"Done on day {day}.\"}}]}}"
         );
-        let text = row("user", "u1", "null", &user) + &row("assistant", "a1", "\"u1\"", &answer);
+        let text = row("user", "u1", "null", &user) + &*row("assistant", "a1", "\"u1\"", &answer);
         fs::write(folder.join(format!("{n}.jsonl")), text).unwrap();
     }
 }
@@ -103,7 +103,7 @@ fn nothing_is_taken_twice_until_it_grows() {
     let file = world.folder.path().join("sessions/aaaa.jsonl");
     let grown = fs::read_to_string(&file).unwrap().replace("u1", "u2").replace("\"a1\"", "\"a2\"");
     let grown = grown.replace("null", "\"a1\"").replace("maaaa", "m2").replace("T08", "T09");
-    fs::write(&file, fs::read_to_string(&file).unwrap() + &grown).unwrap();
+    fs::write(&file, fs::read_to_string(&file).unwrap() + &*grown).unwrap();
     let wanted = new(&world);
     let (report, _) = world.take(&wanted, false);
     assert_eq!((report.written, report.left["known"]), (1, 1));

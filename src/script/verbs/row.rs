@@ -89,6 +89,12 @@ pub fn register(engine: &mut Engine) {
     engine.register_global_module(iteration.into());
 }
 
+/// A moment in UTC to the second, or `()` where there is none.
+fn moment(ms: Option<i64>) -> Dynamic {
+    let moment = ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    moment.map_or(Dynamic::UNIT, |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into())
+}
+
 /// A text, or `()` where there is none.
 fn maybe(text: Option<&str>) -> Dynamic {
     text.map_or(Dynamic::UNIT, |text| text.into())
@@ -136,6 +142,38 @@ mod row {
     #[rhai_fn(get = "repository", pure)]
     pub fn repository(row: &mut Row) -> Dynamic {
         maybe(row.example.trace.repository.as_deref())
+    }
+
+    /// The agent's version; `()` where unknown.
+    #[rhai_fn(get = "agent_version", pure)]
+    pub fn agent_version(row: &mut Row) -> Dynamic {
+        maybe(row.example.trace.agent_version.as_deref())
+    }
+
+    /// Who wrote its answers: models' names, each once.
+    #[rhai_fn(get = "models", pure)]
+    pub fn models(row: &mut Row) -> Array {
+        let authors = row.example.trace.messages.iter().filter_map(|m| m.author.as_deref());
+        let authors: std::collections::BTreeSet<&str> = authors.collect();
+        authors.into_iter().map(|author| author.into()).collect()
+    }
+
+    /// The session that started it as a subagent; `()` where none did.
+    #[rhai_fn(get = "parent", pure)]
+    pub fn parent(row: &mut Row) -> Dynamic {
+        maybe(row.example.trace.parent.as_deref())
+    }
+
+    /// When it began, as `2026-11-22T08:00:00Z`; `()` where unknown. Later moments compare greater.
+    #[rhai_fn(get = "started", pure)]
+    pub fn started(row: &mut Row) -> Dynamic {
+        moment(row.example.trace.started_ms)
+    }
+
+    /// When its last message was written; `()` where unknown.
+    #[rhai_fn(get = "ended", pure)]
+    pub fn ended(row: &mut Row) -> Dynamic {
+        moment(row.example.trace.ended_ms)
     }
 
     /// The file it was read from.
@@ -293,6 +331,38 @@ mod message {
     #[rhai_fn(get = "author", pure)]
     pub fn author(message: &mut Message) -> Dynamic {
         maybe(message.get().author.as_deref())
+    }
+
+    /// When it was written, as `2026-11-22T08:00:00Z`; `()` where unknown.
+    #[rhai_fn(get = "time", pure)]
+    pub fn time(message: &mut Message) -> Dynamic {
+        moment(message.get().time_ms)
+    }
+
+    /// What its agent recorded about it: `edit_mismatch`, `denied`, `aborted`, …, an array.
+    #[rhai_fn(get = "signals", pure)]
+    pub fn signals(message: &mut Message) -> Array {
+        message.get().signals.iter().map(|signal| signal.as_str().into()).collect()
+    }
+
+    /// For the result of a command: its exit status; `()` where unknown.
+    #[rhai_fn(get = "exit", pure)]
+    pub fn exit(message: &mut Message) -> Dynamic {
+        message.get().exit.map_or(Dynamic::UNIT, Dynamic::from)
+    }
+
+    /// For an answer: good, bad or unknown; `()` where it was not judged.
+    #[rhai_fn(get = "label", pure)]
+    pub fn label(message: &mut Message) -> Dynamic {
+        maybe(message.get().label.as_ref().map(|label| label.outcome.as_str()))
+    }
+
+    /// What the label rests on: `checks_passed`, `corrected`, …, an array.
+    #[rhai_fn(get = "evidence", pure)]
+    pub fn evidence(message: &mut Message) -> Array {
+        let label = message.get().label.as_ref();
+        let facts = label.into_iter().flat_map(|label| &label.evidence);
+        facts.map(|evidence| evidence.fact.as_str().into()).collect()
     }
 
     /// The line or row of its file, from 1.
