@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::raw::{self, Pedigree, Row};
 use super::shelf::{Shelf, Shelves};
 use super::store::{Heading, Reading, Records, Store};
-use super::{Trace, find};
+use super::{Origin, Trace, find};
 use crate::files;
 use crate::progress::Observer;
 
@@ -115,10 +115,12 @@ pub fn load(paths: &[PathBuf], project: &Path, observer: &dyn Observer) -> Resul
         rows.push(row);
         Ok(())
     })?;
-    rows.sort_by_cached_key(|row: &Row| {
-        let content = serde_json::to_vec(&row.trace).unwrap_or_default();
-        (row.trace.session.clone(), row.trace.origin.clone(), files::digest(&content))
-    });
+    fn place(row: &Row) -> (&str, &Origin) {
+        (&row.trace.session, &row.trace.origin)
+    }
+    let content = |row: &Row| files::digest(&serde_json::to_vec(&row.trace).unwrap_or_default());
+    // Content decides where two files of one name hold the same session.
+    rows.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| content(a).cmp(&content(b))));
     for row in rows {
         loaded.traces.push(row.trace);
         loaded.pedigrees.push(row.pedigree);

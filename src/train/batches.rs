@@ -258,6 +258,27 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_largest_batch_is_the_largest_that_is_served() {
+        let lengths: Vec<usize> = (0..11).map(|i| 3 + i * i % 13).collect();
+        let row =
+            |n: &usize| Encoded { ids: vec![1; *n], trained: vec![true; *n], turns: Vec::new() };
+        let rows: Vec<Encoded> = lengths.iter().map(row).collect();
+        let settings = settings(&[SHAPE.as_slice(), &[("MAX_STEPS", "7")]].concat());
+        let mut most = 0;
+        let loader = Loader::new(&rows, 7, &settings);
+        loader
+            .serve(0, |_, batches| {
+                most = batches.iter().map(|b| b.packed.ids.len()).fold(most, usize::max);
+                Ok(true)
+            })
+            .unwrap();
+        assert_eq!(largest_batch(&lengths, &settings), most);
+        let mut sorted = lengths.clone();
+        sorted.sort_unstable();
+        assert!(most < sorted[9] + sorted[10], "the two longest rows do not meet");
+    }
+
+    #[test]
     fn the_longest_micro_batch_comes_first() {
         let mut rows = rows(30);
         rows[13].ids.extend([4; 9]);
