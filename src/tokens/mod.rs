@@ -3,18 +3,21 @@
 mod codec;
 mod gguf;
 pub mod mask;
+mod probe;
 mod reply;
+mod talk;
 mod template;
 pub mod training;
 mod vocabulary;
 
 pub use codec::Codec;
+pub use reply::Form;
 
 use std::ops::Range;
 
 use crate::trace::ToolCall;
 
-/// One assistant turn inside an encoded example.
+/// One assistant turn inside an encoded example, if it stands there as it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
     /// The index of the assistant message.
