@@ -203,7 +203,7 @@ mod tests {
         let (a, b) = (("a", r#"{"x":{"y":1}}"#.to_string()), ("b", "{}".to_string()));
         let one = "{\"name\": \"a\", \"parameters\": {\"x\": {\"y\": 1}}}";
         let two = "{\"name\": \"b\", \"parameters\": {}}";
-        assert_eq!(calls(&bare(one)), [a.clone()]);
+        assert_eq!(calls(&bare(one)), std::slice::from_ref(&a));
         assert_eq!(calls(&bare(&format!("<|python_tag|>{one}; {two}"))), [a.clone(), b.clone()]);
         let reply = bare(&format!("<think>so</think>\n\nLooking.\n{one}\n{two}\nDone."));
         assert_eq!(calls(&reply), [a, b]);
