@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use crate::trace::ToolCall;
 
-/// One assistant turn inside an encoded example, if it stands there as it was answered.
+/// One assistant turn inside an encoded example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
     /// The index of the assistant message.
@@ -33,7 +33,7 @@ pub struct Encoded {
     pub ids: Vec<u32>,
     /// For every token, whether the loss covers its prediction.
     pub trained: Vec<bool>,
-    /// The assistant turns, trained or not, in order.
+    /// The assistant turns that stand as they were answered, trained or not, in order.
     pub turns: Vec<Turn>,
 }
 

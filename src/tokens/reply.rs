@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(calls(&bare(&format!("<|python_tag|>{one}; {two}"))), [a.clone(), b.clone()]);
         let reply = bare(&format!("<think>so</think>\n\nLooking.\n{one}\n{two}\nDone."));
         assert_eq!(calls(&reply), [a, b]);
-        assert_eq!(reply.content, "Looking.\n\nDone.");
+        assert_eq!(reply.content, "Looking.\n\n\nDone.");
         assert_eq!(reply.reasoning.as_deref(), Some("so"));
         for text in [
             "{\"name\": \"x\"}",

@@ -56,7 +56,10 @@ impl<'a> Talk<'a> {
             // A template may want more than a few messages, so the last that it took counts.
             let taken = (1..n).rev().find(|n| render(*n).is_ok());
             let place = taken.map_or("the conversation".into(), |at| place(self.messages, at));
-            error.context(format!("{place}: leave it out or set CHAT_TEMPLATE=hermes"))
+            error.context(format!(
+                "{place} does not go through the chat template; leave the row out or set \
+                 CHAT_TEMPLATE=hermes"
+            ))
         })
     }
 
