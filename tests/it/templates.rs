@@ -361,6 +361,13 @@ fn a_call_that_the_template_would_mangle_is_refused_by_its_row() {
         assert!(message.contains("CHAT_TEMPLATE"), "{message}");
     }
     codec(HERMES).encode(&messages, &tools()).unwrap();
+    messages[1].tool_calls = vec![call("read", json!({})), call("read", json!({"path": "a"}))];
+    let first_only = changed(QWEN2_5, "in message.tool_calls", "in message.tool_calls[:1]");
+    let message = refusal(first_only.encode(&messages, &tools()));
+    assert!(
+        message.contains("message 2 (row 3)") && message.contains("CHAT_TEMPLATE"),
+        "{message}"
+    );
 }
 
 #[test]
