@@ -75,16 +75,19 @@ impl Show {
     }
 
     fn masked(&self, codec: &Codec, example: &Example) -> Result<String> {
-        let encoded = codec
-            .encode(&example.trace.messages, &example.trace.tools)
+        let sequences = codec
+            .sequences(&example.trace.messages, &example.trace.tools)
             .with_context(|| format!("{} ({})", example.id, example.trace.origin))?;
-        let pieces = pieces(codec, &encoded)?;
-        if self.json {
-            return Ok(format!("{}\n", json!({"id": example.id, "tokens": pieces})));
-        }
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let shown = if colours { painted(&pieces) } else { marked(&pieces) };
-        Ok(heading(example, &encoded) + shown.as_str())
+        let one = |encoded: &Encoded| {
+            let pieces = pieces(codec, encoded)?;
+            Ok(match (self.json, colours) {
+                (true, _) => format!("{}\n", json!({"id": example.id, "tokens": pieces})),
+                (_, true) => heading(example, encoded) + painted(&pieces).as_str(),
+                (_, false) => heading(example, encoded) + marked(&pieces).as_str(),
+            })
+        };
+        sequences.iter().map(one).collect()
     }
 }
 

@@ -54,8 +54,8 @@ pub trait Subject: Sync {
 pub trait Chat: Sync {
     /// The ids after which the model answers.
     fn prompt(&self, history: &[Message], tools: &[serde_json::Value]) -> Result<Vec<u32>>;
-    /// A whole conversation with its loss mask.
-    fn encode(&self, messages: &[Message], tools: &[serde_json::Value]) -> Result<Encoded>;
+    /// A whole conversation with its loss mask, in as many sequences as its template needs.
+    fn encode(&self, messages: &[Message], tools: &[serde_json::Value]) -> Result<Vec<Encoded>>;
     /// An answer taken apart.
     fn parse(&self, ids: &[u32]) -> Reply;
     /// The ids that end an answer.

@@ -109,9 +109,11 @@ impl References {
             let encoded = chat
                 .encode(&trace.messages, &trace.tools)
                 .with_context(|| format!("{}: session {}", trace.origin, trace.session))?;
-            match settings.context > 0 && encoded.ids.len() > settings.context {
-                true => too_long += 1,
-                false => rows.push(encoded),
+            for row in encoded {
+                match settings.context > 0 && row.ids.len() > settings.context {
+                    true => too_long += 1,
+                    false => rows.push(row),
+                }
             }
         }
         rows.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));

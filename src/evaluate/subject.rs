@@ -46,8 +46,8 @@ impl Chat for Codec {
         Codec::prompt(self, history, tools)
     }
 
-    fn encode(&self, messages: &[Message], tools: &[Value]) -> Result<Encoded> {
-        Codec::encode(self, messages, tools)
+    fn encode(&self, messages: &[Message], tools: &[Value]) -> Result<Vec<Encoded>> {
+        Codec::sequences(self, messages, tools)
     }
 
     fn parse(&self, ids: &[u32]) -> Reply {

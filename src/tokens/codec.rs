@@ -3,9 +3,9 @@
 //! What is trained must be what is served. So a conversation is cut at the start and the end of
 //! each assistant turn, and every piece is tokenised by itself: the prompt of a turn then gives
 //! the same ids whether it is encoded for training or for generation, and the turn's own ids are
-//! the ones the model has to produce. Where the cuts are is found by rendering every prefix; a
-//! template that shows an earlier turn differently later on cannot be trained this way and is
-//! refused.
+//! the ones the model has to produce. Where the cuts are is found by rendering every prefix. Where
+//! a template shows an earlier turn differently later on, that turn is context there, and is
+//! trained in a sequence of its own that ends with it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,13 +18,14 @@ use regex::Regex;
 use serde_json::json;
 use tokenizers::Tokenizer;
 
-use super::gguf;
+use super::reply::Form;
+use super::talk::{Served, Talk};
 use super::template::{HERMES, Template};
 use super::vocabulary::{self, Vocabulary};
-use super::{Encoded, Reply, Turn};
+use super::{Encoded, Reply, gguf, probe};
 use crate::files;
 use crate::files::gguf::{Gguf, Metadata};
-use crate::trace::{Message, Role, ToolCall};
+use crate::trace::{Message, Role};
 
 /// What redaction leaves in place of a secret: never something to learn to say.
 static PLACEHOLDER: LazyLock<Regex> =
@@ -34,22 +35,15 @@ static PLACEHOLDER: LazyLock<Regex> =
 /// The tokenizer and chat template of a base model.
 pub struct Codec {
     tokenizer: Tokenizer,
-    template: Template,
+    pub(super) template: Template,
     special: BTreeMap<String, String>,
-    end_text: String,
-    end_id: u32,
+    pub(super) end_text: String,
+    pub(super) end_id: u32,
     stop: Vec<u32>,
     pad: u32,
     vocab_size: usize,
-    carries: OnceLock<Option<String>>,
+    tools: OnceLock<Result<Form, String>>,
     digest: OnceLock<String>,
-}
-
-/// Where the assistant's turns lie in a rendered conversation.
-struct Rendered {
-    text: String,
-    /// Message index, and the answer with its end-of-turn token.
-    turns: Vec<(usize, Range<usize>)>,
 }
 
 impl Codec {
@@ -100,49 +94,65 @@ impl Codec {
             stop: eos,
             pad,
             vocab_size,
-            carries: OnceLock::new(),
+            tools: OnceLock::new(),
             digest: OnceLock::new(),
         })
     }
 
     /// A conversation as token ids. The loss covers the trained assistant messages, each with its
-    /// end-of-turn token, but not what redaction left in them.
+    /// end-of-turn token, but not what redaction left in them. Refused where one sequence cannot
+    /// hold them all; see [`Codec::sequences`].
     pub fn encode(&self, messages: &[Message], tools: &[serde_json::Value]) -> Result<Encoded> {
-        self.check_calls(messages)?;
-        let rendered = self.render(messages, tools, false)?;
-        let mut encoded = Encoded::default();
-        let mut at = 0;
-        for (message, range) in rendered.turns {
-            self.append(&rendered.text[at..range.start], &mut encoded)?;
-            let start = encoded.ids.len();
-            let answer = &rendered.text[range.clone()];
-            self.append(answer, &mut encoded)?;
-            if encoded.ids.last() != Some(&self.end_id) {
-                bail!("{}: the end of turn is not one token", place(messages, message));
+        let mut sequences = self.sequences(messages, tools)?;
+        let last = sequences.pop().context("no sequence")?;
+        let Some(earlier) = sequences.last() else { return Ok(last) };
+        let lost = earlier.turns.last().map_or(0, |turn| turn.message);
+        bail!(
+            "{}: the chat template shows this turn differently once the conversation goes on, so a \
+             prompt as served is no prefix of the whole, which would take {} sequences; set \
+             CHAT_TEMPLATE=hermes or to a template that leaves earlier turns alone",
+            place(messages, lost),
+            sequences.len() + 1
+        )
+    }
+
+    /// A conversation as one sequence or more, such that each trained message is trained once, in
+    /// exactly the tokens that the model would be asked with and would have to answer. A template
+    /// that shows earlier turns differently later on, as those do which strip reasoning, makes
+    /// more than one necessary: each then ends at the last answer that it trains, but the last,
+    /// which is the whole conversation.
+    pub fn sequences(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+    ) -> Result<Vec<Encoded>> {
+        let talk = Talk::new(self, messages, tools)?;
+        let turns = talk.turns(true)?;
+        let trained = |turn: &&Served| messages[turn.message].train;
+        let mut wanted: Vec<usize> = turns.iter().filter(trained).map(|t| t.message).collect();
+        let mut text = talk.render(messages.len(), false)?;
+        let mut sequences = Vec::new();
+        loop {
+            let encoded = talk.tokens(&text, &turns, &wanted)?;
+            let before = wanted.len();
+            wanted.retain(|message| encoded.turns.iter().all(|turn| turn.message != *message));
+            if wanted.len() < before || (before == 0 && sequences.is_empty()) {
+                sequences.push(encoded);
             }
-            if messages[message].train {
-                self.mark(answer, &mut encoded.trained[start..])?;
+            match wanted.last() {
+                Some(last) => text = talk.render(last + 1, false)?,
+                None => break,
             }
-            encoded.turns.push(Turn { message, tokens: start..encoded.ids.len() });
-            at = range.end;
         }
-        self.append(&rendered.text[at..], &mut encoded)?;
-        Ok(encoded)
+        sequences.reverse();
+        Ok(sequences)
     }
 
     /// The ids of a prompt as served: these messages and the start of the model's turn.
     pub fn prompt(&self, messages: &[Message], tools: &[serde_json::Value]) -> Result<Vec<u32>> {
-        self.check_calls(messages)?;
-        let rendered = self.render(messages, tools, true)?;
-        let mut encoded = Encoded::default();
-        let mut at = 0;
-        for (_, range) in rendered.turns {
-            self.append(&rendered.text[at..range.start], &mut encoded)?;
-            self.append(&rendered.text[range.clone()], &mut encoded)?;
-            at = range.end;
-        }
-        self.append(&rendered.text[at..], &mut encoded)?;
-        Ok(encoded.ids)
+        let talk = Talk::new(self, messages, tools)?;
+        let text = talk.render(messages.len(), true)?;
+        Ok(talk.tokens(&text, &talk.turns(false)?, &[])?.ids)
     }
 
     /// The ids of a bare text, without a template; special tokens in it are recognised.
@@ -159,7 +169,8 @@ impl Codec {
     /// An answer taken apart; the first stop token and all after it are left out.
     pub fn parse(&self, ids: &[u32]) -> Result<Reply> {
         let end = ids.iter().position(|id| self.stop.contains(id)).unwrap_or(ids.len());
-        Ok(Reply::parse(&self.decode(&ids[..end])?))
+        let form = self.tools().unwrap_or(Form::Tagged);
+        Ok(Reply::parse(&self.decode(&ids[..end])?, form))
     }
 
     /// The tokens that end an answer, in ascending order.
@@ -236,106 +247,55 @@ impl Codec {
         Ok(metadata)
     }
 
-    /// Whether a tool call goes through the template and comes back from the parser the same.
-    pub fn carries_tool_calls(&self) -> bool {
-        self.calls_problem().is_none()
-    }
-
-    fn calls_problem(&self) -> Option<&str> {
-        let probe = || self.call_round_trip().err().map(|e| format!("{e:#}"));
-        self.carries.get_or_init(probe).as_deref()
-    }
-
-    fn call_round_trip(&self) -> Result<()> {
-        let arguments = json!({
-            "path": "a b/ü \"q\" \\ \n</tool>", "deep": {"list": [1, 2.5, true, null, {}], "t": ""}
-        });
-        let serde_json::Value::Object(arguments) = arguments else { bail!("not an object") };
-        let call = ToolCall { id: "call00001".into(), name: "probe_tool".into(), arguments };
-        let mut answer = Message::text(Role::Assistant, "");
-        answer.tool_calls = vec![call.clone()];
-        let tool = json!({"type": "function", "function": {
-            "name": "probe_tool", "description": "Probe.",
-            "parameters": {"type": "object", "properties": {}}
-        }});
-        let messages = [Message::text(Role::User, "probe"), answer];
-        let rendered = self.render(&messages, &[tool], false)?;
-        let (_, range) = rendered.turns.first().context("the answer is not in the render")?;
-        let answer = &rendered.text[range.start..range.end - self.end_text.len()];
-        let reply = Reply::parse(answer);
-        let same = |[parsed]: &[ToolCall; 1]| {
-            parsed.name == call.name && parsed.arguments == call.arguments
-        };
-        if reply.calls.first_chunk().is_none_or(|calls| !same(calls)) || reply.calls.len() != 1 {
-            bail!("a call is rendered as {answer:?}, which does not read back as the same call");
-        }
-        Ok(())
-    }
-
-    fn check_calls(&self, messages: &[Message]) -> Result<()> {
-        let Some(at) = messages.iter().position(|m| !m.tool_calls.is_empty()) else {
-            return Ok(());
-        };
-        match self.calls_problem() {
-            None => Ok(()),
-            Some(problem) => bail!(
-                "{}: the chat template cannot carry tool calls ({problem}); set \
-                 CHAT_TEMPLATE=hermes, or to a template with <tool_call> tags",
-                place(messages, at)
+    /// The form of the template's tool calls; an error if it drops or mangles tools, their calls or
+    /// their results. To be asked before work begins that needs tools.
+    pub fn tools(&self) -> Result<Form> {
+        let probe = || probe::form(&self.template, &self.end_text).map_err(|e| format!("{e:#}"));
+        match self.tools.get_or_init(probe) {
+            Ok(form) => Ok(*form),
+            Err(problem) => bail!(
+                "the chat template cannot carry tools ({problem}); set CHAT_TEMPLATE=hermes or to \
+                 a template that can"
             ),
         }
     }
 
-    fn render(
+    pub(super) fn check_tools(
         &self,
         messages: &[Message],
         tools: &[serde_json::Value],
-        prompt: bool,
-    ) -> Result<Rendered> {
-        let values: Vec<Value> = messages.iter().map(template_message).collect();
-        let tools = (!tools.is_empty()).then(|| Value::from_serialize(tools));
-        let tools = tools.as_ref();
-        let text = self.template.render(&values, tools, prompt)?;
-        let mut turns = Vec::new();
-        for (k, _) in messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant) {
-            let before = self.template.render(&values[..k], tools, true)?;
-            let last = k + 1 == messages.len() && !prompt;
-            let through = match last {
-                true => text.clone(),
-                false => self.template.render(&values[..=k], tools, false)?,
-            };
-            let rewritten = || {
-                format!(
-                    "{}: the chat template shows this turn differently once the conversation \
-                     goes on, so a prompt as served is no prefix of the whole; set \
-                     CHAT_TEMPLATE=hermes or to a template that leaves earlier turns alone",
-                    place(messages, k)
-                )
-            };
-            let answer = through.strip_prefix(&before).with_context(rewritten)?;
-            let end = answer.find(&self.end_text).with_context(|| {
-                format!(
-                    "{}: the chat template does not end this turn with {}; set CHAT_TEMPLATE to \
-                     another",
-                    place(messages, k),
-                    self.end_text
-                )
-            })?;
-            ensure!(
-                answer.rfind(&self.end_text) == Some(end),
-                "{}: the text of this answer contains the end-of-turn token {}, which the model \
-                 could never have written",
-                place(messages, k),
-                self.end_text
-            );
-            let range = before.len()..before.len() + end + self.end_text.len();
-            ensure!(text.get(..range.end) == Some(&through[..range.end]), rewritten());
-            turns.push((k, range));
+    ) -> Result<()> {
+        let with_tools = |m: &Message| !m.tool_calls.is_empty() || m.role == Role::Tool;
+        match messages.iter().position(with_tools) {
+            Some(at) => self.tools().with_context(|| place(messages, at)).map(|_| ()),
+            None if !tools.is_empty() => self.tools().map(|_| ()),
+            None => Ok(()),
         }
-        Ok(Rendered { text, turns })
     }
 
-    fn append(&self, piece: &str, encoded: &mut Encoded) -> Result<()> {
+    /// The text of an answer to be trained must read back as the same calls.
+    pub(super) fn check_calls(
+        &self,
+        messages: &[Message],
+        turn: &Served,
+        answer: &str,
+    ) -> Result<()> {
+        let wanted = &messages[turn.message].tool_calls;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let answer = answer.strip_suffix(&self.end_text).unwrap_or(answer);
+        let reply = Reply::parse(answer, self.tools()?);
+        ensure!(
+            probe::same(&reply.calls, wanted) && reply.malformed.is_none(),
+            "{}: the tool calls of this answer do not come back from the chat template as they \
+             went in; leave it out or set CHAT_TEMPLATE to another",
+            place(messages, turn.message)
+        );
+        Ok(())
+    }
+
+    pub(super) fn append(&self, piece: &str, encoded: &mut Encoded) -> Result<()> {
         if !piece.is_empty() {
             let encoding = self.tokenizer.encode_fast(piece, false).map_err(cannot_encode)?;
             encoded.ids.extend_from_slice(encoding.get_ids());
@@ -345,7 +305,7 @@ impl Codec {
     }
 
     /// Marks an answer's tokens as trained, except those that touch a placeholder.
-    fn mark(&self, answer: &str, trained: &mut [bool]) -> Result<()> {
+    pub(super) fn mark(&self, answer: &str, trained: &mut [bool]) -> Result<()> {
         trained.fill(true);
         let hidden: Vec<Range<usize>> = PLACEHOLDER.find_iter(answer).map(|m| m.range()).collect();
         if hidden.is_empty() {
@@ -363,7 +323,7 @@ fn cannot_encode(e: tokenizers::Error) -> anyhow::Error {
     anyhow!("cannot tokenise: {e}")
 }
 
-fn place(messages: &[Message], index: usize) -> String {
+pub(super) fn place(messages: &[Message], index: usize) -> String {
     match messages.get(index).map_or(0, |message| message.row) {
         0 => format!("message {}", index + 1),
         row => format!("message {} (row {row})", index + 1),

@@ -3,12 +3,15 @@
 mod codec;
 mod gguf;
 pub mod mask;
+mod probe;
 mod reply;
+mod talk;
 mod template;
 pub mod training;
 mod vocabulary;
 
 pub use codec::Codec;
+pub use reply::Form;
 
 use std::ops::Range;
 
@@ -30,7 +33,7 @@ pub struct Encoded {
     pub ids: Vec<u32>,
     /// For every token, whether the loss covers its prediction.
     pub trained: Vec<bool>,
-    /// The assistant turns, trained or not, in order.
+    /// The assistant turns that stand as they were answered, trained or not, in order.
     pub turns: Vec<Turn>,
 }
 

@@ -71,8 +71,11 @@ pub fn full(
     let longest = config.size("MAX_SEQ_LENGTH").min(shape.max_positions);
     let threads = config.size("DATASET_MAP_NUM_PROC");
     let encoder = Encoder { codec: &codec, longest, threads, cache: None, observer };
-    let encoded = encoder.encode(rows)?;
-    let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
+    let (names, encoded): (Vec<String>, Vec<_>) = encoder
+        .encode(rows)?
+        .into_iter()
+        .map(|(example, row)| (called(rows[example]), row))
+        .unzip();
     let decoder = Decoder::fresh(model, settings.seed)?;
     if let Some(from) = from {
         let weights = Weights::open(from)?;

@@ -4,24 +4,28 @@
 //! the second look, at what came out: an answer that was to be trained and is not would be
 //! silently without effect, and one whose end is not trained teaches never to stop.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::tokens::Encoded;
 use crate::trace::{Message, Role};
 
-/// Refuses an example whose mask does not train what its messages say, naming the message.
-pub(super) fn check(messages: &[Message], row: &Encoded) -> Result<()> {
-    let mut turns = row.turns.iter();
+/// Refuses an example whose masks do not train what its messages say, once, naming the message.
+pub(super) fn check(messages: &[Message], rows: &[&Encoded]) -> Result<()> {
     for (at, _) in messages.iter().enumerate().filter(|(_, m)| m.train && m.role == Role::Assistant)
     {
-        let turn = turns.by_ref().find(|turn| turn.message == at);
-        let mask = turn.map(|turn| &row.trained[turn.tokens.clone()]).unwrap_or_default();
-        ensure!(
-            mask.iter().any(|trained| *trained),
-            "message {} is to be trained, but no token of it is; take it out of the row or mend \
-             the chat template",
-            at + 1
-        );
+        let masks = rows.iter().flat_map(|row| {
+            let turns = row.turns.iter().filter(|turn| turn.message == at);
+            turns.map(|turn| &row.trained[turn.tokens.clone()])
+        });
+        let mut masks = masks.filter(|mask| mask.contains(&true));
+        let mask = masks.next().with_context(|| {
+            format!(
+                "message {} is to be trained, but no token of it is; take it out of the row or \
+                 mend the chat template",
+                at + 1
+            )
+        })?;
+        ensure!(masks.next().is_none(), "message {} would be trained more than once", at + 1);
         ensure!(
             mask.last() == Some(&true),
             "the end of turn of message {} is not trained, so the model would not learn to stop; \
@@ -43,7 +47,7 @@ mod tests {
         let messages = [Message::text(Role::User, "is it"), answer];
         let turns = turn.map(|tokens| Turn { message: 1, tokens }).into_iter().collect();
         let row = Encoded { ids: vec![7; 5], trained: trained.to_vec(), turns };
-        check(&messages, &row).err().map(|e| e.to_string())
+        check(&messages, &[&row]).err().map(|e| e.to_string())
     }
 
     #[test]

@@ -78,7 +78,12 @@ pub fn qlora(
         cache: cache.as_deref(),
         observer,
     };
-    let (encoded, watched) = (encoder.encode(rows)?, encoder.encode(tune)?);
+    let (names, encoded): (Vec<String>, Vec<Encoded>) = encoder
+        .encode(rows)?
+        .into_iter()
+        .map(|(example, row)| (called(rows[example]), row))
+        .unzip();
+    let watched: Vec<Encoded> = encoder.encode(tune)?.into_iter().map(|(_, row)| row).collect();
     if config.flag("DATALOADER_PIN_MEMORY") {
         observer.say(
             "DATALOADER_PIN_MEMORY has no effect: a batch is some kilobytes of token ids, copied \
@@ -106,7 +111,6 @@ pub fn qlora(
             if on_card { " and ACTIVATION_OFFLOADING=true" } else { "" }
         );
     }
-    let names: Vec<String> = rows.iter().map(|e| called(e)).collect();
     let trainee = Trainee { decoder: &base.decoder, lora: Some(&adapter.lora) };
     let training = Training {
         trainee,

@@ -25,7 +25,10 @@ use crate::tokens::{Codec, Encoded, Turn};
 const PREFIX: &str = "tokens-";
 /// Cache files that are kept; older ones are removed.
 const KEPT: usize = 4;
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
+
+/// Rows to train on, and for each the number of the example it came from.
+pub type Rows = Vec<(usize, Encoded)>;
 
 /// Encodes examples in order and says so. An example that the template, the mask or the context
 /// of `longest` tokens cannot carry is an error that names it.
@@ -43,8 +46,8 @@ pub struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// The rows of `examples`.
-    pub fn encode(&self, examples: &[&Example]) -> Result<Vec<Encoded>> {
+    /// The rows of `examples`; one may need more than one, see [`Codec::sequences`].
+    pub fn encode(&self, examples: &[&Example]) -> Result<Rows> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
         pool.install(|| {
             let file = match self.cache {
@@ -54,17 +57,25 @@ impl Encoder<'_> {
                 _ => None,
             };
             let kept = file.as_deref().filter(|file| file.exists()).map(read);
-            let rows = match kept {
-                Some(Ok(rows)) if rows.len() == examples.len() => {
-                    let rows = rows.into_par_iter().zip(examples).map(|(row, e)| self.fits(row, e));
-                    let rows = rows.collect::<Result<Vec<_>>>()?;
-                    self.observer.say(&format!("{} tokenised examples from the cache", rows.len()));
-                    return Ok(rows);
-                }
-                _ => examples.par_iter().map(|e| self.one(e)).collect::<Result<Vec<_>>>()?,
-            };
-            let (count, threads) = (rows.len(), rayon::current_num_threads());
+            if let Some(Ok(rows)) = kept
+                && let Some(groups) = by_example(&rows, examples.len())
+            {
+                groups.into_par_iter().zip(examples).try_for_each(|(g, e)| self.fits(g, e))?;
+                self.observer.say(&format!("{} tokenised rows from the cache", rows.len()));
+                return Ok(rows);
+            }
+            let numbered = examples.par_iter().enumerate();
+            let each = numbered.map(|(i, e)| self.one(i, e)).collect::<Result<Vec<Rows>>>()?;
+            let rows: Rows = each.into_iter().flatten().collect();
+            let (count, threads) = (examples.len(), rayon::current_num_threads());
             self.observer.say(&format!("tokenised {count} examples on {threads} threads"));
+            if rows.len() > count {
+                self.observer.say(&format!(
+                    "they take {} sequences, since the chat template shows earlier turns \
+                     differently than they were answered",
+                    rows.len()
+                ));
+            }
             if let Some(file) = &file {
                 if let Err(error) = write(file, &rows) {
                     self.observer.say(&format!("the tokens are not kept (CACHE_DIR): {error:#}"));
@@ -75,26 +86,28 @@ impl Encoder<'_> {
         })
     }
 
-    fn one(&self, example: &Example) -> Result<Encoded> {
-        let row = self
+    fn one(&self, number: usize, example: &Example) -> Result<Rows> {
+        let rows = self
             .codec
-            .encode(&example.trace.messages, &example.trace.tools)
+            .sequences(&example.trace.messages, &example.trace.tools)
             .with_context(|| format!("example {}", called(example)))?;
-        self.fits(row, example)
+        let rows: Rows = rows.into_iter().map(|row| (number, row)).collect();
+        self.fits(&rows, example)?;
+        Ok(rows)
     }
 
-    fn fits(&self, row: Encoded, example: &Example) -> Result<Encoded> {
+    fn fits(&self, rows: &[(usize, Encoded)], example: &Example) -> Result<()> {
+        let rows: Vec<&Encoded> = rows.iter().map(|(_, row)| row).collect();
+        let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
         ensure!(
-            row.ids.len() <= self.longest,
-            "example {} has {} tokens; MAX_SEQ_LENGTH is {}: drop it with the filter `too_long` \
-             or raise the limit, since cutting it would cut its answer",
+            longest <= self.longest,
+            "example {} has {longest} tokens; MAX_SEQ_LENGTH is {}: drop it with the filter \
+             `too_long` or raise the limit, since cutting it would cut its answer",
             called(example),
-            row.ids.len(),
             self.longest
         );
-        preflight::check(&example.trace.messages, &row)
-            .with_context(|| format!("example {}", called(example)))?;
-        Ok(row)
+        preflight::check(&example.trace.messages, &rows)
+            .with_context(|| format!("example {}", called(example)))
     }
 
     fn digest(&self, examples: &[&Example]) -> Result<String> {
@@ -114,27 +127,34 @@ impl Encoder<'_> {
     }
 }
 
-/// All rows, one after the other: their ids, their masks, and for each its length and turns.
+/// The rows of each of `count` examples; nothing if they are not those of so many.
+fn by_example(rows: &[(usize, Encoded)], count: usize) -> Option<Vec<&[(usize, Encoded)]>> {
+    let groups: Vec<_> = rows.chunk_by(|(a, _), (b, _)| a == b).collect();
+    let numbered = groups.iter().enumerate().all(|(i, group)| group[0].0 == i);
+    (groups.len() == count && numbered).then_some(groups)
+}
+
+/// All rows, one after the other: their ids, their masks, and for each its example, length and turns.
 struct Flat {
     ids: Vec<u8>,
     trained: Vec<u8>,
     shapes: Vec<u8>,
 }
 
-fn flat(rows: &[Encoded]) -> Result<Flat> {
+fn flat(rows: &[(usize, Encoded)]) -> Result<Flat> {
     let mut flat = Flat { ids: Vec::new(), trained: Vec::new(), shapes: Vec::new() };
-    for row in rows {
+    for (example, row) in rows {
         row.ids.iter().for_each(|id| flat.ids.extend(id.to_le_bytes()));
         flat.trained.extend(row.trained.iter().map(|t| u8::from(*t)));
         let turns = row.turns.iter().flat_map(|t| [t.message, t.tokens.start, t.tokens.end]);
-        for number in [row.ids.len(), row.turns.len()].into_iter().chain(turns) {
+        for number in [*example, row.ids.len(), row.turns.len()].into_iter().chain(turns) {
             flat.shapes.extend(u32::try_from(number)?.to_le_bytes());
         }
     }
     Ok(flat)
 }
 
-fn write(path: &Path, rows: &[Encoded]) -> Result<()> {
+fn write(path: &Path, rows: &[(usize, Encoded)]) -> Result<()> {
     let Flat { ids, trained, shapes } = flat(rows)?;
     let entry = |name: &str, dtype, n| Entry { name: name.into(), dtype, shape: vec![n] };
     let entries = vec![
@@ -158,7 +178,7 @@ fn checksum(ids: &[u8], trained: &[u8], shapes: &[u8]) -> String {
     format!("{:032x}", hasher.digest128())
 }
 
-fn read(path: &Path) -> Result<Vec<Encoded>> {
+fn read(path: &Path) -> Result<Rows> {
     let bytes = std::fs::read(path)?;
     let (_, header) = SafeTensors::read_metadata(&bytes)?;
     let file = SafeTensors::deserialize(&bytes)?;
@@ -174,7 +194,7 @@ fn read(path: &Path) -> Result<Vec<Encoded>> {
     let mut next = || shapes.next().context("cut short");
     let (mut rows, mut at) = (Vec::new(), 0);
     while at < ids.len() {
-        let (length, turns) = (next()?, next()?);
+        let (example, length, turns) = (next()?, next()?, next()?);
         let turn = |_| {
             let (message, start, end) = (next()?, next()?, next()?);
             ensure!(start <= end && end <= length, "a turn outside its row");
@@ -184,7 +204,8 @@ fn read(path: &Path) -> Result<Vec<Encoded>> {
         let range = at..at + length;
         let mask = trained.get(range.clone()).context("cut short")?;
         let ids = ids.get(range).context("cut short")?.to_vec();
-        rows.push(Encoded { ids, trained: mask.iter().map(|t| *t == 1).collect(), turns });
+        let trained = mask.iter().map(|t| *t == 1).collect();
+        rows.push((example, Encoded { ids, trained, turns }));
         at += length.max(1);
     }
     Ok(rows)
@@ -207,8 +228,11 @@ fn prune(folder: Option<&Path>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
+    use crate::tokens::training;
+    use crate::trace::{Message, Role, Trace};
 
-    fn rows() -> Vec<Encoded> {
+    fn rows() -> Rows {
         let row = |n: u32| Encoded {
             ids: (0..n).map(|i| i * 70_000).collect(),
             trained: (0..n).map(|i| i % 3 == 1).collect(),
@@ -217,7 +241,7 @@ mod tests {
                 Turn { message: 3, tokens: 2..n as usize },
             ],
         };
-        vec![row(5), row(2), row(9)]
+        vec![(0, row(5)), (0, row(2)), (1, row(9))]
     }
 
     #[test]
@@ -235,6 +259,41 @@ mod tests {
         }
         std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
         assert!(read(&path).is_err());
+    }
+
+    #[test]
+    fn an_example_that_needs_two_sequences_has_two_rows_from_the_cache_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let template = folder.path().join("strips.jinja");
+        let source = "{% for m in messages %}<|im_start|>{{ m.role }} {% if loop.last and m.role == 'assistant' %}now \
+            {% endif %}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}\
+            <|im_start|>assistant {% endif %}";
+        std::fs::write(&template, source).unwrap();
+        training::train(["a few words"].into_iter(), 300, &[], folder.path()).unwrap();
+        let codec = Codec::open(folder.path(), template.to_str()).unwrap();
+        let example = |answers: usize| {
+            let talk = [Message::text(Role::User, "q"), Message::text(Role::Assistant, "a")];
+            let messages = talk.iter().cycle().take(2 * answers).cloned().collect();
+            Example::real(Trace { messages, ..Trace::default() })
+        };
+        let (one, two) = (example(1), example(2));
+        let cache = Some(folder.path());
+        let encoder = Encoder { codec: &codec, longest: 99, threads: 1, cache, observer: &Silent };
+        let rows = encoder.encode(&[&two, &one]).unwrap();
+        assert_eq!(rows.iter().map(|(example, _)| *example).collect::<Vec<_>>(), [0, 0, 1]);
+        assert_eq!(encoder.encode(&[&two, &one]).unwrap(), rows);
+        let file = folder.path().read_dir().unwrap().flatten().map(|e| e.path());
+        let file = file.filter(|p| p.to_string_lossy().contains(PREFIX)).last().unwrap();
+        write(&file, &rows[..2]).unwrap();
+        assert_eq!(encoder.encode(&[&two, &one]).unwrap(), rows, "rows of others are made anew");
+    }
+
+    #[test]
+    fn rows_belong_to_every_example_or_to_none() {
+        let rows = rows();
+        assert_eq!(by_example(&rows, 2), Some(vec![&rows[..2], &rows[2..]]));
+        assert_eq!(by_example(&rows, 3), None);
+        assert_eq!(by_example(&rows[2..], 1), None);
     }
 
     #[test]

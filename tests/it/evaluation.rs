@@ -32,14 +32,14 @@ impl Chat for Letters {
         Ok(spell(&history.iter().map(written).collect::<Vec<_>>().join("|")))
     }
 
-    fn encode(&self, messages: &[Message], _tools: &[Value]) -> Result<Encoded> {
+    fn encode(&self, messages: &[Message], _tools: &[Value]) -> Result<Vec<Encoded>> {
         let mut encoded = Encoded::default();
         for message in messages {
             let ids = spell(&written(message));
             encoded.trained.extend(vec![message.train; ids.len()]);
             encoded.ids.extend(ids);
         }
-        Ok(encoded)
+        Ok(vec![encoded])
     }
 
     fn parse(&self, ids: &[u32]) -> Reply {

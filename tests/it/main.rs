@@ -31,6 +31,7 @@ mod resuming;
 mod rooms;
 mod samples;
 mod script;
+mod templates;
 mod tiny_base;
 mod tokenizer;
 mod toy;

@@ -30,7 +30,10 @@ fn tokens(
     host: &Host,
 ) -> anyhow::Result<impl Fn(&Example) -> anyhow::Result<usize> + Sync + use<>> {
     let base = host.base()?;
-    Ok(move |e: &Example| Ok(base.codec.encode(&e.trace.messages, &e.trace.tools)?.ids.len()))
+    Ok(move |e: &Example| {
+        let sequences = base.codec.sequences(&e.trace.messages, &e.trace.tools)?;
+        Ok(sequences.iter().map(|sequence| sequence.ids.len()).max().unwrap_or(0))
+    })
 }
 
 fn redactor(host: &Host) -> anyhow::Result<Redactor> {
