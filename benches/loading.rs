@@ -91,7 +91,11 @@ fn start(model: &Path, cache: &Path) -> f64 {
     let folder = temp.path().join("adapter");
     let ended = qlora(&base, &config, &rows, &[], &folder, &checkpoints, &observer);
     let after = *observer.after.lock().expect("a lock");
-    after.unwrap_or_else(|| panic!("no step: {:#}", ended.err().expect("an error")))
+    match (after, ended) {
+        (Some(seconds), _) => seconds,
+        (None, Err(error)) => panic!("no step: {error:#}"),
+        (None, Ok(_)) => panic!("a training without a step"),
+    }
 }
 
 /// SmolLM2-135M's shape with random weights.

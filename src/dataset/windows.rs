@@ -81,9 +81,9 @@ impl<'a> Session<'a> {
         let asked = messages.iter().position(|m| m.role == Role::User);
         let head = asked.map_or(0, |at| at + 1);
         let mut pieces: Vec<Range<usize>> = Vec::new();
-        for at in head..messages.len() {
+        for (at, message) in messages.iter().enumerate().skip(head) {
             match pieces.last_mut() {
-                Some(piece) if messages[at].role == Role::Tool => piece.end = at + 1,
+                Some(piece) if message.role == Role::Tool => piece.end = at + 1,
                 _ => pieces.push(at..at + 1),
             }
         }

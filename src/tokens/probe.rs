@@ -62,5 +62,6 @@ pub(super) fn same(left: &[ToolCall], right: &[ToolCall]) -> bool {
 
 fn ending(text: &str) -> &str {
     let from = text.len().saturating_sub(40);
-    &text[text.ceil_char_boundary(from)..]
+    let from = (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    &text[from..]
 }

@@ -93,9 +93,7 @@ fn a_daily_ingest_takes_each_session_once_and_no_secret_along() {
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     let secrets = manifest["fake_secrets"].as_object().unwrap();
     let mut written = fs::read_to_string(home.path().join("work/day/1.jsonl")).unwrap();
-    for output in [&refused] {
-        written += &*String::from_utf8_lossy(&output.stderr);
-    }
+    written += &*String::from_utf8_lossy(&refused.stderr);
     written += &*format!("{first}{again}{one}");
     for (name, secret) in secrets {
         assert!(!written.contains(secret.as_str().unwrap()), "{name}");

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
 use super::block::{Block, Factors, Pass};
 use super::{Decoder, Packed, joined, tiles};
@@ -233,11 +233,7 @@ impl Decoder {
             let halves = match kept.pop().context("one for each layer")? {
                 Kept::Halves(halves) => halves,
                 Kept::Input(input, mut before) => {
-                    let input = match input {
-                        Input::Here(x) => x,
-                        #[cfg(feature = "cuda")]
-                        Input::Parked(parked) => parked.back(&self.device)?,
-                    };
+                    let input = input.back(&self.device)?;
                     let mut halves = through.open(block, &input, &mut before, layer == 0)?;
                     through.lay_out(block, &mut halves, &mut before);
                     halves
@@ -269,4 +265,15 @@ enum Input {
     /// In the host's memory.
     #[cfg(feature = "cuda")]
     Parked(Parked),
+}
+
+impl Input {
+    /// The input, on the device it came from.
+    fn back(self, _device: &Device) -> Result<Tensor> {
+        match self {
+            Input::Here(x) => Ok(x),
+            #[cfg(feature = "cuda")]
+            Input::Parked(parked) => Ok(parked.back(_device)?),
+        }
+    }
 }
