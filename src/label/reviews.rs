@@ -84,12 +84,6 @@ impl Review {
         Some(Review { source, session, answer, digest, verdict, message: None, time_ms })
     }
 
-    /// A correction of the message at a place.
-    pub fn fix(trace: &Trace, at: usize, message: Message, time_ms: i64) -> Option<Review> {
-        let review = Review::of(trace, at, Verdict::Fix, time_ms)?;
-        Some(Review { message: Some(message), ..review })
-    }
-
     /// Which answer it is about.
     pub fn about(&self) -> About {
         (self.source.clone(), self.session.clone(), self.answer)
@@ -176,11 +170,6 @@ impl Reviews {
             Verdict::Undone => self.by_answer.remove(&review.about()),
             _ => self.by_answer.insert(review.about(), review),
         };
-    }
-
-    /// The verdict on an answer that still says what it said then.
-    pub fn verdict(&self, review: &Review) -> Option<&Review> {
-        self.by_answer.get(&review.about()).filter(|known| known.digest == review.digest)
     }
 
     /// All of them, in order.
@@ -370,7 +359,8 @@ mod tests {
         let trace = session("opencode", &["one"]);
         let with = |call: ToolCall| {
             let fix = Message { tool_calls: vec![call], ..Message::text(Role::Assistant, "") };
-            reviews(vec![Review::fix(&trace, 1, fix, 0).unwrap()])
+            let review = Review::of(&trace, 1, Verdict::Fix, 0).unwrap();
+            reviews(vec![Review { message: Some(fix), ..review }])
         };
         let mut known = with(call("c", "bash", json!({"command": "ls"})));
         assert_eq!(known.say_in(Generation::Two), 0);
