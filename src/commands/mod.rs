@@ -14,6 +14,7 @@ mod config;
 mod doc;
 mod export;
 mod layers;
+mod review;
 mod run;
 mod show;
 mod terminal;
@@ -36,6 +37,7 @@ enum Command {
     Config(config::Config),
     Export(export::Export),
     Show(show::Show),
+    Review(review::Review),
 }
 
 /// How a command ended when nothing went wrong.
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Config(config) => config.execute(),
         Command::Export(export) => export.execute(),
         Command::Show(show) => show.execute(),
+        Command::Review(review) => review.execute(),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -289,7 +289,8 @@ pub fn turn(place: &str, turn: &Turn, all: bool) -> String {
     if let Some(next) = messages.get(question.end) {
         text += &format!("\nSaid next:\n{}", lines(&next.content, most(LINES / 2)));
     }
-    text + &format!("\nLabel {}\n", label(answer.label.as_ref()))
+    text += &format!("\nLabel {}\n", label(answer.label.as_ref()));
+    text
 }
 
 #[cfg(test)]
