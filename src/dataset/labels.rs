@@ -33,6 +33,16 @@ impl Reviewed {
     }
 }
 
+/// What became of one row.
+#[derive(Default)]
+struct Judged {
+    /// The row, and those with a corrected answer.
+    rows: Vec<Arc<Example>>,
+    /// Why messages lost their train flag.
+    masked: Vec<&'static str>,
+    applied: Applied,
+}
+
 /// Labels every turn of the real rows, a person's verdicts first, and takes the loss from what
 /// the policy does not train; a stage `label` that drops nothing.
 ///
@@ -41,12 +51,12 @@ impl Reviewed {
 /// past mistake: nobody had this session, so it may not count as one where rows are counted or
 /// answers judged, and its session leaves validation, where the mistake would be the reference.
 pub fn judge(rows: &Rows, policy: &Policy, reviews: &Reviews) -> Rows {
-    let judged: Vec<(Vec<Arc<Example>>, Vec<&str>, Applied)> = rows
+    let judged: Vec<Judged> = rows
         .examples
         .par_iter()
         .map(|example| {
             if example.kind != Kind::Real {
-                return (vec![example.clone()], Vec::new(), Applied::default());
+                return Judged { rows: vec![example.clone()], ..Judged::default() };
             }
             let mut trace = example.trace.clone();
             let applied = reviews.apply(&mut trace);
@@ -62,16 +72,16 @@ pub fn judge(rows: &Rows, policy: &Policy, reviews: &Reviews) -> Rows {
                     Arc::new(Example::generated(Kind::Counterexample, &judged, trace, *at as u64))
                 })
                 .collect();
-            ([vec![Arc::new(judged)], fixes].concat(), masked, applied)
+            Judged { rows: [vec![Arc::new(judged)], fixes].concat(), masked, applied }
         })
         .collect();
     let (mut masked, mut labels) = (BTreeMap::new(), BTreeMap::new());
     let (mut found, mut changed) = (BTreeSet::new(), BTreeSet::new());
-    for (examples, reasons, applied) in &judged {
+    for Judged { rows, masked: reasons, applied } in &judged {
         for reason in reasons {
             *masked.entry(reason.to_string()).or_default() += 1;
         }
-        for message in examples[0].trace.messages.iter().filter(|m| m.role == Role::Assistant) {
+        for message in rows[0].trace.messages.iter().filter(|m| m.role == Role::Assistant) {
             if let Some(label) = &message.label {
                 *labels.entry(label.outcome.as_str().to_string()).or_default() += 1;
             }
@@ -91,7 +101,7 @@ pub fn judge(rows: &Rows, policy: &Policy, reviews: &Reviews) -> Rows {
         };
         *counts.entry(what.into()).or_default() += 1;
     }
-    let examples: Vec<_> = judged.into_iter().flat_map(|(examples, ..)| examples).collect();
+    let examples: Vec<_> = judged.into_iter().flat_map(|judged| judged.rows).collect();
     let stage = Stage {
         name: "label".into(),
         input: rows.len() as u64,
