@@ -12,6 +12,7 @@
 //! |---|---|---|
 //! | [`trace`] | canonical sessions from agents' files | interpret, redact or drop a message |
 //! | [`label`] | what each turn is worth and whether it is trained, with the evidence | change what was said |
+//! | [`review`] | turns as a person reads them, and the verdicts they give | touch a terminal |
 //! | [`redact`] | sessions without secrets and personal data, and the proof | write a secret anywhere |
 //! | [`ingest`] | the agents' sessions as redacted files | read a session twice |
 //! | [`dataset`] | examples, quality, dedup, split, mix, manifest | know a model |
@@ -47,6 +48,7 @@ pub mod progress;
 pub mod protocol;
 pub mod redact;
 pub mod report;
+pub mod review;
 pub mod run;
 pub mod script;
 pub mod tokens;

@@ -15,6 +15,7 @@ mod doc;
 mod export;
 mod ingest;
 mod layers;
+mod review;
 mod run;
 mod show;
 mod terminal;
@@ -38,6 +39,7 @@ enum Command {
     Export(export::Export),
     Ingest(ingest::Ingest),
     Show(show::Show),
+    Review(review::Review),
 }
 
 /// How a command ended when nothing went wrong.
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Export(export) => export.execute(),
         Command::Ingest(ingest) => ingest.execute(),
         Command::Show(show) => show.execute(),
+        Command::Review(review) => review.execute(),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

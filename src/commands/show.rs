@@ -1,7 +1,8 @@
-//! `proto show`: rows as the trainer sees them.
+//! `proto show`: sessions as a person reads them, and rows as the trainer sees them.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -10,19 +11,29 @@ use serde_json::json;
 use super::layers::Settings;
 use super::terminal::Terminal;
 use super::{Outcome, print};
+use crate::config::Config;
 use crate::dataset::Example;
+use crate::dataset::labels::judge;
 use crate::dataset::redaction::redact;
 use crate::dataset::source::from_rows;
+use crate::label::{self, Reviews};
 use crate::redact::{Policy, Redactor};
+use crate::review::page::{self, visible};
 use crate::tokens::mask::{Piece, pieces};
 use crate::tokens::{Codec, Encoded};
-use crate::trace;
+use crate::trace::{self, places};
 
-/// Show rows of a dataset, or raw traces, after redaction
+/// Show sessions as a person reads them, after redaction: who said what, how calls went, and for
+/// every answer its label, whether it is trained, and why
 #[derive(Debug, Args)]
 pub struct Show {
-    /// A run's train.jsonl, or any file of raw traces
-    file: PathBuf,
+    /// A run's train.jsonl, a file or folder of traces or of an agent's sessions, or an agent
+    /// (opencode, openclaw, claude-code, codex, pi)
+    #[arg(value_name = "PATH|AGENT")]
+    from: String,
+    /// Only sessions whose id begins with this
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
     /// Only rows whose id begins with this
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -44,19 +55,37 @@ impl Show {
     pub(super) fn execute(self) -> Result<Outcome> {
         let config = self.settings.layers(&[])?.resolve(&[])?;
         let observer = Terminal::new()?;
-        let loaded =
-            trace::load(std::slice::from_ref(&self.file), Path::new("."), observer.as_ref())?;
-        let rows = from_rows(loaded.refuse_empty()?, "load")?;
+        let paths = places::named(std::slice::from_ref(&self.from))?;
+        let loaded = trace::load(&paths, Path::new("."), observer.as_ref())?.refuse_empty()?;
+        // The rows of a dataset say themselves what is trained.
+        let judged = loaded.pedigrees.iter().any(|pedigree| pedigree.kind.is_some());
+        let mut rows = from_rows(loaded, "load")?;
+        if let Some(session) = &self.session {
+            let first = rows.examples[0].trace.session.clone();
+            rows = rows.keep("session", |e| {
+                (!e.trace.session.starts_with(session)).then(|| "another".into())
+            });
+            ensure!(
+                !rows.is_empty(),
+                "{} has no session that begins with `{session}`; one there is {}",
+                self.from,
+                visible(&first)
+            );
+        }
+        let policy = label::Policy::from_config(&config)?;
+        if !judged {
+            rows = judge(&rows, &policy, &reviews(&config)?);
+        }
         let seed = config.int("SEED").unsigned_abs();
         let redactor = Redactor::new(Policy::from_config(&config)?)?;
         let rows = redact(&rows, &redactor, seed, observer.as_ref())?;
-        let wanted = |e: &&Example| self.id.as_ref().is_none_or(|id| e.id.starts_with(id));
-        let chosen: Vec<&Example> =
-            rows.examples.iter().map(|e| e.as_ref()).filter(wanted).take(self.rows).collect();
+        let wanted =
+            |e: &&Arc<Example>| self.id.as_ref().is_none_or(|id| e.id.starts_with(id.as_str()));
+        let chosen: Vec<_> = rows.examples.iter().filter(wanted).take(self.rows).collect();
         ensure!(
             !chosen.is_empty(),
             "{} has no row with that id; ids begin as {} does",
-            self.file.display(),
+            self.from,
             rows.examples.first().map_or("none", |e| &e.id)
         );
         let codec = match self.mask {
@@ -67,7 +96,7 @@ impl Show {
             let text = match &codec {
                 Some(codec) => self.masked(codec, example)?,
                 None if self.json => format!("{}\n", serde_json::to_string(example)?),
-                None => conversation(example),
+                None => row(example, &policy),
             };
             print(&text)?;
         }
@@ -91,24 +120,19 @@ impl Show {
     }
 }
 
-fn open(config: &crate::config::Config) -> Result<Codec> {
+fn open(config: &Config) -> Result<Codec> {
     let base = config.path("BASE_MODEL").context("BASE_MODEL names no model")?;
     Codec::open(&base, Some(config.text("CHAT_TEMPLATE")).filter(|t| !t.is_empty()))
+}
+
+/// The verdicts of REVIEWS.
+fn reviews(config: &Config) -> Result<Reviews> {
+    config.path("REVIEWS").map_or_else(|| Ok(Reviews::default()), |path| Reviews::read(&path))
 }
 
 fn heading(example: &Example, encoded: &Encoded) -> String {
     let (tokens, trained) = (encoded.ids.len(), encoded.targets());
     format!("{} ({}): {tokens} tokens, {trained} trained\n", example.id, example.trace.origin)
-}
-
-/// Control characters would act on the terminal.
-fn visible(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\n' => '\n',
-        c if c.is_control() => char::from_u32(0x2400 + c as u32).filter(|_| c < ' ').unwrap_or('·'),
-        c => c,
-    };
-    text.chars().map(shown).collect()
 }
 
 /// Trained tokens green, others grey; every second one is darker, so that borders show.
@@ -147,24 +171,14 @@ fn marked(pieces: &[Piece]) -> String {
     text + if before == Some(true) { "⟧\n" } else { "\n" }
 }
 
-/// Who says what.
-fn conversation(example: &Example) -> String {
-    let mut text = format!("{} ({})\n", example.id, example.trace.origin);
-    for message in &example.trace.messages {
-        let mark = if message.train { ", trained" } else { "" };
-        text += &format!("── {}{mark}\n", message.role.as_str());
-        if let Some(reasoning) = &message.reasoning_content {
-            text += &format!("(thinks) {}\n", visible(reasoning));
-        }
-        if !message.content.is_empty() {
-            text += &format!("{}\n", visible(&message.content));
-        }
-        for call in &message.tool_calls {
-            let arguments = serde_json::Value::Object(call.arguments.clone());
-            text += &format!("→ {}({})\n", visible(&call.name), visible(&arguments.to_string()));
-        }
-    }
-    text
+/// A row as a person reads it: what it is, then the session.
+fn row(example: &Example, policy: &label::Policy) -> String {
+    let made = match &example.derived_from {
+        Some(parent) => format!(", made from {parent}"),
+        None => String::new(),
+    };
+    let head = format!("{} ({}{made})\n", example.id, example.kind.as_str());
+    visible(&head) + page::session(&example.trace, policy).as_str() + "\n"
 }
 
 #[cfg(test)]

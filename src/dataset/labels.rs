@@ -1,46 +1,199 @@
 //! Labels and train flags of what was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::{Example, Kind, Rows, Stage};
+use crate::label::reviews::{Applied, Reviews, Verdict};
 use crate::label::{self, Policy};
-use crate::trace::Role;
+use crate::trace::{Message, Role, Trace};
 
-/// Labels every turn of the real rows and takes the loss from what the policy does not train; a
-/// stage `label` that drops nothing.
-pub fn judge(rows: &Rows, policy: &Policy) -> Rows {
-    let judged: Vec<(Arc<Example>, Vec<&str>)> = rows
+/// Verdicts of a person and what became of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reviewed {
+    /// The SHA-256 of the file that held them, in hex; empty where there was none.
+    pub sha256: String,
+    /// Those applied, as `good`, `bad` and `fix`; `changed` are those whose answer says something
+    /// else by now, `absent` those whose session was not read, `unsayable` corrections that cannot
+    /// be said in the terms of this run's calls.
+    pub counts: BTreeMap<String, u64>,
+}
+
+impl Reviewed {
+    pub(super) fn and(&mut self, other: &Reviewed) {
+        if self.sha256.is_empty() {
+            self.sha256.clone_from(&other.sha256);
+        }
+        for (what, n) in &other.counts {
+            *self.counts.entry(what.clone()).or_default() += n;
+        }
+    }
+}
+
+/// What became of one row.
+#[derive(Default)]
+struct Judged {
+    /// The row, and those with a corrected answer.
+    rows: Vec<Arc<Example>>,
+    /// Why messages lost their train flag.
+    masked: Vec<&'static str>,
+    applied: Applied,
+}
+
+/// Labels every turn of the real rows, a person's verdicts first, and takes the loss from what
+/// the policy does not train; a stage `label` that drops nothing.
+///
+/// A corrected answer adds a row: the session up to there with the answer as the person wrote it,
+/// and only that is trained. It is a counterexample, because that is what is written against a
+/// past mistake: nobody had this session, so it may not count as one where rows are counted or
+/// answers judged, and its session leaves validation, where the mistake would be the reference.
+pub fn judge(rows: &Rows, policy: &Policy, reviews: &Reviews) -> Rows {
+    let judged: Vec<Judged> = rows
         .examples
         .par_iter()
         .map(|example| {
             if example.kind != Kind::Real {
-                return (example.clone(), Vec::new());
+                return Judged { rows: vec![example.clone()], ..Judged::default() };
             }
             let mut trace = example.trace.clone();
+            let applied = reviews.apply(&mut trace);
             label::label(&mut trace);
-            let masked = policy.mask(&mut trace);
+            let mut masked = policy.mask(&mut trace);
             let judged = Example { trace, ..example.as_ref().clone() };
-            (Arc::new(judged), masked)
+            let fixes: Vec<_> = applied
+                .fixes
+                .iter()
+                .map(|(at, fix)| {
+                    let mut trace = corrected(&judged.trace, *at, fix);
+                    masked.extend(policy.mask(&mut trace));
+                    Arc::new(Example::generated(Kind::Counterexample, &judged, trace, *at as u64))
+                })
+                .collect();
+            Judged { rows: [vec![Arc::new(judged)], fixes].concat(), masked, applied }
         })
         .collect();
     let (mut masked, mut labels) = (BTreeMap::new(), BTreeMap::new());
-    for (example, reasons) in &judged {
+    let (mut found, mut changed) = (BTreeSet::new(), BTreeSet::new());
+    for Judged { rows, masked: reasons, applied } in &judged {
         for reason in reasons {
             *masked.entry(reason.to_string()).or_default() += 1;
         }
-        for message in example.trace.messages.iter().filter(|m| m.role == Role::Assistant) {
+        for message in rows[0].trace.messages.iter().filter(|m| m.role == Role::Assistant) {
             if let Some(label) = &message.label {
                 *labels.entry(label.outcome.as_str().to_string()).or_default() += 1;
             }
         }
+        found.extend(&applied.found);
+        changed.extend(&applied.changed);
     }
-    let examples = judged.into_iter().map(|(example, _)| example).collect();
-    let stage = Stage::passed("label", rows.len(), BTreeMap::new());
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for review in reviews.iter() {
+        let about = review.about();
+        let what = match review.verdict {
+            // Where several rows hold a session, one that holds the answer is enough.
+            _ if !found.contains(&about) && changed.contains(&about) => "changed",
+            _ if !found.contains(&about) => "absent",
+            Verdict::Fix if review.message.is_none() => "unsayable",
+            verdict => verdict.as_str(),
+        };
+        *counts.entry(what.into()).or_default() += 1;
+    }
+    let examples: Vec<_> = judged.into_iter().flat_map(|judged| judged.rows).collect();
+    let stage = Stage {
+        name: "label".into(),
+        input: rows.len() as u64,
+        added: (examples.len() - rows.len()) as u64,
+        output: examples.len() as u64,
+        ..Stage::default()
+    };
     rows.after(examples, stage).noting(|account| {
         account.masked = masked;
         account.labels = labels;
+        account.reviews = Reviewed { sha256: reviews.sha256.clone(), counts };
     })
+}
+
+/// A session up to an answer, with that answer corrected.
+fn corrected(trace: &Trace, at: usize, fix: &Message) -> Trace {
+    let mut messages = trace.messages[..at].to_vec();
+    messages.iter_mut().for_each(|message| message.train = false);
+    messages.push(fix.clone());
+    // How the session ended says nothing about the correction.
+    Trace { messages, outcome: None, keywords: Vec::new(), ..trace.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::chat;
+    use super::*;
+    use crate::config::Layers;
+    use crate::label::Review;
+    use crate::trace::Outcome;
+
+    fn policy(settings: &[&str]) -> Policy {
+        let mut layers = Layers::new();
+        for setting in settings {
+            layers.command_line(setting).unwrap();
+        }
+        Policy::from_config(&layers.resolve(&[]).unwrap()).unwrap()
+    }
+
+    fn one(verdict: Verdict, fix: Option<&str>) -> (Rows, Reviews) {
+        let row = chat("s", "rename it", "Renamed the wrong one.");
+        let review = Review::of(&row.trace, 1, verdict, 0).unwrap();
+        let message = fix.map(|text| Message::text(Role::Assistant, text));
+        let mut reviews = Reviews::default();
+        reviews.note(Review { message, ..review });
+        (Rows::new(vec![Arc::new(row)], Stage::made("made", 1)), reviews)
+    }
+
+    /// The trained answers.
+    fn trained(rows: &Rows) -> Vec<String> {
+        let messages = rows.examples.iter().flat_map(|e| &e.trace.messages);
+        messages.filter(|m| m.train).map(|m| m.content.clone()).collect()
+    }
+
+    #[test]
+    fn a_verdict_changes_what_is_trained() {
+        let (rows, good) = one(Verdict::Good, None);
+        let (_, bad) = one(Verdict::Bad, None);
+        let only_good = policy(&["TRAIN_OUTCOMES=good"]);
+        assert_eq!(trained(&judge(&rows, &only_good, &Reviews::default())).len(), 0);
+        assert_eq!(trained(&judge(&rows, &only_good, &good)).len(), 1);
+        let usual = policy(&[]);
+        assert_eq!(trained(&judge(&rows, &usual, &Reviews::default())).len(), 1);
+        let judged = judge(&rows, &usual, &bad);
+        assert_eq!(trained(&judged).len(), 0);
+        assert_eq!((judged.account.masked["label_bad"], judged.account.labels["bad"]), (1, 1));
+        assert_eq!(judged.account.reviews.counts, BTreeMap::from([("bad".into(), 1)]));
+    }
+
+    #[test]
+    fn a_correction_is_trained_in_place_of_the_answer() {
+        let (rows, reviews) = one(Verdict::Fix, Some("Renamed the right one."));
+        let judged = judge(&rows, &policy(&[]), &reviews);
+        assert_eq!(trained(&judged), ["Renamed the right one."]);
+        assert!(judged.stages.iter().all(Stage::adds_up));
+        let [original, fix] = &judged.examples[..] else { panic!("{judged}") };
+        assert_eq!(fix.derived_from.as_ref(), Some(&original.id));
+        assert_eq!((fix.kind, fix.session_key()), (Kind::Counterexample, original.session_key()));
+        let last = fix.trace.messages.last().unwrap();
+        assert_eq!(last.author.as_deref(), Some("human"));
+        assert_eq!(last.label.as_ref().unwrap().outcome, Outcome::Good);
+        assert_eq!(fix.trace.messages.len(), 2);
+    }
+
+    #[test]
+    fn verdicts_that_find_nothing_are_counted() {
+        let (_, reviews) = one(Verdict::Good, None);
+        let count = |row: Example| {
+            let rows = Rows::new(vec![Arc::new(row)], Stage::made("made", 1));
+            judge(&rows, &policy(&[]), &reviews).account.reviews.counts.clone()
+        };
+        assert_eq!(count(chat("s", "rename it", "Another.")), [("changed".into(), 1)].into());
+        assert_eq!(count(chat("t", "rename it", "Another.")), [("absent".into(), 1)].into());
+    }
 }

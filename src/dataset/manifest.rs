@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::dedup::Duplicate;
+use super::labels::Reviewed;
 use super::leakage::Leakage;
 use super::mix::{Dataset, Ratio};
 use super::redaction::Redaction;
@@ -74,6 +75,9 @@ pub struct Manifest {
     /// Messages that are not trained though they might be, by reason.
     #[serde(default)]
     pub masked: BTreeMap<String, u64>,
+    /// Verdicts of a person and what became of them.
+    #[serde(default)]
+    pub reviews: Reviewed,
     /// Rows that were mended rather than dropped, by what was mended.
     pub mended: BTreeMap<String, u64>,
     /// What redaction found and what proves it.
@@ -206,6 +210,7 @@ impl Manifest {
             catalogue: account.catalogue.clone(),
             labels: account.labels.clone(),
             masked: account.masked.clone(),
+            reviews: account.reviews.clone(),
             mended: account.mended.clone(),
             redaction: account.redaction.clone(),
             duplicates: duplicates(&account.duplicates),

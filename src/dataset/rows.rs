@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::dedup::Duplicate;
 use super::example::number_repeats;
+use super::labels::Reviewed;
 use super::redaction::Redaction;
 use super::{Example, Kind};
 use crate::trace::{BadLine, FileDigest, Unread};
@@ -108,6 +109,8 @@ pub struct Account {
     pub labels: BTreeMap<String, u64>,
     /// Messages that are not trained though they might be, by reason.
     pub masked: BTreeMap<String, u64>,
+    /// Verdicts of a person and what became of them.
+    pub reviews: Reviewed,
     /// Rows that were dropped as copies, each with the row it copies.
     pub duplicates: Vec<Duplicate>,
 }
@@ -129,6 +132,7 @@ impl Account {
                 *mine.entry(what.clone()).or_default() += n;
             }
         }
+        all.reviews.and(&other.reviews);
         all.redaction = match (all.redaction, &other.redaction) {
             (Some(mine), Some(theirs)) => Some(mine.and(theirs)),
             (mine, theirs) => mine.or_else(|| theirs.clone()),

@@ -6,6 +6,7 @@
 //!
 //! | seen | label |
 //! |---|---|
+//! | the person said so in a review (see [`reviews`]) | as they say |
 //! | the person undid the turn, in the agent or through git | bad |
 //! | the source says how the whole session ended (see [`crate::trace::WORDS`]) | as it says |
 //! | the last test or build after an edit passed, and no test was edited | good |
@@ -25,9 +26,13 @@ use crate::config::Config;
 use crate::trace::{Evidence, Label, Message, Outcome, Role, Signal, Trace};
 
 mod checks;
+mod questions;
+pub mod reviews;
 mod teachers;
 mod words;
 
+pub use questions::{Question, questions};
+pub use reviews::{Review, Reviews, Verdict};
 pub use teachers::Teachers;
 
 use checks::{Check, undoes};
@@ -72,22 +77,25 @@ impl Policy {
     pub fn mask(&self, trace: &mut Trace) -> Vec<&'static str> {
         let mut masked = Vec::new();
         for message in trace.messages.iter_mut().filter(|m| m.train) {
-            let outcome = message.label.as_ref().map_or(Outcome::Unknown, |l| l.outcome);
-            let reason = if !self.outcomes.contains(&outcome) {
-                match outcome {
-                    Outcome::Good => "label_good",
-                    Outcome::Unknown => "label_unknown",
-                    Outcome::Bad => "label_bad",
-                }
-            } else if let Some(reason) = self.teachers.objection(message, outcome) {
-                reason
-            } else {
-                continue;
-            };
-            message.train = false;
-            masked.push(reason);
+            if let Some(reason) = self.objection(message) {
+                message.train = false;
+                masked.push(reason);
+            }
         }
         masked
+    }
+
+    /// Why an answer is not trained, if so.
+    pub fn objection(&self, message: &Message) -> Option<&'static str> {
+        let outcome = message.label.as_ref().map_or(Outcome::Unknown, |l| l.outcome);
+        if self.outcomes.contains(&outcome) {
+            return self.teachers.objection(message, outcome);
+        }
+        Some(match outcome {
+            Outcome::Good => "label_good",
+            Outcome::Unknown => "label_unknown",
+            Outcome::Bad => "label_bad",
+        })
     }
 }
 

@@ -159,6 +159,7 @@ pub(super) fn dataset(manifest: &Value) -> Vec<Facts> {
         ("Tools and prompts", counts("/catalogue")),
         ("Answers by label", counts("/labels")),
         ("Answers not trained", counts("/masked")),
+        ("Reviews", counts("/reviews/counts")),
         ("Mended rows", counts("/mended")),
         ("Input", read(&[("lines that gave no row", "/bad_lines/total")])),
     ];

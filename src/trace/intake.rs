@@ -49,13 +49,19 @@ impl Intake {
         Ok(Intake { captured, target })
     }
 
-    /// Changes the traces, and says what they got: `calls_*` count calls, everything else traces.
-    pub fn apply(&self, traces: &mut [Trace]) -> BTreeMap<String, u64> {
-        let target = match self.target {
+    /// The version of OpenCode in whose terms the calls of these traces will be; none where each
+    /// keeps its own.
+    pub fn target(&self, traces: &[Trace]) -> Option<Generation> {
+        match self.target {
             Target::AsIs => None,
             Target::Of(generation) => Some(generation),
             Target::Newest => traces.iter().filter_map(Generation::of).max(),
-        };
+        }
+    }
+
+    /// Changes the traces, and says what they got: `calls_*` count calls, everything else traces.
+    pub fn apply(&self, traces: &mut [Trace]) -> BTreeMap<String, u64> {
+        let target = self.target(traces);
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let mut calls = Counts::default();
         for trace in traces {

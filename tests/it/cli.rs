@@ -266,3 +266,44 @@ fn show_prints_what_the_trainer_sees_and_no_secret() {
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("ids begin as"), "{}", err(&output));
 }
+
+#[test]
+fn show_says_of_every_answer_what_it_is_worth_and_why() {
+    let here = folder(&[]);
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/agents/opencode");
+    let script = std::fs::read_to_string(format!("{fixtures}/opencode-1.17.sql")).unwrap();
+    let database = rusqlite::Connection::open(here.path().join("opencode.db")).unwrap();
+    database.execute_batch(&script).unwrap();
+    let show = |more: &[&str]| proto(here.path(), &[&["show", "opencode.db"], more].concat());
+    let output = show(&["--rows", "100"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let all = out(&output);
+    for wanted in [
+        "opencode 1.17",
+        "\n   label bad: the text to replace was not found as given (row ",
+        "\n   not trained: bad answers are not trained\n",
+        "\n   label unknown: ",
+        ", trained\n",
+        "worked (exit status 0)",
+    ] {
+        assert!(all.contains(wanted), "{wanted:?} is missing:\n{all}");
+    }
+    let sessions: Vec<&str> = all.lines().filter_map(|l| l.strip_prefix("session ")).collect();
+    let id = sessions[1].split(' ').next().unwrap();
+    let one = out(&show(&["--session", id, "--rows", "100"]));
+    assert_eq!(one.lines().filter(|line| line.starts_with("session ")).count(), 1);
+    assert!(err(&show(&["--session", "nobody"])).contains("no session that begins with `nobody`"));
+}
+
+#[test]
+fn review_needs_a_terminal_but_lists_its_questions_without_one() {
+    let row = r#"{"id":"s1","messages":[{"role":"user","content":"hunter2?"},{"role":"assistant","content":"hunter2"}]}"#;
+    let here = folder(&[("a.jsonl", row)]);
+    let output = proto(here.path(), &["review", "a.jsonl"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("--json lists"), "{}", err(&output));
+    let listed = out(&proto(here.path(), &["review", "a.jsonl", "--json"]));
+    let question: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((&question["session"], &question["score"]), (&"s1".into(), &2.into()));
+    assert!(!listed.contains("hunter2"), "{listed}");
+}

@@ -8,6 +8,9 @@ use std::process::Command;
 
 use proto::config::KEYS;
 use proto::files::digest;
+use proto::label::{Review, Reviews, Verdict};
+use proto::progress::Silent;
+use proto::trace::{Role, load};
 use serde_json::{Value, json};
 
 /// A run that is over.
@@ -239,6 +242,12 @@ fn every_key_changes_something_beside_its_echo() {
     place.write("purple.jsonl", &books[2..]);
     place.write("more.jsonl", &sample(90)[60..]);
     place.write("counterexamples/mistakes.jsonl", &sample(50)[40..]);
+    let read = load(&[place.path("fewer.jsonl").into()], Path::new("."), &Silent).unwrap();
+    for trace in &read.traces {
+        let at = trace.messages.iter().position(|m| m.role == Role::Assistant).unwrap();
+        let review = Review::of(trace, at, Verdict::Bad, 0).unwrap();
+        Reviews::append(Path::new(&place.path("reviews.jsonl")), &review).unwrap();
+    }
     fs::write(place.path("dataset.rhai"), DATASET).unwrap();
     fs::write(place.path("careless.rhai"), CARELESS).unwrap();
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -277,6 +286,7 @@ fn every_key_changes_something_beside_its_echo() {
         dataset("TRACES", &place.path("fewer.jsonl")),
         dataset("TRACE_DAYS", "1"),
         dataset("COUNTEREXAMPLES", &place.path("counterexamples")),
+        dataset("REVIEWS", &place.path("reviews.jsonl")),
         dataset("REPLAY_FILES", ""),
         dataset("TRAIN_FILES", &place.path("more.jsonl")).with(&own),
         dataset("VAL_FILES", &place.path("more.jsonl")).with(&own),

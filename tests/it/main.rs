@@ -28,6 +28,7 @@ mod protocol;
 mod redaction;
 mod report;
 mod resuming;
+mod review;
 mod rooms;
 mod samples;
 mod script;

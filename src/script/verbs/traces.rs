@@ -8,7 +8,7 @@ use super::host;
 use crate::dataset::labels::judge;
 use crate::dataset::source::{counterexamples, from_traces};
 use crate::dataset::{Kind, Rows};
-use crate::label::Policy;
+use crate::label::{Policy, Reviews};
 use crate::script::host::Host;
 use crate::script::{RhaiResultOf, fail};
 use crate::trace;
@@ -22,10 +22,18 @@ pub fn register(engine: &mut Engine) {
 
 fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
     let mut loaded = trace::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
-    let catalogue = Intake::from_config(&host.config)?.apply(&mut loaded.traces);
+    let intake = Intake::from_config(&host.config)?;
+    let mut reviews = match host.config.path("REVIEWS") {
+        Some(path) => Reviews::read(&host.project.join(path))?,
+        None => Reviews::default(),
+    };
+    if let Some(target) = intake.target(&loaded.traces) {
+        reviews.say_in(target);
+    }
+    let catalogue = intake.apply(&mut loaded.traces);
     let rows = host.told(from_traces(loaded, Kind::Real, host.config.size("TRACE_DAYS") as u64));
     let rows = rows.noting(|account| account.catalogue = catalogue);
-    Ok(judge(&rows, &Policy::from_config(&host.config)?))
+    Ok(judge(&rows, &Policy::from_config(&host.config)?, &reviews))
 }
 
 #[export_module]
