@@ -445,6 +445,7 @@ fn the_manifest_keeps_its_shape() {
             "catalogue",
             "labels",
             "masked",
+            "reviews",
             "mended",
             "redaction",
             "duplicates",

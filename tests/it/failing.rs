@@ -111,7 +111,7 @@ fn ctrl_c_in_any_stage_ends_the_run_and_leaves_whole_files() {
 #[test]
 fn a_full_disk_is_named_and_nothing_is_half_written() {
     // Files may grow to so many blocks of 1,024 bytes and no further, as on a disk that fills up.
-    for (blocks, unfinished) in [(32, "dataset"), (300, "adapter")] {
+    for (blocks, unfinished) in [(32, "dataset"), (500, "adapter")] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("bash");
         command.current_dir(project()).arg("-c");

@@ -282,11 +282,20 @@ fn every_key_changes_something_beside_its_echo() {
     let alike = [("TRAIN_FILES", "green.jsonl"), ("VAL_FILES", "purple.jsonl")]
         .map(|(key, file)| format!("{key}={}", place.path(file)));
     let alike = alike.each_ref().map(String::as_str);
+    let export = project.join("tests/fixtures/agents/opencode/export/v2-fix-rounding.json");
+    let opencode = format!("TRACES={},{}", export.display(), place.path("fewer.jsonl"));
+    let opencode = [opencode.as_str()];
+    let tool = json!({"type": "function", "function": {"name": "shell", "parameters": {}}});
+    let request =
+        json!({"messages": [{"role": "system", "content": "Be brief."}], "tools": [tool]});
+    fs::write(place.path("request.json"), request.to_string()).unwrap();
     let cases = vec![
         dataset("TRACES", &place.path("fewer.jsonl")),
         dataset("TRACE_DAYS", "1"),
         dataset("COUNTEREXAMPLES", &place.path("counterexamples")),
         dataset("REVIEWS", &place.path("reviews.jsonl")),
+        dataset("TOOL_NAMES", "opencode-1").with(&opencode),
+        dataset("TOOL_CATALOGUE", &place.path("request.json")).with(&opencode),
         dataset("REPLAY_FILES", ""),
         dataset("TRAIN_FILES", &place.path("more.jsonl")).with(&own),
         dataset("VAL_FILES", &place.path("more.jsonl")).with(&own),
