@@ -14,6 +14,7 @@ use serde_json::json;
 use super::layers::Settings;
 use super::terminal::Terminal;
 use super::{Outcome, print};
+use crate::ingest::refuse_tracked;
 use crate::label::{Review as Verdict, Reviews, label};
 use crate::progress::Observer;
 use crate::review::{Desk, Key, Turn, ask, turns};
@@ -49,6 +50,8 @@ impl Review {
         let file = config.path("REVIEWS").with_context(|| {
             format!("{}: REVIEWS names no file to keep verdicts in", config.provenance("REVIEWS"))
         })?;
+        // A correction may quote what redaction takes out later.
+        refuse_tracked(&file)?;
         let reviews = Reviews::read(&file)?;
         let observer = Terminal::new()?;
         let paths = match self.paths.is_empty() {
