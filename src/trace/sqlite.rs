@@ -36,7 +36,7 @@ pub(super) fn open(path: &Path, patience: Duration) -> Result<Connection> {
     let opened = match begin(Connection::open_with_flags(path, flags)) {
         // A write-ahead database needs a file beside it even to be read; where none can be made
         // and no log waits there, nobody writes and the file itself is all there is.
-        Err(e) if cannot_open(&e) && !beside(path, "-wal") => {
+        Err(e) if cannot_open(&e) && !has_log(path) => {
             let flags = flags | OpenFlags::SQLITE_OPEN_URI;
             begin(Connection::open_with_flags(format!("file:{}?immutable=1", escaped(path)), flags))
         }
@@ -50,10 +50,11 @@ fn cannot_open(error: &rusqlite::Error) -> bool {
     matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
-fn beside(path: &Path, ending: &str) -> bool {
+/// Whether a write-ahead log with something in it stands beside a database.
+fn has_log(path: &Path) -> bool {
     let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    Path::new(&name).exists()
+    name.push("-wal");
+    Path::new(&name).metadata().is_ok_and(|log| log.len() > 0)
 }
 
 /// A path as it stands in a `file:` URI.
