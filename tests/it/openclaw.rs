@@ -229,37 +229,55 @@ fn a_database_has_the_sidecar_in_a_table() {
     assert!(loaded.bad.iter().any(|bad| bad.problem.contains("trajectory")));
 }
 
-/// As 2026.9.6 leaves it where the model calls a tool that does not exist.
+/// As 2026.9.6 leaves it where the model calls a tool that does not exist; some servers give
+/// every call the same id.
 #[test]
-fn a_step_that_was_not_written_and_how_turns_ended_stand_in_the_sidecar() {
-    let result = json!({"type": "message", "id": "r", "parentId": "u", "message": {
-        "role": "toolResult", "toolCallId": "c", "toolName": "open_file", "isError": true,
-        "content": [{"type": "text", "text": "Tool open_file not found"}]}});
-    let answer = |id: &str, parent: &str, time: &str| {
-        json!({"type": "message", "id": id, "parentId": parent, "timestamp": time,
-            "message": {"role": "assistant", "content": "Sorry."}})
+fn a_step_that_was_not_written_and_how_runs_ended_stand_in_the_sidecar() {
+    let message = |id: &str, parent: &str, time: u32, message: Value| {
+        let time = format!("2026-09-01T08:40:{time:02}.000Z");
+        let line = json!({"type": "message", "id": id, "parentId": parent, "timestamp": time,
+            "message": message});
+        format!("{line}\n")
     };
+    let call = json!([{"type": "toolCall", "id": "c", "name": "read", "arguments": {}}]);
+    let step = json!({"role": "assistant", "content": call});
+    let result = |tool: &str, text: &str| {
+        json!({"role": "toolResult", "toolCallId": "c", "toolName": tool, "isError": true,
+            "content": text})
+    };
+    let answer =
+        |run: &str| json!({"role": "assistant", "content": "Sorry.", "__openclaw": {"runId": run}});
     let text = user("u", "x", "go")
-        + &*format!("{result}\n{}\n", answer("a", "r", "2026-09-01T08:40:05.000Z"))
-        + &*user("v", "a", "again")
-        + &*format!("{}\n", answer("b", "v", "2026-09-01T08:41:05.000Z"));
+        + &*message("a", "u", 1, step)
+        + &*message("b", "a", 2, result("read", "text"))
+        + &*message("c", "b", 4, result("open_file", "Tool open_file not found"))
+        + &*message("d", "c", 5, answer("one"))
+        + &user("v", "d", "again")
+        + &message("e", "v", 7, answer("two"));
     let root = lines(text.as_bytes());
-    let call = json!({"type": "tool.call", "provider": "local", "modelId": "m",
-        "data": {"toolCallId": "c", "name": "open_file", "args": {"path": "a"}}});
-    let ended = json!({"type": "session.ended", "ts": "2026-09-01T08:40:06.000Z",
-        "data": {"status": "success"}});
-    let sidecar = sessions(root.path()).join("s.trajectory.jsonl");
-    fs::write(sidecar, format!("{call}\n{ended}\n")).unwrap();
+    let event = |time: u32, kind: &str, run: &str, data: Value| {
+        let time = format!("2026-09-01T08:40:{time:02}.000Z");
+        let event = json!({"type": kind, "ts": time, "runId": run, "provider": "local",
+            "modelId": "m", "data": data});
+        format!("{event}\n")
+    };
+    let called = |tool: &str| json!({"toolCallId": "c", "name": tool, "args": {"path": "a"}});
+    let sidecar = event(1, "tool.call", "one", called("read"))
+        + &*event(3, "tool.call", "one", called("open_file"))
+        + &*event(6, "session.ended", "one", json!({"status": "success"}))
+        + &*event(9, "session.ended", "three", json!({"status": "interrupted"}));
+    fs::write(sessions(root.path()).join("s.trajectory.jsonl"), sidecar).unwrap();
     let loaded = load(root.path());
     let messages = &loaded.traces[0].messages;
-    let step = &messages[1];
-    assert_eq!(step.author.as_deref(), Some("local/m"));
-    assert_eq!((step.tool_calls[0].name.as_str(), step.row), ("open_file", 1));
+    let tools: Vec<_> = messages.iter().flat_map(|m| &m.tool_calls).map(|c| &c.name).collect();
+    assert_eq!(tools, ["read", "open_file"]);
+    let step = &messages[3];
+    assert_eq!((step.author.as_deref(), step.row), (Some("local/m"), 2));
     assert!(step.file.as_deref().unwrap().ends_with("s.trajectory.jsonl"));
-    assert_eq!(messages[2].tool_call_id.as_deref(), Some("c"));
-    assert_eq!(messages[2].signals, [Signal::UnknownTool]);
-    assert_eq!(messages[3].signals, [Signal::TurnSucceeded]);
-    assert_eq!(messages[5].signals, []);
+    assert_eq!(messages[4].tool_call_id.as_ref(), Some(&step.tool_calls[0].id));
+    assert_eq!(messages[4].signals, [Signal::UnknownTool]);
+    assert_eq!(messages[5].signals, [Signal::TurnSucceeded]);
+    assert_eq!(messages[7].signals, [], "it was another run that was interrupted");
 }
 
 #[test]

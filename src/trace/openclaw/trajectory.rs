@@ -10,7 +10,6 @@
 //! Two facts that a transcript may lack stand here as well: how a run ended, and calls of tools
 //! that do not exist (2026.9.6 records their results and not the step that made them).
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,10 +28,10 @@ pub(super) struct Compiled {
     pub system: Option<Message>,
     pub tools: Vec<Value>,
     pub version: Option<String>,
-    /// When runs ended, and how.
-    pub endings: Vec<(i64, Signal)>,
-    /// Steps by the ids of their calls.
-    pub steps: HashMap<String, Message>,
+    /// Runs, and how each ended.
+    pub endings: Vec<(String, Signal)>,
+    /// Calls, each as a step.
+    pub steps: Vec<Message>,
     used: bool,
 }
 
@@ -43,6 +42,8 @@ struct Event {
     kind: String,
     #[serde(default)]
     ts: Value,
+    #[serde(default)]
+    run_id: Option<String>,
     #[serde(default)]
     provider: Value,
     #[serde(default)]
@@ -76,7 +77,7 @@ impl Compiled {
                 let version = data.harness.get("version").and_then(Value::as_str);
                 self.version = version.map(str::to_string).or(self.version.take());
             }
-            "session.ended" => self.endings.extend(time.zip(ending(&data))),
+            "session.ended" => self.endings.extend(event.run_id.zip(ending(&data))),
             "tool.call" => {
                 let (Value::String(id), Value::String(name)) = (data.tool_call_id, data.name)
                 else {
@@ -89,13 +90,13 @@ impl Compiled {
                 let author = [event.provider.as_str(), event.model_id.as_str()];
                 let author: Vec<&str> = author.into_iter().flatten().collect();
                 let step = Message {
-                    tool_calls: vec![ToolCall { id: id.clone(), name, arguments }],
+                    tool_calls: vec![ToolCall { id, name, arguments }],
                     author: Some(author.join("/")).filter(|author| !author.is_empty()),
                     time_ms: time,
                     row,
                     ..Message::text(Role::Assistant, "")
                 };
-                self.steps.insert(id, step);
+                self.steps.push(step);
             }
             // Every request writes such an event; together they say one thing.
             "context.compiled" if self.take(data, row) && !self.used => {
@@ -156,7 +157,7 @@ impl Compiled {
             records.left("not_json");
             bad.push(BadLine { file: shown.to_string(), line: row, problem });
         }
-        for message in compiled.system.iter_mut().chain(compiled.steps.values_mut()) {
+        for message in compiled.system.iter_mut().chain(&mut compiled.steps) {
             message.file = Some(shown.to_string());
         }
         Ok(compiled)

@@ -17,6 +17,8 @@ pub struct Entry {
     pub side: bool,
     /// Damaged lines stand between the line before and this one.
     pub after_damage: bool,
+    /// The run it was written in.
+    pub run: Option<String>,
     pub says: Says,
 }
 
@@ -106,6 +108,7 @@ pub fn parse(bytes: &[u8], row: u64, dialect: &Dialect) -> Result<Entry, Damage>
         Parent::Id(id) => Follows::Id(id.into_owned()),
     };
     let time = line.timestamp.as_deref().and_then(time_ms);
+    let mut run = None;
     let says = match &*line.kind {
         "session" => Says::Header(Header {
             session: line.id.as_deref().filter(|id| !id.is_empty()).map(str::to_string),
@@ -114,7 +117,13 @@ pub fn parse(bytes: &[u8], row: u64, dialect: &Dialect) -> Result<Entry, Damage>
             time_ms: time,
         }),
         "message" => match line.message {
-            Some(spoken) => said(spoken, time, row, dialect),
+            Some(spoken) => {
+                run = spoken
+                    .own
+                    .as_ref()
+                    .and_then(|own| own.get("runId")?.as_str().map(str::to_string));
+                said(spoken, time, row, dialect)
+            }
             None => Says::Other("no_message"),
         },
         "leaf" => Says::Leaf(line.target_id.map(Text::into_owned)),
@@ -131,7 +140,7 @@ pub fn parse(bytes: &[u8], row: u64, dialect: &Dialect) -> Result<Entry, Damage>
     };
     let side = line.append_mode.as_deref() == Some("side");
     let id = line.id.map(Text::into_owned);
-    Ok(Entry { id, parent, row, side, after_damage: false, says })
+    Ok(Entry { id, parent, row, side, after_damage: false, run, says })
 }
 
 /// The id of a session that is named by its file or by its id.

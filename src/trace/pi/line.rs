@@ -67,6 +67,9 @@ pub struct Spoken<'a> {
     pub cancelled: Option<bool>,
     #[serde(default)]
     pub exclude_from_context: Option<bool>,
+    /// What OpenClaw notes of it.
+    #[serde(rename = "__openclaw", default)]
+    pub own: Option<Value>,
 }
 
 /// A block of a message's content.

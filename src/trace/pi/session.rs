@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::entry::{Damage, Dialect, Entry, Header, Says};
 use super::tree;
 use crate::trace::store::{Reading, Records};
-use crate::trace::{BadLine, Message, Origin, Role, Signal, Trace};
+use crate::trace::{BadLine, Message, Origin, Role, Signal, ToolCall, Trace};
 
 /// A session while its lines come in.
 pub struct Session {
@@ -27,10 +27,10 @@ pub struct Known {
     pub system: Option<Message>,
     /// How its last turn ended.
     pub ending: Option<Signal>,
-    /// When turns ended, and how.
-    pub endings: Vec<(i64, Signal)>,
-    /// Steps by the ids of their calls, for results whose step was not written.
-    pub steps: HashMap<String, Message>,
+    /// Runs, and how each ended.
+    pub endings: Vec<(String, Signal)>,
+    /// Steps with a call each, for results whose step was not written.
+    pub steps: Vec<Message>,
 }
 
 impl Session {
@@ -73,26 +73,27 @@ impl Session {
         let Known { session, header, version, tools, system, ending, endings, mut steps } = known;
         let mut messages: Vec<Message> = system.into_iter().collect();
         let mut calls = Calls::default();
+        // Where each run's messages end.
+        let mut runs: HashMap<String, usize> = HashMap::new();
         for n in path {
-            if let Says::Message(message) = std::mem::take(&mut self.entries[n].says) {
+            let entry = &mut self.entries[n];
+            if let Says::Message(message) = std::mem::take(&mut entry.says) {
                 let mut message = *message;
-                if let Some(id) = calls.unknown(&message)
-                    && let Some(mut step) = steps.remove(id)
-                {
+                if let Some(mut step) = calls.unwritten(&message, &mut steps) {
                     calls.link(&mut step);
                     messages.push(step);
                 }
                 calls.link(&mut message);
                 messages.push(message);
+                if let Some(run) = entry.run.take() {
+                    runs.insert(run, messages.len());
+                }
             }
         }
         let spoken = messages.iter().any(|m| m.role != Role::System);
-        for (at, signal) in endings {
-            let before = |m: &Message| m.time_ms.is_some_and(|time| time <= at);
-            let turn = messages.iter().rposition(before).map_or(0, |n| n + 1);
-            // A turn that went on later did not end then.
-            if messages.get(turn).is_none_or(|m| m.role == Role::User) {
-                end_turn(&mut messages[..turn], signal);
+        for (run, signal) in endings {
+            if let Some(end) = runs.get(&run) {
+                end_turn(&mut messages[..*end], signal);
             }
         }
         if let Some(signal) = ending {
@@ -140,15 +141,31 @@ fn last_part(path: &str) -> Option<String> {
 #[derive(Default)]
 struct Calls {
     taken: HashSet<String>,
-    /// From an id as it is written to the newest call of that id: its own id and its tool.
-    newest: HashMap<String, (String, String)>,
+    /// The newest call of an id as it is written.
+    newest: HashMap<String, Call>,
+}
+
+struct Call {
+    id: String,
+    tool: String,
+    answered: bool,
 }
 
 impl Calls {
-    /// The id of the call a result answers, where no such call was made.
-    fn unknown<'a>(&self, message: &'a Message) -> Option<&'a str> {
-        let id = message.tool_call_id.as_deref().filter(|_| message.role == Role::Tool)?;
-        (!self.newest.contains_key(id)).then_some(id)
+    /// The step a result answers, where that was not written.
+    fn unwritten(&self, result: &Message, steps: &mut Vec<Message>) -> Option<Message> {
+        let id = result.tool_call_id.as_deref().filter(|_| result.role == Role::Tool)?;
+        let tool = result.name.as_deref();
+        let open = self
+            .newest
+            .get(id)
+            .is_some_and(|call| !call.answered && tool.is_none_or(|tool| call.tool == tool));
+        // Of steps that repeat an id, the last before the result.
+        let found = steps.iter().rposition(|step| {
+            let same = |call: &ToolCall| call.id == id && tool.is_none_or(|tool| call.name == tool);
+            !open && step.tool_calls.iter().any(same) && step.time_ms <= result.time_ms
+        });
+        found.map(|n| steps.remove(n))
     }
 
     fn link(&mut self, message: &mut Message) {
@@ -163,13 +180,15 @@ impl Calls {
                 copy += 1;
                 call.id = format!("{written}_{copy}");
             }
-            self.newest.insert(written, (call.id.clone(), call.name.clone()));
+            let (id, tool) = (call.id.clone(), call.name.clone());
+            self.newest.insert(written, Call { id, tool, answered: false });
         }
         if message.role == Role::Tool {
             let written = message.tool_call_id.as_deref().unwrap_or_default();
-            if let Some((id, tool)) = self.newest.get(written) {
-                message.tool_call_id = Some(id.clone());
-                message.name.get_or_insert_with(|| tool.clone());
+            if let Some(call) = self.newest.get_mut(written) {
+                call.answered = true;
+                message.tool_call_id = Some(call.id.clone());
+                message.name.get_or_insert_with(|| call.tool.clone());
             }
         }
     }
