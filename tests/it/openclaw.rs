@@ -252,8 +252,8 @@ fn a_step_that_was_not_written_and_how_runs_ended_stand_in_the_sidecar() {
         + &*message("b", "a", 2, result("read", "text"))
         + &*message("c", "b", 4, result("open_file", "Tool open_file not found"))
         + &*message("d", "c", 5, answer("one"))
-        + &user("v", "d", "again")
-        + &message("e", "v", 7, answer("two"));
+        + &*user("v", "d", "again")
+        + &*message("e", "v", 7, answer("two"));
     let root = lines(text.as_bytes());
     let event = |time: u32, kind: &str, run: &str, data: Value| {
         let time = format!("2026-09-01T08:40:{time:02}.000Z");
