@@ -81,6 +81,7 @@ fn start(model: &Path, cache: &Path) -> f64 {
     for (key, value) in [("BASE_MODEL", model), ("CACHE_DIR", cache)] {
         layers.command_line(&format!("{key}={}", value.display())).expect("a key");
     }
+    layers.command_line("CHAT_TEMPLATE=hermes").expect("a key");
     let config = layers.resolve(&[]).expect("a configuration");
     let loaded = trace::load(&["data/sample".into()], root, &Silent).expect("the sample");
     let examples: Vec<Example> =
