@@ -68,7 +68,7 @@ impl Intake {
             if let Some(target) = target {
                 calls.add(normalise(trace, target));
             }
-            let stored = (self.has_system(trace), !trace.tools.is_empty());
+            let stored = (has_system(trace), !trace.tools.is_empty());
             let mut tools = if stored.1 { "tools_stored" } else { "tools_none" };
             let mut system = if stored.0 { "system_stored" } else { "system_none" };
             if trace.source != "raw"
@@ -95,10 +95,10 @@ impl Intake {
         }
         counts
     }
+}
 
-    fn has_system(&self, trace: &Trace) -> bool {
-        trace.messages.iter().any(|message| message.role == Role::System)
-    }
+fn has_system(trace: &Trace) -> bool {
+    trace.messages.iter().any(|message| message.role == Role::System)
 }
 
 #[cfg(test)]
