@@ -35,6 +35,7 @@ const WORDS: &[(&str, &str)] = &[
     ("praised", "the next message praises it"),
     ("corrected", "the next message corrects it"),
     ("asked_again", "the next message asks the same again"),
+    ("starred_by_the_agent", "its agent starred part of the call out, so it is not what the model wrote"),
     ("repeated_call", "the same call again and again"),
     // Why it is not trained
     ("label_good", "TRAIN_OUTCOMES leaves good answers out"),

@@ -259,7 +259,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_largest_batch_is_the_largest_that_is_served() {
-        let lengths: Vec<usize> = (0..11).map(|i| 3 + i * i % 13).collect();
+        let lengths: Vec<usize> = (0..11).map(|i| 3 + i * i % 17).collect();
         let row =
             |n: &usize| Encoded { ids: vec![1; *n], trained: vec![true; *n], turns: Vec::new() };
         let rows: Vec<Encoded> = lengths.iter().map(row).collect();
