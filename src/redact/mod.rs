@@ -17,6 +17,7 @@ use crate::trace::Trace;
 mod canary;
 mod chase;
 mod decode;
+pub mod gitleaks;
 mod placeholders;
 mod policy;
 mod proof;
@@ -24,13 +25,15 @@ mod rules;
 mod scan;
 pub mod second;
 mod session;
+mod team;
 mod walk;
 
 pub use canary::canaries;
 pub use placeholders::placeholders;
-pub use policy::{Class, Policy, TeamRule};
+pub use policy::{Class, Policy};
 pub use proof::{Proof, Recall};
 pub use session::Redactor;
+pub use team::{Search, TeamRule};
 
 /// A trace after redaction.
 #[derive(Debug, Clone, PartialEq)]

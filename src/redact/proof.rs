@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Redacted, second};
+use super::{Class, Policy, Redacted, second};
 
 /// How many planted canaries of one class were found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,9 +65,8 @@ impl Proof {
         self.rows += 1;
         let mut clean = true;
         for finding in second::scan(text) {
-            let wanted = if finding.class.is_personal() { policy.pii } else { policy.secrets };
             let value = &text[finding.start..finding.end];
-            if wanted && !policy.allow.iter().any(|a| a == value) {
+            if policy.covers(class_of(finding.class)) && !policy.allow.iter().any(|a| a == value) {
                 clean = false;
                 *self.residue.entry(finding.class.as_str().into()).or_default() += 1;
             }
@@ -89,5 +88,24 @@ impl Proof {
             && self.rows > 0
             && self.recall() >= min_recall
             && self.residue_rows <= max_residue
+    }
+}
+
+/// The class that the first scanner knows a finding of the second by.
+fn class_of(kind: second::Kind) -> Class {
+    match kind {
+        second::Kind::Token => Class::Vendor,
+        second::Kind::WebToken => Class::Jwt,
+        second::Kind::PasswordHash => Class::PasswordHash,
+        second::Kind::PrivateKey => Class::PrivateKey,
+        second::Kind::UrlPassword => Class::Url,
+        second::Kind::Header => Class::Header,
+        second::Kind::Assignment => Class::Assignment,
+        second::Kind::Email => Class::Email,
+        second::Kind::Phone => Class::Phone,
+        second::Kind::Ip => Class::Ip,
+        second::Kind::Card => Class::Card,
+        second::Kind::Iban => Class::Iban,
+        second::Kind::User => Class::User,
     }
 }

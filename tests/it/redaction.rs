@@ -4,6 +4,7 @@ use proto::chance::Chance;
 use proto::redact::{Policy, Redactor};
 use proto::trace::{Message, Role, Trace};
 
+mod gitleaks;
 mod proof;
 mod rules;
 mod sessions;

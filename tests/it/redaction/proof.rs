@@ -11,6 +11,10 @@ use serde_json::json;
 
 use super::{KEPT, corpus, plain_rows, random, redactor, trace};
 
+fn secrets() -> BTreeSet<Class> {
+    Class::BUILT_IN.into_iter().filter(|c| !c.is_personal()).collect()
+}
+
 #[test]
 fn the_configuration_gives_the_policy() {
     use proto::config::Layers;
@@ -20,22 +24,29 @@ fn the_configuration_gives_the_policy() {
         Policy::from_config(&layers.resolve(&[]).unwrap())
     };
     let default = policy("SEED=1").unwrap();
-    assert!(default.secrets && default.pii && default.max_share == 0.5);
-    let pii = policy("REDACT_CLASSES=pii").unwrap();
-    assert!(pii.pii && !pii.secrets);
+    assert!(default.classes.len() == Class::BUILT_IN.len() + 1 && default.max_share == 0.5);
+    let pii = policy("REDACT_CLASSES=pii,-host,jwt").unwrap();
+    assert!(pii.covers(Class::Email) && pii.covers(Class::Jwt));
+    assert!(!pii.covers(Class::Host) && !pii.covers(Class::Vendor));
+    let drops = policy("REDACT_DROP_MESSAGE=private_key").unwrap();
+    assert_eq!(drops.drop_message, BTreeSet::from([Class::PrivateKey]));
+    assert_eq!(policy("REDACT_DROP_SESSION=pii").unwrap().drop_session.len(), 7);
     assert_eq!(policy("REDACT_ALLOW=a@acme.com, b").unwrap().allow, ["a@acme.com", "b"]);
     assert_eq!(policy("REDACT_MAX_SHARE=0.2").unwrap().max_share, 0.2);
-    let error = policy("REDACT_CLASSES=secrets,pi").unwrap_err().to_string();
-    assert!(error.contains("REDACT_CLASSES") && error.contains("command line"), "{error}");
+    for key in ["REDACT_CLASSES", "REDACT_DROP_MESSAGE", "REDACT_DROP_SESSION"] {
+        let error = policy(&format!("{key}=secrets,pi")).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains("command line"), "{error}");
+        assert!(error.contains("private_key"), "{error}");
+    }
 }
 
 #[test]
 fn policies_choose_what_is_redacted() {
     let text = "a.b@acme.com DB_PASSWORD=hunter2x";
     let with = |policy: Policy| Redactor::new(policy).unwrap().text(text).unwrap();
-    let secrets = with(Policy { pii: false, ..Policy::default() });
+    let secrets = with(Policy { classes: secrets(), ..Policy::default() });
     assert_eq!(secrets, "a.b@acme.com DB_PASSWORD=<SECRET_PASSWORD_1>");
-    let pii = with(Policy { secrets: false, ..Policy::default() });
+    let pii = with(Policy { classes: BTreeSet::from([Class::Email]), ..Policy::default() });
     assert_eq!(pii, "<EMAIL_1> DB_PASSWORD=hunter2x");
     let allowed = with(Policy { allow: vec!["a.b@acme.com".into()], ..Policy::default() });
     assert_eq!(allowed, "a.b@acme.com DB_PASSWORD=<SECRET_PASSWORD_1>");
@@ -49,11 +60,7 @@ fn policies_choose_what_is_redacted() {
 
 #[test]
 fn a_teams_own_rule_is_used_or_refused_by_name() {
-    let rule = |pattern: &str| TeamRule {
-        name: "ticket".into(),
-        label: "TICKET".into(),
-        pattern: pattern.into(),
-    };
+    let rule = |pattern: &str| TeamRule::pattern("ticket", pattern);
     let with =
         |pattern: &str| Redactor::new(Policy { extra: vec![rule(pattern)], ..Policy::default() });
     let redactor = with(r"(?<=ticket )(ACME-\d+)(?!\d)").unwrap();
@@ -117,7 +124,7 @@ fn the_proof_fails_when_any_class_is_switched_off() {
 fn a_policy_without_personal_data_is_proven_for_secrets() {
     let rows = plain_rows();
     let rows: Vec<&Trace> = rows.iter().collect();
-    let redactor = Redactor::new(Policy { pii: false, ..Policy::default() }).unwrap();
+    let redactor = Redactor::new(Policy { classes: secrets(), ..Policy::default() }).unwrap();
     let recall = canaries(&redactor, &rows, 1).unwrap();
     assert!(recall.contains_key("vendor") && !recall.contains_key("email"));
     let mut proof = Proof::default();
