@@ -55,7 +55,12 @@ fn speed(bytes: usize, rounds: usize) {
     let sessions = corpus::sessions(bytes);
     let strings = || sessions.iter().flatten().flat_map(corpus::strings);
     let bytes = strings().map(str::len).sum::<usize>() as f64;
-    println!("{:.1} MB of text, {} strings, {} sessions", bytes / 1e6, strings().count(), sessions.len());
+    println!(
+        "{:.1} MB of text, {} strings, {} sessions",
+        bytes / 1e6,
+        strings().count(),
+        sessions.len()
+    );
     let run = |redactor: &Redactor| {
         let mut places = 0;
         let before = processor_time();
@@ -138,11 +143,18 @@ fn hostile(rounds: usize) -> bool {
                 break;
             }
         }
-        let bytes = |session: &[Trace]| session.iter().flat_map(corpus::strings).map(str::len).sum::<usize>() as f64 / 1e6;
+        let bytes = |session: &[Trace]| {
+            session.iter().flat_map(corpus::strings).map(str::len).sum::<usize>() as f64 / 1e6
+        };
         // What is not twice as long in bytes is measured by what it is.
         let ratio = long / short * 2.0 * bytes(&one) / bytes(&two);
         let over = if ratio > 2.5 { "  OVER" } else { "" };
-        println!("{:44} {:9.1} {:9.1} {ratio:6.2}{over}", case.name, bytes(&one) / short, bytes(&two) / long);
+        println!(
+            "{:44} {:9.1} {:9.1} {ratio:6.2}{over}",
+            case.name,
+            bytes(&one) / short,
+            bytes(&two) / long
+        );
         linear &= ratio <= 2.5;
     }
     linear

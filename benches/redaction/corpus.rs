@@ -15,7 +15,8 @@ pub fn sessions(bytes: usize) -> Vec<Vec<Trace>> {
         // From 20 KB to 2 MB, as many between 20 and 200 as above.
         let size = (20_000.0 * 100f64.powf(chance.unit())) as usize;
         let session = session(&mut chance, size.min(bytes - total + 20_000), sessions.len());
-        total += session.iter().map(|trace| strings(trace).map(str::len).sum::<usize>()).sum::<usize>();
+        total +=
+            session.iter().map(|trace| strings(trace).map(str::len).sum::<usize>()).sum::<usize>();
         sessions.push(session);
     }
     sessions
@@ -78,7 +79,10 @@ fn session(chance: &mut Chance, bytes: usize, number: usize) -> Vec<Trace> {
             tools: tools(),
             messages: messages(chance, &desk, bytes / parts),
             origin: proto::trace::Origin {
-                file: format!("projects/-home-{}-{}/{number}-{part}.jsonl", desk.user, desk.project),
+                file: format!(
+                    "projects/-home-{}-{}/{number}-{part}.jsonl",
+                    desk.user, desk.project
+                ),
                 line: 1,
             },
             ..Trace::default()
@@ -133,7 +137,11 @@ fn messages(chance: &mut Chance, desk: &Desk, bytes: usize) -> Vec<Message> {
 /// A call of a tool and what it returned.
 fn turn(chance: &mut Chance, desk: &Desk) -> (&'static str, Value, String) {
     let home = format!("/home/{}/work/{}", desk.user, desk.project);
-    let file = format!("{home}/src/{}.{}", text::name(chance), text::pick(chance, &["rs", "py", "ts", "go"]));
+    let file = format!(
+        "{home}/src/{}.{}",
+        text::name(chance),
+        text::pick(chance, &["rs", "py", "ts", "go"])
+    );
     let bash = |command: &str| json!({"command": command, "timeout": 120_000});
     let size = [600, 1500, 4000, 12_000][chance.below(4)];
     match chance.below(100) {
@@ -144,24 +152,41 @@ fn turn(chance: &mut Chance, desk: &Desk) -> (&'static str, Value, String) {
             ("edit", json!({"path": file, "old_string": old, "new_string": new}), done)
         }
         40..47 => ("bash", bash("git diff HEAD~1"), text::diff(chance, size)),
-        47..56 => ("bash", bash("cargo build 2>&1 | tail -100"), text::build_log(chance, desk, size)),
+        47..56 => {
+            ("bash", bash("cargo build 2>&1 | tail -100"), text::build_log(chance, desk, size))
+        }
         56..64 => ("bash", bash("npm test"), text::test_log(chance, desk, size)),
         64..69 => ("bash", bash(&format!("ls -la {home}")), text::listing(chance, desk, size / 4)),
         69..74 => ("bash", bash("rg -n TODO"), text::matches(chance, desk, size)),
-        74..80 => ("fetch", json!({"url": format!("https://api.northquay.io/v2/{}?page=3", text::name(chance)), "headers": {"Accept": "application/json"}}), text::records(chance, size).to_string()),
+        74..80 => (
+            "fetch",
+            json!({"url": format!("https://api.northquay.io/v2/{}?page=3", text::name(chance)), "headers": {"Accept": "application/json"}}),
+            text::records(chance, size).to_string(),
+        ),
         80..83 => {
             // What a tool of a tool returned: JSON in a string of JSON.
-            let inner = json!({"stdout": text::code(chance, size / 2), "stderr": "", "code": 0}).to_string();
-            ("bash", bash("mcp call"), json!({"content": [{"type": "text", "text": inner}]}).to_string())
+            let inner = json!({"stdout": text::code(chance, size / 2), "stderr": "", "code": 0})
+                .to_string();
+            (
+                "bash",
+                bash("mcp call"),
+                json!({"content": [{"type": "text", "text": inner}]}).to_string(),
+            )
         }
         83..87 => ("bash", bash("cat package-lock.json"), text::lockfile(chance, size)),
         87..90 => ("bash", bash("git log -20"), text::history(chance, desk, size)),
         90..92 => ("bash", bash("pytest -x"), text::trouble(chance, desk)),
-        92..94 => ("read", json!({"path": format!("{home}/README.md")}), text::numbered(&text::prose(chance, size))),
+        92..94 => (
+            "read",
+            json!({"path": format!("{home}/README.md")}),
+            text::numbered(&text::prose(chance, size)),
+        ),
         94 => ("bash", bash("cat dist/app.min.js"), text::minified(chance, size)),
         95 => ("read", json!({"path": format!("{home}/logo.svg")}), text::data_uri(chance, size)),
         96 => ("bash", bash("cargo test --color always"), text::coloured(chance, size)),
-        97 => ("bash", bash("docker compose logs --tail 200"), text::server_log(chance, desk, size)),
+        97 => {
+            ("bash", bash("docker compose logs --tail 200"), text::server_log(chance, desk, size))
+        }
         98 => ("bash", bash("cat .env"), text::env_file(chance, desk)),
         _ => ("bash", bash(&text::secret_command(chance, desk)), "ok\n".into()),
     }

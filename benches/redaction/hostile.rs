@@ -44,7 +44,11 @@ fn value(index: usize, length: usize) -> String {
 }
 
 fn session(text: String) -> Vec<Trace> {
-    vec![Trace { source: "raw".into(), messages: vec![Message::text(Role::Tool, text)], ..Trace::default() }]
+    vec![Trace {
+        source: "raw".into(),
+        messages: vec![Message::text(Role::Tool, text)],
+        ..Trace::default()
+    }]
 }
 
 fn lines(bytes: usize, line: impl Fn(usize) -> String) -> String {
@@ -70,7 +74,9 @@ fn text(name: &str, make: impl Fn(usize) -> String + 'static) -> Case {
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = PIECES
         .iter()
-        .map(|piece| text(&format!("{piece:?} again and again"), |bytes| piece.repeat(bytes / piece.len())))
+        .map(|piece| {
+            text(&format!("{piece:?} again and again"), |bytes| piece.repeat(bytes / piece.len()))
+        })
         .collect();
     cases.extend([
         text("random bytes in base64", |bytes| {
@@ -97,20 +103,33 @@ pub fn cases() -> Vec<Case> {
             (0..bytes).map(|_| char::from(b'0' + chance.below(10) as u8)).collect()
         }),
         text("one very long secret", |bytes| format!("API_SECRET_KEY={}\n", value(8, bytes))),
-        text("one very long secret between quotes", |bytes| format!("password=\"{}\"\n", value(9, bytes))),
+        text("one very long secret between quotes", |bytes| {
+            format!("password=\"{}\"\n", value(9, bytes))
+        }),
         text("one very long token", |bytes| format!("token sk-proj-{}\n", value(10, bytes))),
         text("one very long private key", |bytes| {
             let body = lines(bytes, |n| value(n, 64) + "\n");
             format!("-----BEGIN PRIVATE KEY-----\n{body}-----END PRIVATE KEY-----\n")
         }),
-        text("thousands of different secrets", |bytes| lines(bytes, |n| format!("PASSWORD={}\n", value(n, 20)))),
-        text("thousands of different tokens", |bytes| lines(bytes, |n| format!("ghp_{}\n", value(n, 36)))),
-        text("thousands of different e-mails", |bytes| lines(bytes, |n| format!("{}@acme.dev\n", value(n, 8)))),
-        text("thousands of different users", |bytes| lines(bytes, |n| format!("/home/{}/x\n", value(n, 8)))),
-        text("one secret thousands of times", |bytes| {
-            format!("PASSWORD={}\n", value(3, 20)) + &format!("so {} it is ", value(3, 20)).repeat(bytes / 30)
+        text("thousands of different secrets", |bytes| {
+            lines(bytes, |n| format!("PASSWORD={}\n", value(n, 20)))
         }),
-        text("secrets that begin alike", |bytes| lines(bytes, |n| format!("TOKEN={}{n}\n", value(4, 40)))),
+        text("thousands of different tokens", |bytes| {
+            lines(bytes, |n| format!("ghp_{}\n", value(n, 36)))
+        }),
+        text("thousands of different e-mails", |bytes| {
+            lines(bytes, |n| format!("{}@acme.dev\n", value(n, 8)))
+        }),
+        text("thousands of different users", |bytes| {
+            lines(bytes, |n| format!("/home/{}/x\n", value(n, 8)))
+        }),
+        text("one secret thousands of times", |bytes| {
+            format!("PASSWORD={}\n", value(3, 20))
+                + &format!("so {} it is ", value(3, 20)).repeat(bytes / 30)
+        }),
+        text("secrets that begin alike", |bytes| {
+            lines(bytes, |n| format!("TOKEN={}{n}\n", value(4, 40)))
+        }),
         text("secrets inside secrets", |bytes| {
             let all = value(5, 2000);
             lines(bytes, |n| format!("TOKEN={}\n", &all[..12 + n % 1900]))
@@ -118,26 +137,57 @@ pub fn cases() -> Vec<Case> {
         text("tokens broken over lines", |bytes| {
             lines(bytes, |n| format!("export TOKEN=ghp_{}\n  {}\n", value(n, 18), value(n + 1, 18)))
         }),
-        text("a secret behind every escape", |bytes| lines(bytes, |n| format!("\\\"password\\\": \\\"{}\\\"\\n", value(n, 16)))),
+        text("a secret behind every escape", |bytes| {
+            lines(bytes, |n| format!("\\\"password\\\": \\\"{}\\\"\\n", value(n, 16)))
+        }),
         case("many traces in one session", |bytes| {
-            (0..bytes / 500).flat_map(|n| session(format!("TOKEN={}\n{}", value(n % 50, 20), "some words ".repeat(40)))).collect()
+            (0..bytes / 500)
+                .flat_map(|n| {
+                    session(format!("TOKEN={}\n{}", value(n % 50, 20), "some words ".repeat(40)))
+                })
+                .collect()
         }),
         case("many messages with a user name", |bytes| {
-            let text = |n: usize| format!("cd /home/olsen{}/work and then ask olsen{} {}", n % 9, n % 7, "words ".repeat(10));
+            let text = |n: usize| {
+                format!(
+                    "cd /home/olsen{}/work and then ask olsen{} {}",
+                    n % 9,
+                    n % 7,
+                    "words ".repeat(10)
+                )
+            };
             let messages = (0..bytes / 100).map(|n| Message::text(Role::User, text(n))).collect();
             vec![Trace { source: "raw".into(), messages, ..Trace::default() }]
         }),
         case("one object with many secrets", |bytes| {
-            arguments((0..bytes / 50).map(|n| (format!("token_{n}"), Value::from(value(n, 32)))).collect())
+            arguments(
+                (0..bytes / 50)
+                    .map(|n| (format!("token_{n}"), Value::from(value(n, 32))))
+                    .collect(),
+            )
         }),
         case("one object with keys that are e-mails", |bytes| {
-            arguments((0..bytes / 40).map(|n| (format!("{}@acme.dev", value(n, 12)), Value::from(n))).collect())
+            arguments(
+                (0..bytes / 40)
+                    .map(|n| (format!("{}@acme.dev", value(n, 12)), Value::from(n)))
+                    .collect(),
+            )
         }),
         case("one object with one name in all keys", |bytes| {
-            arguments((0..bytes / 40).map(|n| (format!("maren.olsen@acme.dev{}", " ".repeat(n % 997)), Value::from(n))).collect())
+            arguments(
+                (0..bytes / 40)
+                    .map(|n| {
+                        (format!("maren.olsen@acme.dev{}", " ".repeat(n % 997)), Value::from(n))
+                    })
+                    .collect(),
+            )
         }),
         case("numbers in a list", |bytes| {
-            arguments([("n".to_string(), (0..bytes / 8).collect::<Vec<_>>().into())].into_iter().collect())
+            arguments(
+                [("n".to_string(), (0..bytes / 8).collect::<Vec<_>>().into())]
+                    .into_iter()
+                    .collect(),
+            )
         }),
         case("lists in lists", |bytes| {
             let deep = (0..100).fold(json!("x"), |inner, _| json!([inner]));

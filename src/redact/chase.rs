@@ -62,6 +62,9 @@ impl Chase {
     /// was new.
     pub fn add(&mut self, value: &str, rule: &Rule) -> bool {
         let mut new = false;
+        if self.values.contains_key(value) {
+            return false;
+        }
         if rule.class == Class::PrivateKey {
             for line in value.split_whitespace().filter(|line| is_key_line(line)) {
                 new |= self.insert(line, rule);

@@ -17,6 +17,7 @@ use crate::trace::Trace;
 mod canary;
 mod chase;
 mod decode;
+mod keywords;
 mod placeholders;
 mod policy;
 mod proof;
