@@ -9,19 +9,56 @@
 const AHEAD: usize = 4;
 const GROUPS: usize = 64;
 
+/// How many bytes are compared at once.
+const HEAD: usize = 8;
+
 /// A keyword and its number.
 struct Keyword {
     word: Vec<u8>,
     /// Whether the case of letters matters.
     exact: bool,
     index: usize,
+    /// The first bytes, letters in lower case if their case does not matter.
+    head: u64,
+    /// Which bits of a text's bytes count.
+    mask: u64,
+    /// Which bits tell lower from upper case.
+    fold: u64,
 }
 
 impl Keyword {
-    fn stands_at(&self, bytes: &[u8], at: usize) -> bool {
-        let Some(there) = bytes.get(at..at + self.word.len()) else { return false };
-        if self.exact { there == self.word } else { there.eq_ignore_ascii_case(&self.word) }
+    fn new(word: &str, exact: bool, index: usize) -> Self {
+        let word = word.as_bytes().to_vec();
+        let (mut mask, mut fold) = ([0; HEAD], [0; HEAD]);
+        for (place, byte) in word.iter().enumerate().take(HEAD) {
+            mask[place] = 0xff;
+            fold[place] = if !exact && byte.is_ascii_alphabetic() { 0x20 } else { 0 };
+        }
+        let (mask, fold) = (u64::from_le_bytes(mask), u64::from_le_bytes(fold));
+        Keyword { head: head(&word) | fold, word, exact, index, mask, fold }
     }
+
+    /// Whether it stands at `at`, where the text's bytes are `head`.
+    fn stands_at(&self, bytes: &[u8], at: usize, head: u64) -> bool {
+        if head & self.mask | self.fold != self.head {
+            return false;
+        }
+        let Some(there) = bytes.get(at..at + self.word.len()) else { return false };
+        let (Some(rest), Some(tail)) = (self.word.get(HEAD..), there.get(HEAD..)) else {
+            return true;
+        };
+        if self.exact { rest == tail } else { rest.eq_ignore_ascii_case(tail) }
+    }
+}
+
+/// The first bytes of a text as one number; those it lacks are zero.
+fn head(bytes: &[u8]) -> u64 {
+    let mut head = [0; HEAD];
+    match bytes.first_chunk::<HEAD>() {
+        Some(all) => head = *all,
+        None => head[..bytes.len()].copy_from_slice(bytes),
+    }
+    u64::from_le_bytes(head)
 }
 
 /// Keywords that are looked for together.
@@ -38,8 +75,7 @@ impl Keywords {
     pub fn new(words: &[(&str, bool)]) -> Self {
         let mut by_length: [Vec<Keyword>; AHEAD] = Default::default();
         for (index, (word, exact)) in words.iter().enumerate().filter(|(_, (w, _))| !w.is_empty()) {
-            let word = word.as_bytes().to_vec();
-            by_length[word.len().min(AHEAD) - 1].push(Keyword { word, exact: *exact, index });
+            by_length[word.len().min(AHEAD) - 1].push(Keyword::new(word, *exact, index));
         }
         // Short keywords fit in more places and keep to groups of their own; each group holds
         // those that begin alike.
@@ -105,9 +141,10 @@ impl Keywords {
         mut groups: u64,
         f: &mut impl FnMut(usize, usize, usize),
     ) {
+        let head = head(&bytes[at..]);
         while groups != 0 {
             for keyword in &self.groups[groups.trailing_zeros() as usize] {
-                if keyword.stands_at(bytes, at) {
+                if keyword.stands_at(bytes, at, head) {
                     f(at, at + keyword.word.len(), keyword.index);
                 }
             }
