@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rayon::prelude::*;
 
-use super::decode::each_view;
+use super::decode::Views;
 use super::policy::Class;
 use super::{Recall, Redactor, walk};
 use crate::chance::Chance;
@@ -57,10 +57,11 @@ pub fn canaries(
 fn shown(trace: &Trace) -> String {
     let mut all = String::new();
     for leaf in walk::leaves(trace) {
-        each_view(&leaf.text, &mut |view, _, _| {
-            all += view;
+        let views = Views::of(&leaf.text);
+        for text in [leaf.text.as_str()].into_iter().chain(views.texts()) {
+            all += text;
             all.push('\n');
-        });
+        }
     }
     all
 }

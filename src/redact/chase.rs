@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+use super::keywords::Keywords;
 use super::policy::Class;
 use super::rules::values::is_mixed;
 use super::rules::words::is_words;
@@ -40,7 +41,56 @@ const COMMON: &[&str] = &[
 #[derive(Default)]
 pub(super) struct Chase {
     values: BTreeMap<String, Rule>,
-    automaton: Option<(AhoCorasick, Vec<Pattern>)>,
+    finder: Option<(Finder, Vec<Pattern>)>,
+}
+
+/// Looks for all forms of all values. The first that stand in a text count, and of those that
+/// begin together the longest.
+enum Finder {
+    Few(Keywords),
+    Many(AhoCorasick),
+}
+
+/// Up to how many words keywords are the faster way.
+const FEW: usize = 600;
+
+impl Finder {
+    fn new(words: &[String]) -> Result<Self> {
+        if words.len() <= FEW {
+            let words: Vec<_> = words.iter().map(|word| (word.as_str(), true)).collect();
+            return Ok(Finder::Few(Keywords::new(&words)));
+        }
+        let many = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(words);
+        many.map(Finder::Many)
+            .context("the values found in one session are too many to look for together")
+    }
+
+    /// Calls `f` with start, end and number of each word found.
+    fn each(&self, text: &str, f: &mut dyn FnMut(usize, usize, usize)) {
+        match self {
+            Finder::Few(keywords) => {
+                let mut best: Option<(usize, usize, usize)> = None;
+                keywords.each(text, |start, end, index| match best {
+                    Some((from, to, _)) if start == from && end <= to => {}
+                    Some((from, to, _)) if start > from && start < to => {}
+                    _ => {
+                        if let Some((from, to, last)) = best.filter(|b| b.0 < start) {
+                            f(from, to, last);
+                        }
+                        best = Some((start, end, index));
+                    }
+                });
+                if let Some((from, to, last)) = best {
+                    f(from, to, last);
+                }
+            }
+            Finder::Many(automaton) => {
+                for found in automaton.find_iter(text) {
+                    f(found.start(), found.end(), found.pattern().as_usize());
+                }
+            }
+        }
+    }
 }
 
 struct Pattern {
@@ -62,6 +112,9 @@ impl Chase {
     /// was new.
     pub fn add(&mut self, value: &str, rule: &Rule) -> bool {
         let mut new = false;
+        if self.values.contains_key(value) {
+            return false;
+        }
         if rule.class == Class::PrivateKey {
             for line in value.split_whitespace().filter(|line| is_key_line(line)) {
                 new |= self.insert(line, rule);
@@ -79,7 +132,7 @@ impl Chase {
             return false;
         }
         self.values.insert(value.to_string(), rule.clone());
-        self.automaton = None;
+        self.finder = None;
         true
     }
 
@@ -87,9 +140,9 @@ impl Chase {
         self.values.is_empty()
     }
 
-    /// Builds the automaton over every form of every value.
+    /// Prepares to look for every form of every value.
     pub fn prepare(&mut self) -> Result<()> {
-        if self.automaton.is_some() || self.values.is_empty() {
+        if self.finder.is_some() || self.values.is_empty() {
             return Ok(());
         }
         let mut words: Vec<String> = Vec::new();
@@ -118,27 +171,22 @@ impl Chase {
             add(hex.to_uppercase(), Form::Hex);
             add(hex, Form::Hex);
         }
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(&words)
-            .context("the values found in one session are too many to look for together")?;
-        self.automaton = Some((automaton, patterns));
+        self.finder = Some((Finder::new(&words)?, patterns));
         Ok(())
     }
 
     /// Where known values stand in a text, with the value each stands for.
     pub fn find(&self, text: &str, found: &mut dyn FnMut(Hit, &str)) {
-        let Some((automaton, patterns)) = &self.automaton else { return };
+        let Some((finder, patterns)) = &self.finder else { return };
         let bytes = text.as_bytes();
-        for hit in automaton.find_iter(text) {
-            let pattern = &patterns[hit.pattern().as_usize()];
-            let (mut start, mut end) = (hit.start(), hit.end());
+        finder.each(text, &mut |mut start, mut end, index| {
+            let pattern = &patterns[index];
             match pattern.form {
                 Form::Plain => {
                     let inside = !is_edge(start.checked_sub(1).map(|n| &bytes[n]))
                         || !is_edge(bytes.get(end));
                     if inside && !is_unmistakable(&pattern.value, pattern.rule.class) {
-                        continue;
+                        return;
                     }
                 }
                 Form::Base64(before, after) => {
@@ -154,7 +202,7 @@ impl Chase {
                 Form::Hex => {}
             }
             found(Hit::new(start, end, &pattern.rule), &pattern.value);
-        }
+        });
     }
 }
 

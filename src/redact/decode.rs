@@ -4,6 +4,10 @@
 //! Every decoded byte remembers which bytes of the original it came from, so that a find in a
 //! decoded view is redacted in the encoding it stands in.
 
+use std::ops::Range;
+
+use super::keywords::seek;
+
 /// How many encodings may lie over each other.
 const DEPTH: usize = 3;
 
@@ -18,10 +22,63 @@ const WORD: usize = 4096;
 const CUT: &[u8] = b"\n\0no \0text \0here\n";
 
 /// A decoded text and where its bytes came from.
-struct View {
-    text: String,
-    starts: Vec<u32>,
-    ends: Vec<u32>,
+pub(super) struct View {
+    pub text: String,
+    parts: Vec<Part>,
+    /// The view it was decoded from; none for the text itself.
+    from: Option<usize>,
+}
+
+/// Some bytes of a view that came from the original in one way.
+struct Part {
+    /// Where they begin in the view.
+    at: u32,
+    /// Where they begin in the original.
+    from: u32,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy)]
+enum Origin {
+    /// The original's own bytes.
+    Same,
+    /// All of them stand for the original's bytes up to here.
+    Whole(u32),
+    /// Three for every four characters; the last of these, and what pads it, end here.
+    Quads { last: u32, end: u32 },
+}
+
+impl Part {
+    /// Which bytes of the original the view's byte at `at` came from.
+    fn original(&self, at: usize) -> (usize, usize) {
+        let (from, after) = (self.from as usize, at - self.at as usize);
+        match self.origin {
+            Origin::Same => (from + after, from + after + 1),
+            Origin::Whole(end) => (from, end as usize),
+            Origin::Quads { last, end } => {
+                let quad = from + after / 3 * 4;
+                (quad, if quad + 4 >= last as usize { end as usize } else { quad + 4 })
+            }
+        }
+    }
+}
+
+impl View {
+    fn new(text: String, parts: Vec<Part>) -> Self {
+        View { text, parts, from: None }
+    }
+
+    /// From a span of the view to the span of what it was decoded from.
+    fn original(&self, start: usize, end: usize) -> (usize, usize) {
+        if end <= start {
+            return (0, 0);
+        }
+        let part = |at: usize| {
+            let after = self.parts.partition_point(|part| part.at as usize <= at);
+            self.parts[after.saturating_sub(1)].original(at)
+        };
+        (part(start).0, part(end - 1).1)
+    }
 }
 
 /// A view in the making: the decoded parts with what is around them. What is far from any was
@@ -29,8 +86,7 @@ struct View {
 struct Decoding<'a> {
     from: &'a str,
     bytes: Vec<u8>,
-    starts: Vec<u32>,
-    ends: Vec<u32>,
+    parts: Vec<Part>,
     /// Up to where the original is shown.
     shown: usize,
     /// Whether anything was decoded.
@@ -39,14 +95,7 @@ struct Decoding<'a> {
 
 impl<'a> Decoding<'a> {
     fn of(from: &'a str) -> Self {
-        Decoding {
-            from,
-            bytes: Vec::new(),
-            starts: Vec::new(),
-            ends: Vec::new(),
-            shown: 0,
-            changed: false,
-        }
+        Decoding { from, bytes: Vec::new(), parts: Vec::new(), shown: 0, changed: false }
     }
 
     /// Shows `decoded` for the original's bytes from `at` to `end`.
@@ -76,18 +125,22 @@ impl<'a> Decoding<'a> {
     }
 
     fn add(&mut self, bytes: &[u8], start: usize, end: usize) {
-        self.bytes.extend_from_slice(bytes);
-        self.starts.extend(bytes.iter().map(|_| start as u32));
-        self.ends.extend(bytes.iter().map(|_| end as u32));
+        if !bytes.is_empty() {
+            let (at, from) = (self.bytes.len() as u32, start as u32);
+            self.parts.push(Part { at, from, origin: Origin::Whole(end as u32) });
+            self.bytes.extend_from_slice(bytes);
+        }
     }
 
     /// Shows the original as it is up to `to`.
     fn copy(&mut self, to: usize) {
         let from = self.shown;
-        self.bytes.extend_from_slice(&self.from.as_bytes()[from..to]);
-        self.starts.extend(from as u32..to as u32);
-        self.ends.extend(from as u32 + 1..to as u32 + 1);
-        self.shown = to;
+        if to > from {
+            let at = self.bytes.len() as u32;
+            self.parts.push(Part { at, from: from as u32, origin: Origin::Same });
+            self.bytes.extend_from_slice(&self.from.as_bytes()[from..to]);
+            self.shown = to;
+        }
     }
 
     /// Where the context of a part at `at` begins: after a blank.
@@ -125,39 +178,54 @@ impl<'a> Decoding<'a> {
             return None;
         }
         self.copy(self.right());
-        Some(readable(self.bytes, self.starts, self.ends))
+        Some(View::new(readable(self.bytes), self.parts))
     }
 }
 
-/// From a span in a view to the span of the original text.
-pub(super) type ToOriginal<'a> = &'a dyn Fn(usize, usize) -> (usize, usize);
+/// A text with everything decoded from it.
+pub(super) struct Views(Vec<View>);
 
-/// Calls `f` with the text itself and with everything decoded from it.
-pub(super) fn each_view(text: &str, f: &mut dyn FnMut(&str, ToOriginal, usize)) {
+impl Views {
+    /// Decodes a text.
+    pub fn of(text: &str) -> Self {
+        let mut views = Vec::new();
+        decode_all(text, None, 1, &mut views);
+        Views(views)
+    }
+
+    /// The text of each.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|view| view.text.as_str())
+    }
+
+    /// From a span in view `index` to the span of the text.
+    pub fn original(&self, index: usize, start: usize, end: usize) -> (usize, usize) {
+        let mut span = (start, end);
+        let mut from = Some(index);
+        while let Some(view) = from.map(|n| &self.0[n]) {
+            span = view.original(span.0, span.1);
+            from = view.from;
+        }
+        span
+    }
+}
+
+/// Adds what is decoded from a text, and what from that.
+fn decode_all(text: &str, from: Option<usize>, depth: usize, views: &mut Vec<View>) {
     // Positions are kept in 32 bits; no line is long enough to need more.
-    if u32::try_from(text.len()).is_ok() {
-        visit(text, 0, &|a, b| (a, b), f);
-    }
-}
-
-fn visit(text: &str, depth: usize, map: ToOriginal, f: &mut dyn FnMut(&str, ToOriginal, usize)) {
-    f(text, map, depth);
-    if depth == DEPTH {
+    if depth > DEPTH || u32::try_from(text.len()).is_err() {
         return;
     }
-    let mut views = Vec::new();
-    views.extend(unescape(text));
-    views.extend(percent(text));
-    base64(text, &mut views);
-    for view in &views {
-        let outer = |a: usize, b: usize| {
-            let (a, b) = match b > a {
-                true => (view.starts[a] as usize, view.ends[b - 1] as usize),
-                false => (0, 0),
-            };
-            map(a, b)
-        };
-        visit(&view.text, depth + 1, &outer, f);
+    let mut own = Vec::new();
+    own.extend(unescape(text));
+    own.extend(percent(text));
+    base64(text, &mut own);
+    for view in own {
+        let index = views.len();
+        views.push(View { from, ..view });
+        let text = std::mem::take(&mut views[index].text);
+        decode_all(&text, Some(index), depth + 1, views);
+        views[index].text = text;
     }
 }
 
@@ -166,8 +234,8 @@ fn unescape(text: &str) -> Option<View> {
     let bytes = text.as_bytes();
     let mut view = Decoding::of(text);
     let mut i = 0;
-    while let Some(next) = bytes[i..].iter().position(|b| matches!(b, b'\\' | b'&' | 0x1b)) {
-        i += next;
+    while let Some(next) = seek(bytes, i, |b| (b == b'\\') | (b == b'&') | (b == 0x1b)) {
+        i = next;
         match escape(&bytes[i..]) {
             Some((decoded, length)) => {
                 let mut utf8 = [0; 4];
@@ -268,8 +336,8 @@ fn percent(text: &str) -> Option<View> {
     let bytes = text.as_bytes();
     let mut view = Decoding::of(text);
     let mut i = 0;
-    while let Some(next) = bytes[i..].iter().position(|b| *b == b'%') {
-        i += next;
+    while let Some(next) = seek(bytes, i, |b| b == b'%') {
+        i = next;
         match hex_pair(&bytes[i + 1..]) {
             Some(byte) => {
                 view.decoded(i, i + 3, &[byte]);
@@ -281,17 +349,16 @@ fn percent(text: &str) -> Option<View> {
     view.view()
 }
 
-/// A view of bytes of which some may be no UTF-8: each such byte becomes a space.
-fn readable(bytes: Vec<u8>, starts: Vec<u32>, ends: Vec<u32>) -> View {
-    let text = String::from_utf8(bytes).unwrap_or_else(|error| {
-        let mut text = String::with_capacity(starts.len());
+/// Bytes as text; each that is no UTF-8 becomes a space.
+fn readable(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let mut text = String::with_capacity(error.as_bytes().len());
         for chunk in error.as_bytes().utf8_chunks() {
             text.push_str(chunk.valid());
             text.extend(chunk.invalid().iter().map(|_| ' '));
         }
         text
-    });
-    View { text, starts, ends }
+    })
 }
 
 /// The value of each base64 character, of either alphabet; 64 for anything else.
@@ -322,28 +389,40 @@ fn quad(characters: &[u8]) -> [u8; 3] {
 /// Adds a view for every base64 run that decodes to text.
 fn base64(text: &str, views: &mut Vec<View>) {
     let bytes = text.as_bytes();
+    // Up to where a wrapped run was read in vain.
+    let mut vain = 0;
     let mut i = 0;
-    while i < bytes.len() {
-        if !is_base64(bytes[i]) {
-            i += 1;
-            continue;
-        }
-        let length = bytes[i..].iter().take_while(|b| is_base64(**b)).count();
-        let end = i + length;
+    while let Some(next) = long_run(bytes, i) {
+        i = next;
+        let end = i + bytes[i..].iter().take_while(|b| is_base64(**b)).count();
         // A run may begin with what only looks like base64, such as the path before it.
-        for skip in 0..4.min(length) {
+        for skip in 0..4 {
             let Some(start) = bytes[i + skip..end].first_chunk::<MIN_BASE64>() else { break };
             if !begins_text(start) {
                 continue;
             }
-            let run = run(bytes, i + skip);
-            if let Some(view) = decode(bytes, &run) {
-                i = run.last().map_or(end, |last| *last as usize);
+            let lines = run(bytes, i + skip, if i < vain { end } else { bytes.len() });
+            if let Some(view) = decode(bytes, &lines) {
                 views.push(view);
+                i = lines.last().map_or(end, |line| line.end - 1);
                 break;
             }
+            vain = lines.last().map_or(end, |line| line.end).max(vain);
         }
         i = end.max(i + 1);
+    }
+}
+
+/// Where the next run of base64 characters begins that is long enough to be decoded; `at` is not
+/// within a run.
+fn long_run(bytes: &[u8], mut at: usize) -> Option<usize> {
+    // Any run of that length covers one of these places.
+    loop {
+        let window = bytes.get(at..at + MIN_BASE64)?;
+        match window.iter().rposition(|b| !is_base64(*b)) {
+            None => return Some(at),
+            Some(other) => at += other + 1,
+        }
     }
 }
 
@@ -356,61 +435,51 @@ fn begins_text(start: &[u8; MIN_BASE64]) -> bool {
     is_text(&decoded) || is_wide(&decoded)
 }
 
-/// The positions of a run of base64 characters, which may be wrapped at a usual line length.
-fn run(bytes: &[u8], from: usize) -> Vec<u32> {
-    let mut run = Vec::new();
-    let mut i = from;
+/// The lines of a run of base64 characters, which may be wrapped at a usual line length.
+fn run(bytes: &[u8], from: usize, limit: usize) -> Vec<Range<usize>> {
+    let mut lines = Vec::new();
     let mut line = from;
-    while i < bytes.len() {
-        if is_base64(bytes[i]) {
-            run.push(i as u32);
-            i += 1;
-            continue;
-        }
-        let width = i - line;
-        let newline = match &bytes[i..] {
+    loop {
+        let end = line + bytes[line..limit].iter().take_while(|b| is_base64(**b)).count();
+        lines.push(line..end);
+        let width = end - line;
+        let newline = match &bytes[end..limit] {
             [b'\n', ..] => 1,
             [b'\r', b'\n', ..] => 2,
             _ => break,
         };
-        let goes_on = bytes.get(i + newline).is_some_and(|b| is_base64(*b));
+        let goes_on = bytes[end..limit].get(newline).is_some_and(|b| is_base64(*b));
         if !(60..=80).contains(&width) || !width.is_multiple_of(4) || !goes_on {
             break;
         }
-        i += newline;
-        line = i;
+        line = end + newline;
     }
-    run
+    lines
 }
 
-/// Decodes the characters at a run's positions, if they give readable text.
-fn decode(bytes: &[u8], run: &[u32]) -> Option<View> {
-    let mut decoded = Vec::with_capacity(run.len() / 4 * 3 + 3);
-    for positions in run.chunks(4) {
-        let mut characters = [0; 4];
-        for (character, position) in characters.iter_mut().zip(positions) {
-            *character = bytes[*position as usize];
+/// Decodes the characters of a run's lines, if they give readable text.
+fn decode(bytes: &[u8], lines: &[Range<usize>]) -> Option<View> {
+    let last = lines.last()?.end;
+    let pads = bytes[last..].iter().take(2).take_while(|b| **b == b'=').count();
+    let mut decoded = Vec::with_capacity(lines.iter().map(Range::len).sum::<usize>() / 4 * 3 + 3);
+    let mut parts = Vec::with_capacity(lines.len());
+    for line in lines {
+        let end = if line.end == last { last + pads } else { line.end };
+        parts.push(Part {
+            at: decoded.len() as u32,
+            from: line.start as u32,
+            origin: Origin::Quads { last: line.end as u32, end: end as u32 },
+        });
+        for characters in bytes[line.clone()].chunks(4) {
+            decoded.extend_from_slice(&quad(characters)[..characters.len() - 1]);
         }
-        decoded.extend_from_slice(&quad(&characters[..positions.len()])[..positions.len() - 1]);
     }
-    let wide = is_wide(&decoded[..decoded.len().min(12)]);
-    let (mut starts, mut ends) = (Vec::new(), Vec::new());
-    for index in 0..decoded.len() {
-        let quad = index / 3 * 4;
-        let last = (quad + 3).min(run.len() - 1);
-        let mut end = run[last] as usize + 1;
-        if last + 1 == run.len() {
-            end += bytes[end..].iter().take(2).take_while(|b| **b == b'=').count();
-        }
-        starts.push(run[quad]);
-        ends.push(end as u32);
+    if is_wide(&decoded[..decoded.len().min(12)]) {
+        return wide_view(&decoded, parts);
     }
-    if wide {
-        return wide_view(&decoded, &starts, &ends);
-    }
-    let readable = readable(decoded, starts, ends);
-    let odd = readable.text.chars().filter(|c| c.is_control() && !c.is_whitespace()).count();
-    (odd * 20 <= readable.text.len()).then_some(readable)
+    let text = readable(decoded);
+    let odd = text.chars().filter(|c| c.is_control() && !c.is_whitespace()).count();
+    (odd * 20 <= text.len()).then(|| View::new(text, parts))
 }
 
 fn is_text(bytes: &[u8]) -> bool {
@@ -428,17 +497,17 @@ fn is_wide(bytes: &[u8]) -> bool {
     bytes.len() >= 8 && bytes.chunks_exact(2).all(|p| p[1] == 0 && (p[0] >= b' ' || p[0] == b'\n'))
 }
 
-fn wide_view(decoded: &[u8], starts: &[u32], ends: &[u32]) -> Option<View> {
-    let mut view = View { text: String::new(), starts: Vec::new(), ends: Vec::new() };
+fn wide_view(decoded: &[u8], parts: Vec<Part>) -> Option<View> {
+    let narrow = View::new(String::new(), parts);
+    let (mut text, mut parts) = (String::new(), Vec::new());
     for (index, pair) in decoded.chunks_exact(2).enumerate() {
         let c = char::from_u32(u32::from(u16::from_le_bytes([pair[0], pair[1]])))?;
-        view.text.push(c);
-        for _ in 0..c.len_utf8() {
-            view.starts.push(starts[2 * index]);
-            view.ends.push(ends[2 * index + 1]);
-        }
+        let (start, end) = narrow.original(2 * index, 2 * index + 2);
+        let origin = Origin::Whole(end as u32);
+        parts.push(Part { at: text.len() as u32, from: start as u32, origin });
+        text.push(c);
     }
-    Some(view)
+    Some(View::new(text, parts))
 }
 
 #[cfg(test)]
@@ -446,24 +515,15 @@ mod tests {
     use super::*;
 
     fn views(text: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        each_view(text, &mut |view, _, depth| {
-            if depth > 0 {
-                found.push(view.to_string());
-            }
-        });
-        found
+        Views::of(text).0.into_iter().map(|view| view.text).collect()
     }
 
     /// The part of the original that `needle` came from.
     fn original<'a>(text: &'a str, needle: &str) -> &'a str {
-        let mut span = None;
-        each_view(text, &mut |view, map, _| {
-            if let Some(at) = view.find(needle) {
-                span.get_or_insert(map(at, at + needle.len()));
-            }
-        });
-        let (start, end) = span.expect("some view shows it");
+        let views = Views::of(text);
+        let mut found = views.texts().enumerate().map(|(index, view)| (index, view.find(needle)));
+        let Some((index, Some(at))) = found.find(|f| f.1.is_some()) else { panic!("{needle}") };
+        let (start, end) = views.original(index, at, at + needle.len());
         &text[start..end]
     }
 
@@ -533,13 +593,14 @@ mod tests {
         for _ in 0..2000 {
             let n = chance.below(9);
             let text: String = (0..n).map(|_| pieces[chance.below(pieces.len())]).collect();
-            each_view(&text, &mut |view, map, _| {
-                let at: Vec<_> = view.char_indices().map(|(i, _)| i).chain([view.len()]).collect();
-                for pair in at.windows(2) {
-                    let (start, end) = map(pair[0], pair[1]);
+            let views = Views::of(&text);
+            for (index, view) in views.0.iter().enumerate() {
+                let ends = view.text.char_indices().map(|(i, c)| (i, i + c.len_utf8()));
+                for (from, to) in ends {
+                    let (start, end) = views.original(index, from, to);
                     assert!(text.get(start..end).is_some(), "{text:?}");
                 }
-            });
+            }
         }
     }
 }

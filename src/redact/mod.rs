@@ -18,6 +18,7 @@ mod canary;
 mod chase;
 mod decode;
 pub mod gitleaks;
+mod keywords;
 mod placeholders;
 mod policy;
 mod proof;

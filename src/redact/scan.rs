@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
 use anyhow::Result;
 
+use super::keywords::Keywords;
 use super::policy::{Class, Policy};
 use super::rules::{
     Hit, assignments, commands, headers, names, numbers, people, private_keys, urls, vendor,
@@ -30,15 +30,16 @@ enum Trigger {
 }
 
 struct Prefilter {
-    keywords: AhoCorasick,
+    keywords: Keywords,
     triggers: Vec<Trigger>,
 }
 
 static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
-    let mut words: Vec<&str> = Vec::new();
+    let mut words = Vec::new();
     let mut triggers = Vec::new();
     let mut add = |word: &'static str, trigger: Trigger| {
-        words.push(word);
+        // A token's pattern says itself how its key is written.
+        words.push((word, matches!(trigger, Trigger::Token(_))));
         triggers.push(trigger);
     };
     for (index, token) in vendor::TOKENS.iter().enumerate() {
@@ -56,12 +57,7 @@ static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
     commands::keywords().into_iter().for_each(|word| add(word, Trigger::Command(word)));
     add("machine ", Trigger::Netrc);
     commands::PGPASS.iter().for_each(|word| add(word, Trigger::Pgpass));
-    let keywords = AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .build(&words)
-        // Constants, built by the first redaction of any test.
-        .expect("the built-in keywords fit an automaton");
-    Prefilter { keywords, triggers }
+    Prefilter { keywords: Keywords::new(&words), triggers }
 });
 
 /// Finds what a policy asks for.
@@ -112,37 +108,34 @@ impl Scanner {
     fn keywords(&self, text: &str, hits: &mut Vec<Hit>) {
         let on = |class| self.policy.searches(class);
         let mut last_name = 0;
-        for found in PREFILTER.keywords.find_overlapping_iter(text) {
-            let (start, end) = (found.start(), found.end());
-            match PREFILTER.triggers[found.pattern().as_usize()] {
-                Trigger::Token(index) => {
-                    if on(vendor::TOKENS[index].class) {
-                        vendor::scan(index, text, start, hits);
-                    }
+        PREFILTER.keywords.each(text, |start, end, index| match PREFILTER.triggers[index] {
+            Trigger::Token(index) => {
+                if on(vendor::TOKENS[index].class) {
+                    vendor::scan(index, text, start, hits);
                 }
-                Trigger::Name => {
-                    if on(Class::Assignment) {
-                        assignments::around(text, start, end, &mut last_name, hits);
-                    }
-                }
-                Trigger::Authorization => headers::authorization(text, start, end, hits),
-                Trigger::Cookie => headers::cookie(text, end, hits),
-                Trigger::Url => {
-                    if on(Class::Url) {
-                        urls::authority(text, end, hits);
-                    }
-                }
-                Trigger::AtSign => {
-                    people::at_sign(text, start, on(Class::Email), on(Class::User), hits);
-                }
-                Trigger::Home => people::home(text, start, end, hits),
-                Trigger::Host => people::host(text, start, end, hits),
-                Trigger::KeyMarker => private_keys::marker(text, start, end, hits),
-                Trigger::Putty => private_keys::putty(text, end, hits),
-                Trigger::Command(word) => commands::command(text, word, start, end, hits),
-                Trigger::Netrc => commands::netrc(text, end, hits),
-                Trigger::Pgpass => commands::pgpass(text, start, hits),
             }
-        }
+            Trigger::Name => {
+                if on(Class::Assignment) {
+                    assignments::around(text, start, end, &mut last_name, hits);
+                }
+            }
+            Trigger::Authorization => headers::authorization(text, start, end, hits),
+            Trigger::Cookie => headers::cookie(text, end, hits),
+            Trigger::Url => {
+                if on(Class::Url) {
+                    urls::authority(text, end, hits);
+                }
+            }
+            Trigger::AtSign => {
+                people::at_sign(text, start, on(Class::Email), on(Class::User), hits);
+            }
+            Trigger::Home => people::home(text, start, end, hits),
+            Trigger::Host => people::host(text, start, end, hits),
+            Trigger::KeyMarker => private_keys::marker(text, start, end, hits),
+            Trigger::Putty => private_keys::putty(text, end, hits),
+            Trigger::Command(word) => commands::command(text, word, start, end, hits),
+            Trigger::Netrc => commands::netrc(text, end, hits),
+            Trigger::Pgpass => commands::pgpass(text, start, hits),
+        });
     }
 }

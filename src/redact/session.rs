@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Redacted;
 use super::chase::Chase;
-use super::decode::each_view;
+use super::decode::Views;
 use super::placeholders::{Numbering, placeholders};
 use super::policy::Policy;
 use super::rules::Rule;
@@ -42,6 +42,8 @@ struct Text {
     name: Option<String>,
     /// Which trace it belongs to.
     trace: usize,
+    /// What is decoded from it as it stands, once that was asked for.
+    views: Option<Views>,
 }
 
 impl Redactor {
@@ -62,7 +64,7 @@ impl Redactor {
 
     /// Redacts one text by itself.
     pub fn text(&self, text: &str) -> Result<String> {
-        let mut texts = vec![Text { text: text.to_string(), name: None, trace: 0 }];
+        let mut texts = vec![Text { text: text.to_string(), name: None, trace: 0, views: None }];
         self.texts(&mut texts, 1)?;
         Ok(texts.swap_remove(0).text)
     }
@@ -70,15 +72,17 @@ impl Redactor {
     /// Redacts all traces of one session together, with one numbering of placeholders.
     pub fn session(&self, traces: &[&Trace]) -> Result<Vec<Redacted>> {
         let mut texts = Vec::new();
-        for (trace, from) in traces.iter().enumerate() {
-            let leaves = walk::leaves(from).into_iter();
-            texts.extend(leaves.map(|leaf| Text { text: leaf.text, name: leaf.name, trace }));
+        let mut copies: Vec<Trace> = traces.iter().map(|trace| (*trace).clone()).collect();
+        for (trace, copy) in copies.iter_mut().enumerate() {
+            let leaves = walk::take(copy).into_iter();
+            let text =
+                |leaf: walk::Leaf| Text { text: leaf.text, name: leaf.name, trace, views: None };
+            texts.extend(leaves.map(text));
         }
         let accounts = self.texts(&mut texts, traces.len())?;
         let mut texts = texts.into_iter().map(|t| t.text);
         let mut redacted = Vec::with_capacity(traces.len());
-        for (from, account) in traces.iter().zip(accounts) {
-            let mut trace = (*from).clone();
+        for (mut trace, account) in copies.into_iter().zip(accounts) {
             walk::put_back(&mut trace, &mut texts);
             redacted.push(Redacted { trace, share: account.share(), counts: account.counts });
         }
@@ -98,7 +102,7 @@ impl Redactor {
             let mut places: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
             let mut news = false;
             for index in &pending {
-                let found = self.find(&texts[*index])?;
+                let found = self.find(&mut texts[*index])?;
                 for place in &found {
                     news |= chase.add(&place.value, &place.rule);
                 }
@@ -112,7 +116,7 @@ impl Redactor {
             }
             if !chase.is_empty() {
                 for index in &pending {
-                    let found = self.chased(&texts[*index].text, &chase);
+                    let found = self.chased(&mut texts[*index], &chase);
                     if !found.is_empty() {
                         places.entry(*index).or_default().extend(found);
                     }
@@ -125,6 +129,7 @@ impl Redactor {
                     replace(&text.text, found, &mut numbering, &mut accounts[text.trace]);
                 if let Some(redacted) = redacted {
                     text.text = redacted;
+                    text.views = None;
                     pending.push(index);
                 }
             }
@@ -136,38 +141,38 @@ impl Redactor {
     }
 
     /// What the rules find in a text and in everything decoded from it.
-    fn find(&self, text: &Text) -> Result<Vec<Place>> {
+    fn find(&self, text: &mut Text) -> Result<Vec<Place>> {
         let mut places = Vec::new();
-        let mut failed = None;
-        each_view(&text.text, &mut |view, map, depth| {
-            let name = text.name.as_deref().filter(|_| depth == 0);
-            match self.scanner.scan(view, name) {
-                Ok(hits) => {
-                    for hit in hits {
-                        let (start, end) = map(hit.start, hit.end);
-                        let value = view[hit.start..hit.end].to_string();
-                        places.push(Place { start, end, rule: hit.rule, value });
-                    }
-                }
-                Err(error) => failed = Some(error),
+        for hit in self.scanner.scan(&text.text, text.name.as_deref())? {
+            let value = text.text[hit.start..hit.end].to_string();
+            places.push(Place { start: hit.start, end: hit.end, rule: hit.rule, value });
+        }
+        let views = text.views.get_or_insert_with(|| Views::of(&text.text));
+        for (index, view) in views.texts().enumerate() {
+            for hit in self.scanner.scan(view, None)? {
+                let (start, end) = views.original(index, hit.start, hit.end);
+                let value = view[hit.start..hit.end].to_string();
+                places.push(Place { start, end, rule: hit.rule, value });
             }
-        });
-        if let Some(error) = failed {
-            return Err(error);
         }
         Ok(self.keep(&text.text, places))
     }
 
     /// Where values found elsewhere stand in a text.
-    fn chased(&self, text: &str, chase: &Chase) -> Vec<Place> {
+    fn chased(&self, text: &mut Text, chase: &Chase) -> Vec<Place> {
         let mut places = Vec::new();
-        each_view(text, &mut |view, map, _| {
+        chase.find(&text.text, &mut |hit, value| {
+            let value = value.to_string();
+            places.push(Place { start: hit.start, end: hit.end, rule: hit.rule, value });
+        });
+        let views = text.views.get_or_insert_with(|| Views::of(&text.text));
+        for (index, view) in views.texts().enumerate() {
             chase.find(view, &mut |hit, value| {
-                let (start, end) = map(hit.start, hit.end);
+                let (start, end) = views.original(index, hit.start, hit.end);
                 places.push(Place { start, end, rule: hit.rule, value: value.to_string() });
             });
-        });
-        self.keep(text, places)
+        }
+        self.keep(&text.text, places)
     }
 
     /// Leaves out what is allowed and what is a placeholder already.

@@ -1,5 +1,7 @@
 //! Every string of a trace, in a fixed order.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use crate::trace::Trace;
@@ -12,15 +14,19 @@ pub(super) struct Leaf {
 
 /// Copies every string that redaction covers. Roles and ids are left out: they are structure.
 pub(super) fn leaves(trace: &Trace) -> Vec<Leaf> {
+    take(&mut trace.clone())
+}
+
+/// Takes every string that redaction covers out of a trace; its strings are empty then.
+pub(super) fn take(trace: &mut Trace) -> Vec<Leaf> {
     let mut leaves = Vec::new();
-    let mut copy = trace.clone();
-    visit(&mut copy, &mut |text, name| {
-        leaves.push(Leaf { text: text.clone(), name: name.map(String::from) });
+    visit(trace, &mut |text, name| {
+        leaves.push(Leaf { text: std::mem::take(text), name: name.map(String::from) });
     });
     leaves
 }
 
-/// Puts back texts in the order in which [`leaves`] gave them.
+/// Puts back texts in the order in which [`take`] gave them.
 pub(super) fn put_back(trace: &mut Trace, texts: impl Iterator<Item = String>) {
     let mut texts = texts;
     visit(trace, &mut |text, _| {
@@ -81,10 +87,9 @@ fn value(json: &mut Value, name: Option<&str>, f: Visit) {
         Value::Object(map) => object(map, f),
         // A number can be a card or a PIN; it becomes text only if it has to go.
         Value::Number(number) => {
-            let before = number.to_string();
-            let mut text = before.clone();
+            let mut text = number.to_string();
             f(&mut text, name);
-            if text != before {
+            if !text.is_empty() && text != number.to_string() {
                 *json = Value::String(text);
             }
         }
@@ -98,6 +103,7 @@ fn object(map: &mut Map<String, Value>, f: Visit) {
         .into_iter()
         .find_map(|k| map.get(k)?.as_str().map(String::from));
     let entries = std::mem::take(map);
+    let mut copies: HashMap<String, usize> = HashMap::new();
     for (key, mut item) in entries {
         let mut new = key.clone();
         f(&mut new, None);
@@ -106,10 +112,12 @@ fn object(map: &mut Map<String, Value>, f: Visit) {
             _ => &key,
         };
         value(&mut item, Some(name), f);
+        // While its texts are taken out, an object keeps its keys.
+        let new = if new.is_empty() { key } else { new };
         let mut free = new.clone();
-        let mut copy = 1;
         while map.contains_key(&free) {
-            copy += 1;
+            let copy = copies.entry(new.clone()).or_insert(1);
+            *copy += 1;
             free = format!("{new}_{copy}");
         }
         map.insert(free, item);

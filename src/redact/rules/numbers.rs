@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{Hit, Rule, before, rule};
+use crate::redact::keywords::seek;
 use crate::redact::policy::Class;
 
 pub static PHONE: Rule = rule("phone", "PHONE", Class::Phone);
@@ -10,23 +11,22 @@ pub static IP: Rule = rule("ip", "IP", Class::Ip);
 pub static CARD: Rule = rule("card", "CARD", Class::Card);
 pub static IBAN: Rule = rule("iban", "IBAN", Class::Iban);
 
-/// Looks at every number of a text.
+/// Looks at every number of a text. Most are too short to be anything, which is seen first.
 pub fn scan(text: &str, hits: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let mut at = 0;
-    while at < bytes.len() {
-        if !bytes[at].is_ascii_digit() {
-            at += 1;
-            continue;
-        }
+    while let Some(next) = seek(bytes, at, |b| b.is_ascii_digit()) {
+        at = next;
         let before = at.checked_sub(1).map(|n| bytes[n]);
+        let run = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
         let found = if before.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
             iban(bytes, at)
         } else {
             let phone = || phone(text, at);
-            ipv4(text, at).or_else(|| card(bytes, at)).or_else(phone).or_else(|| ipv6(bytes, at))
+            let dotted = run <= 3 && bytes.get(at + run) == Some(&b'.');
+            let ipv4 = if dotted { ipv4(text, at) } else { None };
+            ipv4.or_else(|| card(bytes, at)).or_else(phone).or_else(|| ipv6(bytes, at))
         };
-        let run = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
         match found {
             Some(hit) => {
                 at = hit.end.max(at + run);
@@ -102,7 +102,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 /// A global IPv6 address at `at`; global ones begin with a digit.
 fn ipv6(bytes: &[u8], at: usize) -> Option<Hit> {
-    if !matches!(bytes[at], b'2' | b'3') || at > 0 && matches!(bytes[at - 1], b':' | b'.' | b'-') {
+    if !matches!(bytes[at], b'2' | b'3')
+        || bytes.get(at + 4) != Some(&b':')
+        || at > 0 && matches!(bytes[at - 1], b':' | b'.' | b'-')
+    {
         return None;
     }
     let is_part = |b: &u8| b.is_ascii_hexdigit() || *b == b':';
@@ -125,21 +128,26 @@ fn ipv6(bytes: &[u8], at: usize) -> Option<Hit> {
         .then(|| Hit::new(at, end, &IP))
 }
 
-/// The digits of a number with single separators, and where it ends.
-fn digits(bytes: &[u8], at: usize, most: usize, separators: &[u8]) -> (Vec<u8>, usize) {
-    let mut digits = Vec::new();
+/// The most digits that are read of one number.
+const DIGITS: usize = 20;
+
+/// The digits of a number with single separators, how many there are, and where it ends.
+fn digits(bytes: &[u8], at: usize, most: usize, separators: &[u8]) -> ([u8; DIGITS], usize, usize) {
+    let mut digits = [0; DIGITS];
+    let mut count = 0;
     let mut i = at;
     let mut end = at;
-    while i < bytes.len() && digits.len() <= most {
+    while i < bytes.len() && count <= most.min(DIGITS - 1) {
         if bytes[i].is_ascii_digit() {
-            digits.push(bytes[i] - b'0');
+            digits[count] = bytes[i] - b'0';
+            count += 1;
             end = i + 1;
         } else if !separators.contains(&bytes[i]) || end != i {
             break;
         }
         i += 1;
     }
-    (digits, end)
+    (digits, count, end)
 }
 
 fn ends_number(bytes: &[u8], end: usize) -> bool {
@@ -152,10 +160,15 @@ fn ends_number(bytes: &[u8], end: usize) -> bool {
 
 /// A payment card number at `at`: a known issuer, its length, and Luhn's check digit.
 fn card(bytes: &[u8], at: usize) -> Option<Hit> {
-    if at > 0 && matches!(bytes[at - 1], b'.' | b'-' | b'+') {
+    if at > 0 && matches!(bytes[at - 1], b'.' | b'-' | b'+') || !(b'2'..=b'6').contains(&bytes[at])
+    {
         return None;
     }
-    let (number, end) = digits(bytes, at, 19, b" -");
+    let (number, count, end) = digits(bytes, at, 19, b" -");
+    let number = &number[..count];
+    if count < 13 {
+        return None;
+    }
     // A longer run of groups may begin with a card: cut at the card's own length.
     let prefix = |n: usize| number.iter().take(n).fold(0u32, |sum, d| sum * 10 + u32::from(*d));
     let lengths: &[usize] = match (prefix(1), prefix(2), prefix(3), prefix(4)) {
@@ -170,12 +183,13 @@ fn card(bytes: &[u8], at: usize) -> Option<Hit> {
         _ => return None,
     };
     lengths.iter().find_map(|length| {
-        let (number, cut) = match number.len() == *length {
-            true => (number.clone(), end),
-            false => digits(bytes, at, *length - 1, b" -"),
+        let cut = match count == *length {
+            true => end,
+            false => digits(bytes, at, *length - 1, b" -").2,
         };
+        let number = number.get(..*length)?;
         let varied = number.iter().any(|d| *d != number[0]);
-        let fits = number.len() == *length && varied && luhn(&number) && ends_number(bytes, cut);
+        let fits = varied && luhn(number) && ends_number(bytes, cut);
         let shape = &bytes[at..cut];
         let grouped = !shape.iter().any(|b| b" -".contains(b)) || is_grouped(shape);
         // Long numbers without groups are more often constants and ids than cards, and
@@ -229,8 +243,11 @@ fn iban(bytes: &[u8], at: usize) -> Option<Hit> {
     if start > 0 && (bytes[start - 1].is_ascii_alphanumeric() || bytes[start - 1] == b'_') {
         return None;
     }
-    let country = bytes[start..at].to_ascii_uppercase();
-    let (_, length) = COUNTRIES.iter().find(|(c, _)| c.as_bytes() == country)?;
+    let country = &bytes[start..at];
+    if !country.iter().all(u8::is_ascii_alphabetic) {
+        return None;
+    }
+    let (_, length) = COUNTRIES.iter().find(|(c, _)| c.as_bytes().eq_ignore_ascii_case(country))?;
     let mut symbols = Vec::with_capacity(34);
     let mut i = start;
     while symbols.len() < *length {
@@ -261,6 +278,12 @@ const LABELS: &[&str] = &[
 /// A phone number whose first digit is at `at`.
 fn phone(text: &str, at: usize) -> Option<Hit> {
     let bytes = text.as_bytes();
+    let (groups, count, end) = groups(bytes, at);
+    let groups = &groups[..count];
+    let total: usize = groups.iter().sum();
+    if !(7..=15).contains(&total) || !ends_number(bytes, end) {
+        return None;
+    }
     let is_word = |b: &u8| b.is_ascii_alphanumeric() || b"_.-/:#$=@%\\".contains(b);
     let mut start = at;
     if start > 0 && bytes[start - 1] == b'(' {
@@ -277,11 +300,6 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
             return None;
         }
     }
-    let (groups, end) = groups(bytes, at);
-    let total: usize = groups.iter().sum();
-    if !(7..=15).contains(&total) || !ends_number(bytes, end) {
-        return None;
-    }
     let separated = groups.len() > 1;
     let line_start = start == 0 || bytes[start - 1] == b'\n';
     let sound = match (plus, labelled) {
@@ -292,9 +310,9 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
             total >= 8 && bytes[at] != b'0' && (separated || total >= 10 && !line_start)
         }
         (false, true) => separated || total >= 9,
-        (false, false) => is_national(bytes, at, start, &groups, end),
+        (false, false) => is_national(bytes, at, start, groups, end),
     };
-    if !sound || is_date(&groups, bytes, at) {
+    if !sound || is_date(groups, bytes, at) {
         return None;
     }
     Some(Hit::new(start, end, &PHONE))
@@ -316,16 +334,21 @@ fn is_labelled(lead: &str) -> bool {
     })
 }
 
-/// The lengths of the digit groups of a number and where it ends.
-fn groups(bytes: &[u8], at: usize) -> (Vec<usize>, usize) {
-    let mut groups = Vec::new();
+/// The most groups of digits that are read of one number.
+const GROUPS: usize = 7;
+
+/// The lengths of the digit groups of a number, how many there are, and where it ends.
+fn groups(bytes: &[u8], at: usize) -> ([usize; GROUPS], usize, usize) {
+    let mut groups = [0; GROUPS];
+    let mut count = 0;
     let (mut i, mut end) = (at, at);
-    while groups.len() < 7 {
+    while count < GROUPS {
         let run = bytes[i..].iter().take(16).take_while(|b| b.is_ascii_digit()).count();
         if run == 0 {
             break;
         }
-        groups.push(run);
+        groups[count] = run;
+        count += 1;
         i += run;
         end = i;
         // One separator, or a bracket with a blank beside it.
@@ -337,7 +360,7 @@ fn groups(bytes: &[u8], at: usize) -> (Vec<usize>, usize) {
         }
         i += between;
     }
-    (groups, end)
+    (groups, count, end)
 }
 
 /// National numbers without a country code that are written like nothing else.
