@@ -13,7 +13,7 @@ use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
 use super::rules::entropy;
-use super::team::{Search, TeamRule, label};
+use super::team::{Search, TeamRule};
 
 /// How much memory a compiled pattern may take; the largest of the stock file needs a tenth.
 const COMPILED: usize = 256 << 20;
@@ -135,11 +135,9 @@ pub fn read(path: &Path) -> Result<RuleFile> {
     for rule in &file.rules {
         let compiled = file.compile(rule).with_context(|| format!("rule `{}`", rule.id));
         match compiled.with_context(place)? {
-            Some(search) => rules.push(TeamRule {
-                name: rule.id.clone(),
-                label: label(&rule.id),
-                search: Search::Gitleaks(search),
-            }),
+            Some(search) => {
+                rules.push(TeamRule { name: rule.id.clone(), search: Search::Gitleaks(search) })
+            }
             None => by_path += 1,
         }
     }

@@ -10,13 +10,14 @@
 //! of real rows and counts how many come out, and [`second`] reads the written rows with code and
 //! patterns of its own. No value found is ever written, logged or put into an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::trace::Trace;
 
 mod canary;
 mod chase;
 mod decode;
+mod dropping;
 pub mod gitleaks;
 mod keywords;
 mod placeholders;
@@ -30,10 +31,11 @@ mod team;
 mod walk;
 
 pub use canary::canaries;
+pub use dropping::Dropping;
 pub use placeholders::placeholders;
 pub use policy::{Class, Policy};
-pub use proof::{Proof, Recall};
-pub use session::Redactor;
+pub use proof::{Canaries, Proof, Recall};
+pub use session::{Known, Redactor};
 pub use team::{Search, TeamRule};
 
 /// A trace after redaction.
@@ -41,8 +43,36 @@ pub use team::{Search, TeamRule};
 pub struct Redacted {
     /// The trace: the same messages, roles and ids.
     pub trace: Trace,
+    /// What was found in it.
+    pub account: Account,
+}
+
+/// What redaction did to a trace or a text. Holds no value that was found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Account {
     /// How many places each rule redacted.
     pub counts: BTreeMap<String, u64>,
-    /// The share of the trace's text that was redacted.
-    pub share: f64,
+    /// What stands behind each placeholder that was put in.
+    pub found: BTreeMap<String, BTreeSet<Find>>,
+    total: usize,
+    redacted: usize,
+}
+
+/// What found the value behind a placeholder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Find {
+    /// Its class.
+    pub class: Class,
+    /// The rule's name.
+    pub rule: String,
+}
+
+impl Account {
+    /// The share of the text that was redacted.
+    pub fn share(&self) -> f64 {
+        match self.total {
+            0 => 0.0,
+            total => (self.redacted as f64 / total as f64).min(1.0),
+        }
+    }
 }

@@ -16,10 +16,24 @@ pub struct Recall {
 }
 
 impl Recall {
+    fn add(&mut self, more: Recall) {
+        self.planted += more.planted;
+        self.found += more.found;
+    }
+
     /// The share found; zero when nothing was planted, since that proves nothing.
     pub fn share(self) -> f64 {
         if self.planted == 0 { 0.0 } else { self.found as f64 / self.planted as f64 }
     }
+}
+
+/// What planting in shadow copies measured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Canaries {
+    /// Secrets and personal data, by class.
+    pub by_class: BTreeMap<String, Recall>,
+    /// Look-alikes that should stay, by what they are.
+    pub decoys: BTreeMap<String, Recall>,
 }
 
 /// What is known about the redaction of one dataset.
@@ -31,6 +45,9 @@ pub struct Proof {
     pub found: u64,
     /// The same by class.
     pub by_class: BTreeMap<String, Recall>,
+    /// Harmless look-alikes planted beside them, and how many were redacted all the same: an
+    /// estimate of what redaction takes too much.
+    pub decoys: BTreeMap<String, Recall>,
     /// Places redacted, by rule.
     pub by_rule: BTreeMap<String, u64>,
     /// Rows the second scan read.
@@ -43,19 +60,27 @@ pub struct Proof {
 
 impl Proof {
     /// Takes up what [`super::canaries`] measured.
-    pub fn canaries(&mut self, by_class: BTreeMap<String, Recall>) {
-        for (class, recall) in by_class {
+    pub fn canaries(&mut self, measured: Canaries) {
+        for (class, recall) in measured.by_class {
             self.planted += recall.planted;
             self.found += recall.found;
-            let sum = self.by_class.entry(class).or_default();
-            sum.planted += recall.planted;
-            sum.found += recall.found;
+            self.by_class.entry(class).or_default().add(recall);
         }
+        for (decoy, recall) in measured.decoys {
+            self.decoys.entry(decoy).or_default().add(recall);
+        }
+    }
+
+    /// The share of decoys that were redacted.
+    pub fn over_redaction(&self) -> f64 {
+        let mut all = Recall::default();
+        self.decoys.values().for_each(|recall| all.add(*recall));
+        all.share()
     }
 
     /// Adds the counts of a redacted trace.
     pub fn redacted(&mut self, redacted: &Redacted) {
-        for (rule, count) in &redacted.counts {
+        for (rule, count) in &redacted.account.counts {
             *self.by_rule.entry(rule.clone()).or_default() += count;
         }
     }

@@ -15,10 +15,8 @@ const LABEL: usize = 24;
 /// A rule of the team's own.
 #[derive(Debug, Clone)]
 pub struct TeamRule {
-    /// Its name in counts and errors.
+    /// Its name in counts and errors; in capitals, it is the label of its placeholders.
     pub name: String,
-    /// Upper-case letters, digits and `_`: a hit becomes `<SECRET_TEAM_{label}_n>`.
-    pub label: String,
     /// How it finds what has to go.
     pub search: Search,
 }
@@ -32,8 +30,8 @@ pub enum Search {
     Gitleaks(GitleaksRule),
 }
 
-/// The label of a rule that has none: its name in capitals.
-pub(super) fn label(name: &str) -> String {
+/// The label of a rule: its name in capitals.
+fn label(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let mut label: String = name.chars().map(plain).take(LABEL).collect();
     while label.ends_with('_') {
@@ -46,21 +44,20 @@ impl TeamRule {
     /// A rule of a script: a `fancy-regex` pattern under a name.
     pub fn pattern(name: &str, pattern: &str) -> Self {
         let search = Search::Pattern(pattern.into());
-        TeamRule { name: name.into(), label: label(name), search }
+        TeamRule { name: name.into(), search }
     }
 
-    /// What its hits are counted as. An error names the rule and says what its label must be.
-    pub(super) fn rule(&self) -> Result<Rule> {
-        let is_label = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-        let fits = (1..=LABEL).contains(&self.label.len()) && self.label.bytes().all(is_label);
+    /// What hits of a rule of that name are counted as. An error names the rule and says what its
+    /// name must be.
+    pub(super) fn named(name: &str) -> Result<Rule> {
+        let label = label(name);
         ensure!(
-            fits,
-            "redaction rule `{}`: its label must be 1 to {LABEL} of A-Z, 0-9 and _",
-            self.name
+            label.starts_with(|c: char| c.is_ascii_alphanumeric()),
+            "redaction rule `{name}`: its name must begin with a letter or a digit"
         );
         Ok(Rule {
-            name: self.name.clone().into(),
-            label: format!("TEAM_{}", self.label).into(),
+            name: name.to_string().into(),
+            label: format!("TEAM_{label}").into(),
             class: Class::Team,
         })
     }
@@ -92,7 +89,7 @@ impl TeamRules {
                     Compiled::Gitleaks(rule.clone())
                 }
             };
-            rules.push((team.rule()?, compiled));
+            rules.push((TeamRule::named(&team.name)?, compiled));
         }
         let keywords = match words.is_empty() {
             true => None,
