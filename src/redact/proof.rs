@@ -71,6 +71,20 @@ impl Proof {
         }
     }
 
+    /// Both together.
+    pub fn and(&mut self, other: &Proof) {
+        let Proof { by_class, decoys, .. } = other.clone();
+        self.canaries(Canaries { by_class, decoys });
+        self.rows += other.rows;
+        self.residue_rows += other.residue_rows;
+        for (rule, n) in &other.by_rule {
+            *self.by_rule.entry(rule.clone()).or_default() += n;
+        }
+        for (class, n) in &other.residue {
+            *self.residue.entry(class.clone()).or_default() += n;
+        }
+    }
+
     /// The share of decoys that were redacted.
     pub fn over_redaction(&self) -> f64 {
         let mut all = Recall::default();
