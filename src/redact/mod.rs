@@ -11,6 +11,7 @@
 //! patterns of its own. No value found is ever written, logged or put into an error.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use crate::trace::Trace;
 
@@ -18,6 +19,7 @@ mod canary;
 mod chase;
 mod decode;
 mod dropping;
+mod explain;
 pub mod gitleaks;
 mod keywords;
 mod placeholders;
@@ -32,11 +34,24 @@ mod walk;
 
 pub use canary::canaries;
 pub use dropping::Dropping;
+pub use explain::{Explained, explain, explain_json};
 pub use placeholders::placeholders;
 pub use policy::{Class, Policy};
 pub use proof::{Canaries, Proof, Recall};
 pub use session::{Known, Redactor};
 pub use team::{Search, TeamRule};
+
+/// A text that is about to be shown or logged, without secrets and contact data. User and host
+/// names stay: they are part of every path.
+pub fn fit_to_show(text: &str) -> String {
+    static REDACTOR: LazyLock<Option<Redactor>> = LazyLock::new(|| {
+        let mut policy = Policy::default();
+        policy.classes.retain(|class| !matches!(class, Class::User | Class::Host | Class::Ip));
+        Redactor::new(policy).ok()
+    });
+    let redacted = REDACTOR.as_ref().and_then(|redactor| redactor.text(text).ok());
+    redacted.unwrap_or_else(|| "(not shown: it could not be redacted)".into())
+}
 
 /// A trace after redaction.
 #[derive(Debug, Clone, PartialEq)]
