@@ -6,9 +6,6 @@ use proto::chance::Chance;
 use proto::trace::{Message, Role, ToolCall, Trace};
 use serde_json::{Value, json};
 
-/// How long the shorter of two texts is.
-pub const SIZE: usize = 1 << 20;
-
 /// A way to make a hostile session of about a given length.
 pub struct Case {
     pub name: String,
@@ -133,6 +130,10 @@ pub fn cases() -> Vec<Case> {
         text("secrets inside secrets", |bytes| {
             let all = value(5, 2000);
             lines(bytes, |n| format!("TOKEN={}\n", &all[..12 + n % 1900]))
+        }),
+        text("wrapped base64 whose lines begin like text", |bytes| {
+            let line = |n| STANDARD.encode("lines of text") + "AAAA" + &value(n, 40) + "\n";
+            lines(bytes, move |n| line(n).replace('=', "A"))
         }),
         text("tokens broken over lines", |bytes| {
             lines(bytes, |n| format!("export TOKEN=ghp_{}\n  {}\n", value(n, 18), value(n + 1, 18)))

@@ -268,7 +268,8 @@ fn replace(
             Some(last) if place.start < last.end => {
                 if place.end > last.end {
                     last.end = place.end;
-                    last.value = text[last.start..last.end].to_string();
+                    // What the text says there, read once it is known how far it goes.
+                    last.value.clear();
                 }
             }
             _ => merged.push(place),
@@ -281,7 +282,11 @@ fn replace(
     let mut from = 0;
     for place in merged {
         out += &text[from..place.start];
-        out += &numbering.of(&place.value, &place.rule);
+        let value = match place.value.is_empty() {
+            true => &text[place.start..place.end],
+            false => place.value.as_str(),
+        };
+        out += &numbering.of(value, &place.rule);
         from = place.end;
         *account.counts.entry(place.rule.name.to_string()).or_default() += 1;
         account.redacted += place.end - place.start;
