@@ -26,6 +26,7 @@ mod scan;
 pub mod second;
 mod session;
 mod walk;
+mod wrapped;
 
 pub use canary::canaries;
 pub use placeholders::placeholders;

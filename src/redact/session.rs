@@ -150,9 +150,11 @@ impl Redactor {
         let views = text.views.get_or_insert_with(|| Views::of(&text.text));
         for (index, view) in views.texts().enumerate() {
             for hit in self.scanner.scan(view, None)? {
-                let (start, end) = views.original(index, hit.start, hit.end);
-                let value = view[hit.start..hit.end].to_string();
-                places.push(Place { start, end, rule: hit.rule, value });
+                let value = &view[hit.start..hit.end];
+                views.places(index, &text.text, hit.start, hit.end, &mut |start, end| {
+                    let (rule, value) = (hit.rule.clone(), value.to_string());
+                    places.push(Place { start, end, rule, value });
+                });
             }
         }
         Ok(self.keep(&text.text, places))
@@ -168,8 +170,10 @@ impl Redactor {
         let views = text.views.get_or_insert_with(|| Views::of(&text.text));
         for (index, view) in views.texts().enumerate() {
             chase.find(view, &mut |hit, value| {
-                let (start, end) = views.original(index, hit.start, hit.end);
-                places.push(Place { start, end, rule: hit.rule, value: value.to_string() });
+                views.places(index, &text.text, hit.start, hit.end, &mut |start, end| {
+                    let (rule, value) = (hit.rule.clone(), value.to_string());
+                    places.push(Place { start, end, rule, value });
+                });
             });
         }
         self.keep(&text.text, places)
