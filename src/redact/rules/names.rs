@@ -113,34 +113,42 @@ const SECRET_ENDS: &[&str] = &[
     "sessiontoken", "clientsecret", "jsessionid", "phpsessid", "aspsessionid", "sessionid", "appsecret", "accountkey",
 ];
 
+/// The words of a name, as `lower` writes them: the name in lower case.
+fn words<'a>(name: &str, lower: &'a str) -> Vec<&'a str> {
+    let place = |word: &str| word.as_ptr() as usize - name.as_ptr() as usize;
+    split_words(name).take(16).map(|word| &lower[place(word)..place(word) + word.len()]).collect()
+}
+
 /// Whether a name's last word is what makes it secret.
 pub fn ends_in_noun(name: &str) -> bool {
-    let words: Vec<String> = split_words(name).map(str::to_ascii_lowercase).take(16).collect();
+    let lower = name.to_ascii_lowercase();
+    let words = words(name, &lower);
     words.len().checked_sub(1).is_some_and(|last| noun(&words, last).is_some())
 }
 
 /// What a name says, or nothing.
 pub fn strength(name: &str) -> Option<Strength> {
-    let words: Vec<String> = split_words(name).map(str::to_ascii_lowercase).take(16).collect();
+    let lower = name.to_ascii_lowercase();
+    let words = words(name, &lower);
     // `RABBITMQ_DEFAULT_PASS`: shouted, it is no verb.
     let shouted = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-    if shouted && words.len() > 1 && words.last().is_some_and(|w| w == "pass") {
+    if shouted && words.len() > 1 && words.last().is_some_and(|w| *w == "pass") {
         return Some(Strength::Password);
     }
     let (at, strength) = (0..words.len()).rev().find_map(|at| Some((at, noun(&words, at)?)))?;
     let mut after = words[at + 1..].iter();
-    if after.any(|w| HARMLESS_AFTER.contains(&w.as_str())) {
+    if after.any(|w| HARMLESS_AFTER.contains(w)) {
         return None;
     }
-    match words[at + 1..].iter().any(|w| w == "hash" || w == "hashes") {
+    match words[at + 1..].iter().any(|w| *w == "hash" || *w == "hashes") {
         true => Some(Strength::Weak),
         false => Some(strength),
     }
 }
 
-fn noun(words: &[String], at: usize) -> Option<Strength> {
-    let word = words[at].as_str();
-    let before = at.checked_sub(1).map_or("", |n| words[n].as_str());
+fn noun(words: &[&str], at: usize) -> Option<Strength> {
+    let word = words[at];
+    let before = at.checked_sub(1).map_or("", |n| words[n]);
     if HARMLESS_BEFORE.contains(&before) {
         return None;
     }
