@@ -20,7 +20,7 @@ const PIECES: &[&str] = &[
     "authorization: ", "bearer ", "Bearer a", "cookie: a=b; ", "Set-Cookie", "://", "://a:b", "://a:b@", "a://b:c@d ", "@", "@@a",
     "a@b.", "a@b.co", "/home/", "/home/a", "\\users\\", ".internal", "a.local", "-----BEGIN ", "-----BEGIN RSA PRIVATE KEY-----\n",
     "-----END RSA PRIVATE KEY-----\n", "private-lines: 1\n", "mysql -p", "curl -u ", "curl -u a:", "sshpass", "machine ", "machine a login ",
-    ":5432:", "a:*:b:c:d", "sk-", "ghp_", "eyJ", "eyJhbGciOi.", "AKIA", "$2a$", "{SHA", "-us", ":AA", "Q~", "xoxb-1-", "_mmk",
+    ":5432:", "a:*:b:c:d", "sk-", "ghp_", "eyJ", "eyJhbGciOi.", "AKIA", "$2a$", "sk-proj-", "glpat-", "hvs.a", "ya29.", "nvapi-", "whsec_", "npm_", "sk-ant-api03-", "eyJhbGciOiJI.eyJhbGciOiJI.", "{SHA", "-us", ":AA", "Q~", "xoxb-1-", "_mmk",
     "AAAAAAAAAAAAAAAAAAAAA", "ENV A=", "sudo -S ", "echo a|", "-u a:b ", "value: ", "is: ",
     // Encodings
     "\\", "\\\\", "\\\"", "\\u005c", "\\\\\\\\u0061", "%25252525", "%41", "%", "&amp;amp;", "&#38;", "&", "\u{1b}[0m", "\u{1b}[", "\\033[1m",

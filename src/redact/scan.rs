@@ -140,11 +140,11 @@ impl Scanner {
 
     fn keywords(&self, text: &str, hits: &mut Vec<Hit>) {
         let on = |class| self.policy.searches(class);
-        let mut last_name = 0;
+        let (mut last_name, mut last_token) = (0, 0);
         PREFILTER.keywords.each(text, |start, end, index| match PREFILTER.triggers[index] {
             Trigger::Token(index) => {
                 if on(vendor::TOKENS[index].class) {
-                    vendor::scan(index, text, start, hits);
+                    vendor::scan(index, text, start, &mut last_token, hits);
                 }
             }
             Trigger::Name => {

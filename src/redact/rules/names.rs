@@ -171,9 +171,7 @@ fn noun(words: &[&str], at: usize) -> Option<Strength> {
     }
     if word == "pass" {
         let before = match at.checked_sub(2) {
-            Some(n) if ["default", "initial", "old", "new", "temp"].contains(&before) => {
-                words[n].as_str()
-            }
+            Some(n) if ["default", "initial", "old", "new", "temp"].contains(&before) => words[n],
             _ => before,
         };
         // `pass: 10` is a test report, a render pass draws; `db_pass` and `SMTP_PASS` do not.

@@ -85,8 +85,12 @@ static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
 /// How far after its key a pattern is tried; what follows belongs to the token while it looks it.
 const WINDOW: usize = 1024;
 
-/// Tries token `index` where its key stands at `at`.
-pub fn scan(index: usize, text: &str, at: usize, hits: &mut Vec<Hit>) {
+/// Tries token `index` where its key stands at `at`. `last` is the end of the last very long token:
+/// the keys within do not each read it again.
+pub fn scan(index: usize, text: &str, at: usize, last: &mut usize, hits: &mut Vec<Hit>) {
+    if at < *last {
+        return;
+    }
     let token = TOKENS[index];
     let bytes = text.as_bytes();
     let before = |at: usize| at.checked_sub(1).map(|n| &bytes[n]);
@@ -97,21 +101,25 @@ pub fn scan(index: usize, text: &str, at: usize, hits: &mut Vec<Hit>) {
     let window = &bytes[from..bytes.len().min(at + WINDOW)];
     let Some(found) = PATTERNS[index].find(window) else { return };
     let (start, mut end) = (from + found.start(), from + found.end());
-    if found.end() == window.len() {
-        let goes_on = |b: &&u8| b.is_ascii_alphanumeric() || b"_.+/=-".contains(b);
-        end += bytes[end..].iter().take_while(goes_on).count();
-    }
     let covers = start <= at && at < end;
+    let whole = &text[start..end];
     if covers
         && is_edge(before(start))
-        && is_edge(bytes.get(end))
-        && entropy(&bytes[start..found.end() + from]) >= token.entropy
+        && (found.end() == window.len() || is_edge(bytes.get(end)))
+        && entropy(whole.as_bytes()) >= token.entropy
         // A webhook's address is made of words.
         && match token.label {
-            "WEBHOOK" => !text[start..end].rsplit('/').next().is_some_and(is_placeholder),
-            _ => !is_words(&text[start..end]),
+            "WEBHOOK" => !whole.rsplit('/').next().is_some_and(is_placeholder),
+            _ => !is_words(whole),
         }
     {
+        if found.end() == window.len() {
+            let goes_on = |b: &&u8| b.is_ascii_alphanumeric() || b"_.+/=-".contains(b);
+            end += bytes[end..].iter().take_while(goes_on).count();
+            if end - start >= WINDOW {
+                *last = end;
+            }
+        }
         let rule = Rule {
             name: Cow::Borrowed(token.name),
             label: Cow::Borrowed(token.label),
