@@ -6,9 +6,6 @@ use proto::chance::Chance;
 use proto::trace::{Message, Role, ToolCall, Trace};
 use serde_json::{Value, json};
 
-/// How long the shorter of two texts is.
-pub const SIZE: usize = 1 << 20;
-
 /// A way to make a hostile session of about a given length.
 pub struct Case {
     pub name: String,
@@ -23,7 +20,7 @@ const PIECES: &[&str] = &[
     "authorization: ", "bearer ", "Bearer a", "cookie: a=b; ", "Set-Cookie", "://", "://a:b", "://a:b@", "a://b:c@d ", "@", "@@a",
     "a@b.", "a@b.co", "/home/", "/home/a", "\\users\\", ".internal", "a.local", "-----BEGIN ", "-----BEGIN RSA PRIVATE KEY-----\n",
     "-----END RSA PRIVATE KEY-----\n", "private-lines: 1\n", "mysql -p", "curl -u ", "curl -u a:", "sshpass", "machine ", "machine a login ",
-    ":5432:", "a:*:b:c:d", "sk-", "ghp_", "eyJ", "eyJhbGciOi.", "AKIA", "$2a$", "{SHA", "-us", ":AA", "Q~", "xoxb-1-", "_mmk",
+    ":5432:", "a:*:b:c:d", "sk-", "ghp_", "eyJ", "eyJhbGciOi.", "AKIA", "$2a$", "sk-proj-", "glpat-", "hvs.a", "ya29.", "nvapi-", "whsec_", "npm_", "sk-ant-api03-", "eyJhbGciOiJI.eyJhbGciOiJI.", "{SHA", "-us", ":AA", "Q~", "xoxb-1-", "_mmk",
     "AAAAAAAAAAAAAAAAAAAAA", "ENV A=", "sudo -S ", "echo a|", "-u a:b ", "value: ", "is: ",
     // Encodings
     "\\", "\\\\", "\\\"", "\\u005c", "\\\\\\\\u0061", "%25252525", "%41", "%", "&amp;amp;", "&#38;", "&", "\u{1b}[0m", "\u{1b}[", "\\033[1m",
@@ -133,6 +130,10 @@ pub fn cases() -> Vec<Case> {
         text("secrets inside secrets", |bytes| {
             let all = value(5, 2000);
             lines(bytes, |n| format!("TOKEN={}\n", &all[..12 + n % 1900]))
+        }),
+        text("wrapped base64 whose lines begin like text", |bytes| {
+            let line = |n| STANDARD.encode("lines of text") + "AAAA" + &value(n, 40) + "\n";
+            lines(bytes, move |n| line(n).replace('=', "A"))
         }),
         text("tokens broken over lines", |bytes| {
             lines(bytes, |n| format!("export TOKEN=ghp_{}\n  {}\n", value(n, 18), value(n + 1, 18)))

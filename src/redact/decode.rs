@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::keywords::seek;
+use super::wrapped;
 
 /// How many encodings may lie over each other.
 const DEPTH: usize = 3;
@@ -83,7 +84,7 @@ impl View {
 
 /// A view in the making: the decoded parts with what is around them. What is far from any was
 /// read already where it stands.
-struct Decoding<'a> {
+pub(super) struct Decoding<'a> {
     from: &'a str,
     bytes: Vec<u8>,
     parts: Vec<Part>,
@@ -94,12 +95,12 @@ struct Decoding<'a> {
 }
 
 impl<'a> Decoding<'a> {
-    fn of(from: &'a str) -> Self {
+    pub(super) fn of(from: &'a str) -> Self {
         Decoding { from, bytes: Vec::new(), parts: Vec::new(), shown: 0, changed: false }
     }
 
     /// Shows `decoded` for the original's bytes from `at` to `end`.
-    fn decoded(&mut self, at: usize, end: usize, decoded: &[u8]) {
+    pub(super) fn decoded(&mut self, at: usize, end: usize, decoded: &[u8]) {
         let far = at - self.shown > 2 * CONTEXT;
         if !self.changed || far {
             if far && self.changed {
@@ -173,7 +174,7 @@ impl<'a> Decoding<'a> {
         })
     }
 
-    fn view(mut self) -> Option<View> {
+    pub(super) fn view(mut self) -> Option<View> {
         if !self.changed {
             return None;
         }
@@ -198,8 +199,21 @@ impl Views {
         self.0.iter().map(|view| view.text.as_str())
     }
 
+    /// Calls `f` with the places of the text that a span of view `index` came from: several where
+    /// a seam runs through it.
+    pub fn places(
+        &self,
+        index: usize,
+        text: &str,
+        start: usize,
+        end: usize,
+        f: &mut dyn FnMut(usize, usize),
+    ) {
+        wrapped::places(text, (start, end), &|a, b| self.original(index, a, b), f);
+    }
+
     /// From a span in view `index` to the span of the text.
-    pub fn original(&self, index: usize, start: usize, end: usize) -> (usize, usize) {
+    fn original(&self, index: usize, start: usize, end: usize) -> (usize, usize) {
         let mut span = (start, end);
         let mut from = Some(index);
         while let Some(view) = from.map(|n| &self.0[n]) {
@@ -220,6 +234,7 @@ fn decode_all(text: &str, from: Option<usize>, depth: usize, views: &mut Vec<Vie
     own.extend(unescape(text));
     own.extend(percent(text));
     base64(text, &mut own);
+    own.extend(wrapped::wrapped(text));
     for view in own {
         let index = views.len();
         views.push(View { from, ..view });
@@ -336,10 +351,33 @@ fn percent(text: &str) -> Option<View> {
     let bytes = text.as_bytes();
     let mut view = Decoding::of(text);
     let mut i = 0;
-    while let Some(next) = seek(bytes, i, |b| b == b'%') {
+    // Up to where a `+` is a blank, as forms write it.
+    let mut form = 0;
+    while let Some(next) = seek(bytes, i, |b| (b == b'%') | (b == b'+')) {
         i = next;
+        if bytes[i] == b'+' {
+            if i >= form {
+                let word =
+                    bytes[i..].iter().take(WORD).take_while(|b| b.is_ascii_graphic()).count();
+                let encoded = bytes[i..i + word]
+                    .windows(3)
+                    .any(|w| w[0] == b'%' && hex_pair(&w[1..]).is_some());
+                form = i + word;
+                if !encoded {
+                    i = form;
+                    continue;
+                }
+            }
+            view.decoded(i, i + 1, b" ");
+            i += 1;
+            continue;
+        }
         match hex_pair(&bytes[i + 1..]) {
             Some(byte) => {
+                if i >= form {
+                    let rest = bytes[i..].iter().take(WORD);
+                    form = i + rest.take_while(|b| b.is_ascii_graphic()).count();
+                }
                 view.decoded(i, i + 3, &[byte]);
                 i += 3;
             }

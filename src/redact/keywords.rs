@@ -2,8 +2,8 @@
 //!
 //! Keywords are spread over 64 groups, and for each byte a table says which groups have a keyword
 //! with that byte in first, second, third or fourth place. Only where some group fits in all four
-//! are its keywords compared, so that most bytes cost a few instructions, however many keywords
-//! there are.
+//! are keywords compared: those that begin with the two bytes that stand there. So most bytes cost
+//! a few instructions, however many keywords there are.
 
 /// How many bytes are looked at before keywords are compared.
 const AHEAD: usize = 4;
@@ -13,6 +13,7 @@ const GROUPS: usize = 64;
 const HEAD: usize = 8;
 
 /// A keyword and its number.
+#[derive(Clone)]
 struct Keyword {
     word: Vec<u8>,
     /// Whether the case of letters matters.
@@ -61,9 +62,24 @@ fn head(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(head)
 }
 
+/// Keywords that begin alike.
+#[derive(Clone, Default)]
+struct List {
+    keywords: Vec<Keyword>,
+    /// For each class of bytes, modulo 64, whether some keyword may have it in third place.
+    third: u64,
+    /// The same for the fourth place.
+    fourth: u64,
+}
+
 /// Keywords that are looked for together.
 pub(super) struct Keywords {
-    groups: Vec<Vec<Keyword>>,
+    /// The keywords that begin with the same two bytes, letter case aside; the first list is empty.
+    lists: Vec<List>,
+    /// Which list is for two bytes, by the class of each.
+    pairs: Vec<u16>,
+    /// What a byte is, letter case aside; zero for what no keyword has in its first places.
+    classes: Box<[u8; 256]>,
     /// For each byte, the groups in which it may stand in each place.
     places: Box<[[u64; AHEAD]; 256]>,
     /// The groups whose keywords are over before each place.
@@ -107,7 +123,8 @@ impl Keywords {
                 }
             }
         }
-        Keywords { groups, places, over }
+        let (lists, pairs, classes) = by_pair(groups.concat());
+        Keywords { lists, pairs, classes, places, over }
     }
 
     /// Calls `f` with start, end and number of every keyword in a text, also of those that
@@ -120,37 +137,75 @@ impl Keywords {
             let row = &self.places[*byte as usize];
             let four = three & row[3];
             (one, two, three) = (row[0], one & row[1], two & row[2]);
-            if four != 0 {
-                self.compare(bytes, last + 1 - AHEAD, four, &mut f);
+            if four != 0
+                && let Some(list) = self.list(bytes, last + 1 - AHEAD)
+            {
+                compare(list, bytes, last + 1 - AHEAD, &mut f);
             }
         }
         for ended in 0..AHEAD - 1 {
             let four = three & self.over[3];
             (one, two, three) = (0, one & self.over[1], two & self.over[2]);
-            if let Some(start) = (bytes.len() + ended + 1).checked_sub(AHEAD) {
-                self.compare(bytes, start, four, &mut f);
+            if four != 0
+                && let Some(list) = self.list(bytes, bytes.len() + ended + 1 - AHEAD)
+            {
+                compare(list, bytes, bytes.len() + ended + 1 - AHEAD, &mut f);
             }
         }
     }
 
-    #[inline(never)]
-    fn compare(
-        &self,
-        bytes: &[u8],
-        at: usize,
-        mut groups: u64,
-        f: &mut impl FnMut(usize, usize, usize),
-    ) {
-        let head = head(&bytes[at..]);
-        while groups != 0 {
-            for keyword in &self.groups[groups.trailing_zeros() as usize] {
-                if keyword.stands_at(bytes, at, head) {
-                    f(at, at + keyword.word.len(), keyword.index);
-                }
-            }
-            groups &= groups - 1;
+    /// The keywords of which one may stand at `at`.
+    fn list(&self, bytes: &[u8], at: usize) -> Option<&List> {
+        let class = |at: usize| self.classes[bytes.get(at).copied().unwrap_or(0) as usize] as usize;
+        let list = &self.lists[self.pairs[class(at) << 8 | class(at + 1)] as usize];
+        let fits = list.third >> (class(at + 2) % 64) & list.fourth >> (class(at + 3) % 64) & 1;
+        (fits != 0).then_some(list)
+    }
+}
+
+#[inline(never)]
+fn compare(list: &List, bytes: &[u8], at: usize, f: &mut impl FnMut(usize, usize, usize)) {
+    let head = head(&bytes[at..]);
+    for keyword in &list.keywords {
+        if keyword.stands_at(bytes, at, head) {
+            f(at, at + keyword.word.len(), keyword.index);
         }
     }
+}
+
+/// Lists of keywords by their first two bytes, which list is for which classes of bytes, and the
+/// classes. A keyword of one byte is in the lists of all pairs that begin with it.
+fn by_pair(keywords: Vec<Keyword>) -> (Vec<List>, Vec<u16>, Box<[u8; 256]>) {
+    let mut classes = Box::new([0; 256]);
+    let mut count = 0;
+    for byte in keywords.iter().flat_map(|k| k.word.iter().take(AHEAD)) {
+        let (lower, upper) = (byte.to_ascii_lowercase(), byte.to_ascii_uppercase());
+        if classes[lower as usize] == 0 {
+            // With upper case folded, fewer than 256 can be told apart.
+            count += 1;
+            classes[lower as usize] = count;
+            classes[upper as usize] = count;
+        }
+    }
+    let mut lists = vec![List::default()];
+    let mut pairs = vec![0; 1 << 16];
+    for keyword in keywords {
+        let class = |place: usize| keyword.word.get(place).map(|b| classes[*b as usize] as usize);
+        let first = class(0).unwrap_or(0);
+        let seconds = class(1).map_or(0..=count as usize, |second| second..=second);
+        for second in seconds {
+            let number = &mut pairs[first << 8 | second];
+            if *number == 0 {
+                lists.push(List::default());
+                *number = (lists.len() - 1) as u16;
+            }
+            let list = &mut lists[*number as usize];
+            list.third |= class(2).map_or(u64::MAX, |class| 1 << (class % 64));
+            list.fourth |= class(3).map_or(u64::MAX, |class| 1 << (class % 64));
+            list.keywords.push(keyword.clone());
+        }
+    }
+    (lists, pairs, classes)
 }
 
 /// The first byte from `from` on that is wanted. Looks at many bytes at once: in most texts what

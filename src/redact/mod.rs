@@ -31,6 +31,7 @@ pub mod second;
 mod session;
 mod team;
 mod walk;
+mod wrapped;
 
 pub use canary::canaries;
 pub use dropping::Dropping;

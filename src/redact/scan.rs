@@ -7,7 +7,8 @@ use anyhow::Result;
 use super::keywords::Keywords;
 use super::policy::{Class, Policy};
 use super::rules::{
-    Hit, assignments, commands, headers, names, numbers, people, private_keys, urls, vendor,
+    Hit, assignments, calls, commands, files, headers, names, numbers, people, private_keys, prose,
+    services, urls, vendor,
 };
 use super::team::TeamRules;
 
@@ -27,6 +28,20 @@ enum Trigger {
     Command(&'static str),
     Netrc,
     Pgpass,
+    Call(usize),
+    Insert,
+    Printed(usize),
+    Relay,
+    AtAddress,
+    Oracle,
+    KeyXml,
+    Jwk,
+    Service(usize),
+    Shadow,
+    Accounts,
+    CookieLine,
+    KeyFile,
+    Foreign,
 }
 
 struct Prefilter {
@@ -56,7 +71,24 @@ static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
     add(private_keys::PUTTY, Trigger::Putty);
     commands::keywords().into_iter().for_each(|word| add(word, Trigger::Command(word)));
     add("machine ", Trigger::Netrc);
-    commands::PGPASS.iter().for_each(|word| add(word, Trigger::Pgpass));
+    calls::keywords().enumerate().for_each(|(index, word)| add(word, Trigger::Call(index)));
+    add(files::SHADOW, Trigger::Shadow);
+    add(files::ACCOUNTS, Trigger::Accounts);
+    files::COOKIE_LINE.iter().for_each(|word| add(word, Trigger::CookieLine));
+    files::KEY_FILES.iter().for_each(|word| add(word, Trigger::KeyFile));
+    add(private_keys::JWK, Trigger::Jwk);
+    services::keywords().enumerate().for_each(|(index, word)| add(word, Trigger::Service(index)));
+    files::PRINTED
+        .iter()
+        .enumerate()
+        .for_each(|(index, (word, _))| add(word, Trigger::Printed(index)));
+    files::RELAY.iter().for_each(|word| add(word, Trigger::Relay));
+    urls::AT_ADDRESS.iter().for_each(|word| add(word, Trigger::AtAddress));
+    urls::ORACLE.iter().for_each(|word| add(word, Trigger::Oracle));
+    add(private_keys::XML, Trigger::KeyXml);
+    add("insert into", Trigger::Insert);
+    prose::FOREIGN.iter().for_each(|word| add(word, Trigger::Foreign));
+    files::PGPASS.iter().for_each(|word| add(word, Trigger::Pgpass));
     Prefilter { keywords: Keywords::new(&words), triggers }
 });
 
@@ -107,11 +139,11 @@ impl Scanner {
 
     fn keywords(&self, text: &str, hits: &mut Vec<Hit>) {
         let on = |class| self.policy.searches(class);
-        let mut last_name = 0;
+        let (mut last_name, mut last_token) = (0, 0);
         PREFILTER.keywords.each(text, |start, end, index| match PREFILTER.triggers[index] {
             Trigger::Token(index) => {
                 if on(vendor::TOKENS[index].class) {
-                    vendor::scan(index, text, start, hits);
+                    vendor::scan(index, text, start, &mut last_token, hits);
                 }
             }
             Trigger::Name => {
@@ -134,8 +166,22 @@ impl Scanner {
             Trigger::KeyMarker => private_keys::marker(text, start, end, hits),
             Trigger::Putty => private_keys::putty(text, end, hits),
             Trigger::Command(word) => commands::command(text, word, start, end, hits),
-            Trigger::Netrc => commands::netrc(text, end, hits),
-            Trigger::Pgpass => commands::pgpass(text, start, hits),
+            Trigger::Netrc => files::netrc(text, end, hits),
+            Trigger::Pgpass => files::pgpass(text, start, hits),
+            Trigger::Call(index) => calls::call(index, text, end, hits),
+            Trigger::Shadow => files::shadow(text, start, hits),
+            Trigger::Accounts => files::accounts(text, start, hits),
+            Trigger::CookieLine => files::cookie_line(text, end, hits),
+            Trigger::KeyFile => files::key_file(text, end, hits),
+            Trigger::Jwk => private_keys::jwk(text, start, hits),
+            Trigger::Service(index) => services::service(index, text, end, hits),
+            Trigger::Printed(index) => files::printed(index, text, start, hits),
+            Trigger::Relay => files::relay(text, end, hits),
+            Trigger::AtAddress => urls::at_address(text, start, hits),
+            Trigger::Oracle => urls::oracle(text, end, hits),
+            Trigger::KeyXml => private_keys::xml(text, end, hits),
+            Trigger::Insert => calls::insert(text, end, hits),
+            Trigger::Foreign => prose::foreign(text, end, hits),
         });
     }
 }

@@ -192,9 +192,11 @@ impl Redactor {
         let views = text.views.get_or_insert_with(|| Views::of(&text.text));
         for (index, view) in views.texts().enumerate() {
             for hit in self.scanner.scan(view, None)? {
-                let (start, end) = views.original(index, hit.start, hit.end);
-                let value = view[hit.start..hit.end].to_string();
-                places.push(Place { start, end, rule: hit.rule, value });
+                let value = &view[hit.start..hit.end];
+                views.places(index, &text.text, hit.start, hit.end, &mut |start, end| {
+                    let (rule, value) = (hit.rule.clone(), value.to_string());
+                    places.push(Place { start, end, rule, value });
+                });
             }
         }
         Ok(self.keep(&text.text, places))
@@ -210,8 +212,10 @@ impl Redactor {
         let views = text.views.get_or_insert_with(|| Views::of(&text.text));
         for (index, view) in views.texts().enumerate() {
             chase.find(view, &mut |hit, value| {
-                let (start, end) = views.original(index, hit.start, hit.end);
-                places.push(Place { start, end, rule: hit.rule, value: value.to_string() });
+                views.places(index, &text.text, hit.start, hit.end, &mut |start, end| {
+                    let (rule, value) = (hit.rule.clone(), value.to_string());
+                    places.push(Place { start, end, rule, value });
+                });
             });
         }
         self.keep(&text.text, places)
@@ -252,7 +256,7 @@ fn spare_escapes(text: &str, place: &mut Place) -> bool {
     let is_open =
         |at: usize| bytes[..at].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1;
     let (start, end) = (place.start, place.end);
-    if is_open(start) {
+    if is_open(start) && !is_raw(bytes, start - 1) {
         place.start += match bytes.get(start) {
             Some(b'u') if bytes.len() >= start + 5 => 5,
             Some(b'n' | b'r' | b't' | b'b' | b'f' | b'"' | b'\\' | b'/') => 1,
@@ -269,6 +273,14 @@ fn spare_escapes(text: &str, place: &mut Place) -> bool {
         place.value = text[place.start..place.end].to_string();
     }
     true
+}
+
+/// Whether the backslash at `at` separates folders: the one before it begins no escape either.
+fn is_raw(bytes: &[u8], at: usize) -> bool {
+    let lead = &bytes[at.saturating_sub(48)..at];
+    let Some(before) = lead.iter().rposition(|b| *b == b'\\') else { return false };
+    let single = before.checked_sub(1).is_none_or(|n| lead[n] != b'\\');
+    single && lead.get(before + 1).is_some_and(|b| !b"\"\\/bfnrtu".contains(b))
 }
 
 /// The parts of a place that no placeholder covers.
@@ -310,7 +322,8 @@ fn replace(
             Some(last) if place.start < last.end => {
                 if place.end > last.end {
                     last.end = place.end;
-                    last.value = text[last.start..last.end].to_string();
+                    // What the text says there, read once it is known how far it goes.
+                    last.value.clear();
                 }
             }
             _ => merged.push(place),
@@ -323,7 +336,11 @@ fn replace(
     let mut from = 0;
     for place in merged {
         out += &text[from..place.start];
-        let placeholder = numbering.of(&place.value, &place.rule);
+        let value = match place.value.is_empty() {
+            true => &text[place.start..place.end],
+            false => place.value.as_str(),
+        };
+        let placeholder = numbering.of(value, &place.rule);
         out += &placeholder;
         from = place.end;
         account.redacted += place.end - place.start;

@@ -18,9 +18,9 @@ pub enum Strength {
 /// Keywords that a name of interest contains one of.
 #[rustfmt::skip]
 pub const KEYWORDS: &[&str] = &[
-    "pass", "pwd", "secret", "token", "key", "auth", "cred", "sig", "sid", "session", "jwt", "otp",
+    "pass", "pwd", "secret", "token", "key", "auth", "cred", "sig", "sid", "session", "jwt", "otp", "appid",
     "csrf", "xsrf", "psk", "mnemonic", "seed", "kennwort", "senha", "contrasena", "pw", "webhook",
-    "hmac", "salt", "_pat",
+    "hmac", "salt", "_pat", "sonar.login",
 ];
 
 /// Qualifiers that make a `key` secret.
@@ -41,7 +41,10 @@ const HARMLESS_BEFORE: &[&str] = &[
     "max", "min", "num", "total", "next", "page", "eos", "bos", "pad", "unk", "mask", "sep", "cls",
     "special", "stop", "prev", "previous", "continuation", "cancellation", "completion", "prompt",
     "count", "no", "without", "forgot", "public", "primary", "foreign", "cache", "partition",
-    "sort", "input", "output",
+    "sort", "input", "output", "object", "row", "hash", "lookup", "dict", "map", "idempotency", "i18n",
+    "translation", "locale", "message", "item", "group", "index", "range", "routing", "dedup",
+    "dedupe", "config", "setting", "react", "json", "column", "field", "shortcut", "hot", "unique",
+    "natural", "composite", "surrogate", "join", "host",
 ];
 
 /// Words after a noun that make it something about the secret.
@@ -49,13 +52,13 @@ const HARMLESS_BEFORE: &[&str] = &[
 const HARMLESS_AFTER: &[&str] = &[
     "age", "alg", "algorithm", "arn", "attempts", "backend", "budget", "builder", "button",
     "callback", "change", "changed", "check", "class", "client", "column", "count", "created",
-    "detail", "details", "dialog", "dir", "enabled", "encoder", "endpoint", "env", "error", "event",
+    "detail", "details", "dialog", "dir", "enabled", "encoder", "encoding", "encryption", "endpoint", "env", "error", "event",
     "exchange", "exists", "expiration", "expired", "expires", "expiry", "extractor", "factory",
     "fail", "failed", "feature", "field", "file", "filename", "filter", "flow", "folder", "form",
-    "format", "function", "generator", "getter", "gid", "handler", "hasher", "helper", "hint", "id",
+    "format", "function", "generator", "getter", "gid", "handler", "hasher", "hashing", "helper", "hint", "id",
     "identifier", "ids", "impl", "index", "info", "input", "interceptor", "invalid", "issuer",
     "key_name", "kind", "kwargs", "label", "len", "length", "limit", "link", "location", "manager",
-    "max", "message", "mgr", "middleware", "min", "mode", "model", "module", "mount", "name",
+    "max", "message", "mgr", "middleware", "min", "method", "mode", "model", "module", "mount", "name",
     "names", "needed", "op", "ops", "option", "options", "page", "parameter", "params", "parser",
     "passes", "path", "pattern", "pipeline", "plugin", "policy", "prefix", "processor", "prompt",
     "protocol", "provider", "quota", "reader", "ref", "regex", "repository", "req", "request",
@@ -70,12 +73,12 @@ const HARMLESS_AFTER: &[&str] = &[
 /// What people have a `pass` for.
 #[rustfmt::skip]
 const ACCOUNTS: &[&str] = &[
-    "account", "admin", "amqp", "api", "app", "artifactory", "auth", "backup", "basic", "broker", "cert",
+    "account", "admin", "amqp", "api", "app", "artifactory", "auth", "backup", "become", "basic", "broker", "cert",
     "database", "db", "docker", "elastic", "email", "es", "ftp", "git", "github", "grafana", "http",
-    "imap", "jenkins", "jira", "kafka", "key", "keystore", "ldap", "login", "mail", "master", "mongo",
+    "htpasswd", "imap", "jenkins", "jira", "kafka", "key", "keystore", "ldap", "login", "mail", "master", "mongo",
     "mqtt", "my", "mysql", "nexus", "ora", "oracle", "pg", "pop", "postgres", "proxy", "rabbit",
-    "rabbitmq", "redis", "registry", "root", "service", "sftp", "smtp", "snmp", "sql", "ssh", "store",
-    "sudo", "svc", "user", "vpn", "web", "wifi",
+    "rabbitmq", "rds", "redis", "registry", "remote", "root", "service", "sftp", "smb", "smtp", "snmp",
+    "sql", "ssh", "store", "su", "sudo", "superuser", "svc", "user", "vpn", "web", "wifi",
 ];
 
 const PASSWORDS: &[&str] = &[
@@ -99,40 +102,55 @@ const SECRETS: &[&str] =
 #[rustfmt::skip]
 const WEAK: &[&str] = &[
     "auth", "key", "sig", "signature", "sid", "session", "sessionid", "jwt", "otp", "csrf", "xsrf",
-    "hmac", "salt", "seed", "webhook", "tokens",
+    "hmac", "salt", "seed", "webhook", "tokens", "appid",
 ];
 /// Compounds written as one word.
 #[rustfmt::skip]
 const SECRET_ENDS: &[&str] = &[
     "apikey", "secretkey", "privatekey", "accesskey", "authkey", "masterkey", "accountkey",
-    "sharedkey", "signingkey", "encryptionkey", "sharedaccesskey", "secret", "authtoken",
+    "sharedkey", "encryptionkey", "sharedaccesskey", "secret", "authtoken",
     "accesstoken", "refreshtoken", "bearertoken", "apitoken", "bottoken", "usertoken", "idtoken",
-    "sessiontoken", "clientsecret", "appsecret", "accountkey",
+    "sessiontoken", "clientsecret", "jsessionid", "phpsessid", "aspsessionid", "sessionid", "appsecret", "accountkey",
 ];
+
+/// The words of a name, as `lower` writes them: the name in lower case.
+fn words<'a>(name: &str, lower: &'a str) -> Vec<&'a str> {
+    let place = |word: &str| word.as_ptr() as usize - name.as_ptr() as usize;
+    split_words(name).take(16).map(|word| &lower[place(word)..place(word) + word.len()]).collect()
+}
 
 /// Whether a name's last word is what makes it secret.
 pub fn ends_in_noun(name: &str) -> bool {
-    let words: Vec<String> = split_words(name).map(str::to_ascii_lowercase).take(16).collect();
-    words.len().checked_sub(1).is_some_and(|last| noun(&words, last).is_some())
+    let lower = name.to_ascii_lowercase();
+    let words = words(name, &lower);
+    // Rails' `secret_key_base`
+    let base = usize::from(words.last().is_some_and(|w| *w == "base"));
+    words.len().checked_sub(1 + base).is_some_and(|last| noun(&words, last).is_some())
 }
 
 /// What a name says, or nothing.
 pub fn strength(name: &str) -> Option<Strength> {
-    let words: Vec<String> = split_words(name).map(str::to_ascii_lowercase).take(16).collect();
+    let lower = name.to_ascii_lowercase();
+    let words = words(name, &lower);
+    // `RABBITMQ_DEFAULT_PASS`: shouted, it is no verb.
+    let shouted = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    if shouted && words.len() > 1 && words.last().is_some_and(|w| *w == "pass") {
+        return Some(Strength::Password);
+    }
     let (at, strength) = (0..words.len()).rev().find_map(|at| Some((at, noun(&words, at)?)))?;
     let mut after = words[at + 1..].iter();
-    if after.any(|w| HARMLESS_AFTER.contains(&w.as_str())) {
+    if after.any(|w| HARMLESS_AFTER.contains(w)) {
         return None;
     }
-    match words[at + 1..].iter().any(|w| w == "hash" || w == "hashes") {
+    match words[at + 1..].iter().any(|w| *w == "hash" || *w == "hashes") {
         true => Some(Strength::Weak),
         false => Some(strength),
     }
 }
 
-fn noun(words: &[String], at: usize) -> Option<Strength> {
-    let word = words[at].as_str();
-    let before = at.checked_sub(1).map_or("", |n| words[n].as_str());
+fn noun(words: &[&str], at: usize) -> Option<Strength> {
+    let word = words[at];
+    let before = at.checked_sub(1).map_or("", |n| words[n]);
     if HARMLESS_BEFORE.contains(&before) {
         return None;
     }
@@ -143,15 +161,26 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
     if PASSWORDS.contains(&word) || word.ends_with("password") || word.ends_with("passwd") {
         return Some(Strength::Password);
     }
+    if before == "pass" && ["phrase", "word", "code"].contains(&word) {
+        return Some(Strength::Password);
+    }
+    let site =
+        ["gitlab", "grafana", "laravel", "wordpress", "rack", "rails", "django", "flask", "gh"];
+    if word == "session" && site.contains(&before) || word == "key" && before.ends_with("api") {
+        return Some(Strength::Secret);
+    }
     if word == "pass" {
+        let before = match at.checked_sub(2) {
+            Some(n) if ["default", "initial", "old", "new", "temp"].contains(&before) => words[n],
+            _ => before,
+        };
         // `pass: 10` is a test report, a render pass draws; `db_pass` and `SMTP_PASS` do not.
         if at == 0 {
             return (words.len() == 1).then_some(Strength::Pass);
         }
         return ACCOUNTS.contains(&before).then_some(Strength::Password);
     }
-    let end_pass = ["dbpass", "userpass", "sshpass", "smtppass", "mypass", "storepass", "keypass"];
-    if end_pass.contains(&word)
+    if word.strip_suffix("pass").is_some_and(|account| ACCOUNTS.contains(&account))
         || word.ends_with("pwd") && word.len() <= 10
         || ["rootpw", "bindpw", "adminpw", "userpw", "dbpw"].contains(&word)
     {
@@ -162,6 +191,12 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
     {
         return None;
     }
+    if word.len() > 5 && word.len() <= 20 && word.ends_with("token")
+        || word == "signature" && ["amz", "goog"].contains(&before)
+        || word == "login" && before == "sonar"
+    {
+        return Some(Strength::Secret);
+    }
     if SECRETS.contains(&word) || SECRET_ENDS.iter().any(|end| word.ends_with(end)) {
         return Some(Strength::Secret);
     }
@@ -169,8 +204,9 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
         return Some(Strength::Secret);
     }
     // `client-key-data` and `API_KEY_2` name the key, `sort_key` and `keyboard` do not.
-    if word == "key" && at > 0 {
-        return None;
+    if word == "signingkey" {
+        // Git's is the id of a key.
+        return Some(Strength::Weak);
     }
     WEAK.contains(&word).then_some(Strength::Weak)
 }
@@ -200,7 +236,9 @@ mod tests {
             ("_authToken", Some(Strength::Secret)),
             ("key", Some(Strength::Weak)),
             ("session_id", None),
-            ("sessionid", Some(Strength::Weak)),
+            ("sessionid", Some(Strength::Secret)),
+            ("WIDGET_KEY", Some(Strength::Weak)),
+            ("QUEUE_DEFAULT_PASS", Some(Strength::Password)),
             ("max_tokens", None),
             ("eos_token", None),
             ("token_count", None),

@@ -44,6 +44,8 @@ pub struct Written {
     pub quoted: bool,
     /// `NAME=value` on a line of its own, an exported variable or a command-line flag.
     pub shell: bool,
+    /// A command-line flag.
+    pub flag: bool,
     /// The last thing on its line.
     pub ends_line: bool,
     /// After `is`, `was` or `to` in a sentence.
@@ -85,18 +87,22 @@ pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
         return false;
     }
     if written.bare {
-        let random = !is_words(value) && !is_hex(value) && !is_uuid(value) && is_scrambled(value);
+        let digest = is_hex(value) && value.len() >= 16 && is_random(value) || is_uuid(value);
+        let random = !is_words(value) && (digest || is_scrambled(value));
         let quoted = written.quoted && is_password(value, Written { prose: true, ..written });
         return match strength {
             Strength::Weak | Strength::Pass => false,
             Strength::Password if quoted => true,
+            Strength::Secret if written.quoted && digest => true,
             _ => value.len() >= 12 && random,
         };
     }
     match strength {
         Strength::Password => is_password(value, written),
         Strength::Pass => !is_words(value) && is_mixed(value, 2.0) && is_password(value, written),
-        Strength::Secret => !is_words(value) && is_random(value) || is_uuid(value),
+        Strength::Secret => {
+            !is_words(value) && is_random(value) || is_uuid(value) || is_numbered(value)
+        }
         Strength::Weak => {
             !is_words(value) && !is_uuid(value) && !is_hex(value) && is_scrambled(value)
         }
@@ -116,20 +122,35 @@ fn is_password(value: &str, written: Written) -> bool {
     }
     if written.quoted || written.shell {
         // A sentence between quotes is a message about passwords.
-        return !(value.contains(' ') && value.split(' ').all(is_plain_word));
+        return !(value.contains(' ') && value.split(' ').all(is_plain_word)) || is_phrase(&lower);
     }
     // `password: hunter` on a line of its own is a setting; in the middle of a line it is talk.
+    if letters && is_jumbled(value) {
+        return true;
+    }
     if letters {
         return written.ends_line && value.len() >= 6 && !is_camel(value);
     }
     // `password: hunter2`, but not `password: user1.password`.
     let bare = !value.contains(['.', '_', ':']) && !is_camel(value);
-    !is_identifier(value) || written.ends_line && bare
+    !is_identifier(value) || is_numbered(value) || written.ends_line && bare
+}
+
+/// Some words and a number, none of which a message would have.
+fn is_phrase(lower: &str) -> bool {
+    let words: Vec<&str> = lower.split(' ').collect();
+    let (Some((number, rest)), true) = (words.split_last(), words.len() <= 6) else { return false };
+    let common =
+        |w: &&&str| w.len() < 4 || DESCRIPTIONS.contains(w) || FILLER.contains(w) || **w == "least";
+    rest.len() >= 2
+        && number.bytes().all(|b| b.is_ascii_digit())
+        && !rest.iter().any(|w| common(&w))
 }
 
 fn is_plain_word(word: &str) -> bool {
     let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
-    word.len() < 20 && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'\'')
+    let number = word.len() <= 3 && word.bytes().all(|b| b.is_ascii_digit());
+    word.len() < 20 && (number || word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'\''))
 }
 
 /// `YOUR_API_KEY`, `xxxx-xxxx`, `changeme123`, `<token>`, `********`, `...`.
@@ -209,7 +230,9 @@ pub fn is_reference(value: &str) -> bool {
 /// A number as code writes it: `4096`, `0xC000005A`, `-1i32`, `16u32`.
 fn is_number(value: &str) -> bool {
     let value = value.trim_start_matches(['-', '+']);
+    // A longer one is no number but a key.
     let hex = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
+    let hex = hex.filter(|digits| digits.len() <= 16);
     let digits = hex.unwrap_or(value);
     let length = match hex {
         Some(hex) => hex.bytes().take_while(|b| b.is_ascii_hexdigit() || *b == b'_').count(),
@@ -229,7 +252,7 @@ fn is_checksum(value: &str) -> bool {
         .any(|p| value.starts_with(p))
 }
 
-fn is_path(value: &str) -> bool {
+pub fn is_path(value: &str) -> bool {
     let drive = value.as_bytes().get(1..3).is_some_and(|b| b == b":\\" || b == b":/");
     let from = if drive { 2 } else { value.len() - value.trim_start_matches('~').len() };
     let rooted = drive || ["/", "./", "../", "~/", "\\\\"].iter().any(|p| value.starts_with(p));
@@ -270,6 +293,20 @@ pub fn is_hex(value: &str) -> bool {
     value.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// Words with a number behind them that is no width of a type: `tiger_fox646`.
+pub fn is_numbered(value: &str) -> bool {
+    let digits = value.len() - value.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let number = &value[value.len() - digits..];
+    let width = ["16", "32", "64", "128", "192", "256", "384", "512", "1024", "2048", "4096"];
+    let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
+    (2..=4).contains(&digits)
+        && letters >= 6
+        && !width.contains(&number)
+        && !number.starts_with('0')
+        && !value.contains(['.', '/', ':', '$'])
+        && !["123", "1234", "12"].contains(&number)
+}
+
 /// Something a program computes: a call, an index, a chain of names.
 fn is_code(value: &str) -> bool {
     if value.contains(['(', ')', '[', ']', '{', '}'])
@@ -283,8 +320,15 @@ fn is_code(value: &str) -> bool {
     if constant {
         return true;
     }
-    if is_member(value) {
+    // `t.token=t.key=void 0`
+    let chain = value.split_once('=').is_some_and(|(name, rest)| {
+        !rest.is_empty() && !rest.starts_with('=') && is_identifier(name)
+    });
+    if chain || is_member(value) {
         return true;
+    }
+    if is_numbered(value) {
+        return false;
     }
     let value = value.trim_matches('_');
     let plain = value.trim_start_matches(['&', '*', '!', '@']);
@@ -303,7 +347,7 @@ pub fn is_member(value: &str) -> bool {
             && digits <= 4
     };
     value.contains('.')
-        && value.trim_start_matches(['&', '*']).split('.').all(is_name)
+        && value.trim_start_matches(['&', '*']).split('.').all(|p| is_name(p) && is_words(p))
         && value.find('.').is_some_and(|n| n <= 12 || is_words(&value[..n]))
 }
 
@@ -329,7 +373,7 @@ fn is_random(value: &str) -> bool {
     if digits == value.len() {
         return value.len() >= 20;
     }
-    let floor = if value.len() >= 16 { 2.7 } else { 2.4 };
+    let floor = if value.len() > 16 { 2.7 } else { 2.4 };
     entropy(value.as_bytes()) >= floor
 }
 
@@ -339,7 +383,14 @@ fn is_scrambled(value: &str) -> bool {
     let three =
         has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_digit);
     let groups = value.split(|c: char| !c.is_ascii_digit()).filter(|g| !g.is_empty()).count();
-    (three || groups >= 3) && entropy(value.as_bytes()) >= 3.3
+    (three || groups >= 3 || is_jumbled(value)) && entropy(value.as_bytes()) >= 3.3
+}
+
+/// Letters whose case changes as nobody writes it.
+fn is_jumbled(value: &str) -> bool {
+    let capital = |b: &u8| b.is_ascii_uppercase();
+    let changes = value.as_bytes().windows(2).filter(|w| capital(&w[0]) != capital(&w[1])).count();
+    value.len() >= 14 && changes * 3 >= value.len()
 }
 
 /// Random, with both letters and digits or symbols.
