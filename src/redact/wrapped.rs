@@ -265,7 +265,13 @@ const LIST: usize = 8192;
 fn joined_lists(text: &str, seams: &mut Vec<(usize, usize)>) {
     let bytes = text.as_bytes();
     let mut done = 0;
-    for (at, _) in text.match_indices("join(") {
+    let mut next = 0;
+    while let Some(bracket) = seek(bytes, next, |b| b == b'(') {
+        next = bracket + 1;
+        if !bytes[..bracket].ends_with(b"join") {
+            continue;
+        }
+        let at = bracket - 4;
         let tail = &bytes[at + 5..bytes.len().min(at + 5 + 2)];
         let (from, to) = if tail == b"\"\"" || tail == b"''" {
             let floor = done.max(at.saturating_sub(LIST));
