@@ -6,6 +6,9 @@
 
 /// How many bytes are looked at before keywords are compared.
 const AHEAD: usize = 4;
+/// The most lists of keywords there can be; a power of two, so that no index is out of bounds.
+const LISTS: usize = 1 << 12;
+
 /// How many bytes are compared at once.
 const HEAD: usize = 8;
 
@@ -63,13 +66,13 @@ pub(super) struct Keywords {
     /// What a byte is, letter case aside; zero for what no keyword has in its first places.
     classes: Box<[u8; 256]>,
     /// Which of the lists is for two bytes, by the class of each.
-    pairs: Vec<u16>,
+    pairs: Box<[u16; 1 << 16]>,
     /// Keywords that begin with the same two bytes, letter case aside; the first list is empty. A
     /// keyword of one byte is in the lists of all pairs that begin with it.
     lists: Vec<Vec<Keyword>>,
     /// For each list and each class of bytes, modulo 64, whether some keyword may have it in third
     /// and in fourth place.
-    further: Vec<[u64; 2]>,
+    further: Box<[[u64; 2]; LISTS]>,
 }
 
 impl Keywords {
@@ -86,8 +89,8 @@ impl Keywords {
                 classes[upper as usize] = count;
             }
         }
-        let mut pairs = vec![0; 1 << 16];
-        let (mut lists, mut further) = (vec![Vec::new()], vec![[0; 2]]);
+        let mut pairs = Box::new([0; 1 << 16]);
+        let (mut lists, mut further) = (vec![Vec::new()], Box::new([[0; 2]; LISTS]));
         for (index, (word, exact)) in words.iter().enumerate() {
             let class = |place: usize| word.as_bytes().get(place).map(|b| classes[*b as usize]);
             let Some(first) = class(0) else { continue };
@@ -96,7 +99,7 @@ impl Keywords {
                 if *list == 0 {
                     *list = lists.len() as u16;
                     lists.push(Vec::new());
-                    further.push([0; 2]);
+                    assert!(lists.len() <= LISTS, "keywords begin in too many ways");
                 }
                 let list = *list as usize;
                 lists[list].push(Keyword::new(word, *exact, index));
@@ -117,7 +120,7 @@ impl Keywords {
         for at in 0..bytes.len() {
             let four = class(at + 3);
             let list = self.pairs[pair(one, two)] as usize;
-            let [third, fourth] = self.further[list];
+            let [third, fourth] = self.further[list % LISTS];
             if third >> (three % 64) & fourth >> (four % 64) & 1 != 0 {
                 compare(&self.lists[list], bytes, at, &mut f);
             }
