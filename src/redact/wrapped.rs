@@ -231,7 +231,10 @@ fn broken(
     let sound = match right.len() {
         LEAST.. => is_odd(right),
         _ if !right.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'=') => false,
-        _ => alone && (chained || !is_words(text(right))) || chained && same_width,
+        _ => {
+            alone && (chained || !is_words(text(right)))
+                || chained && same_width && !is_words(text(right))
+        }
     };
     // The middle of a token may be a line that looks like a word.
     let inner = chained && left.len() >= LEAST && start + left.len() == end;

@@ -256,7 +256,7 @@ fn iban(bytes: &[u8], at: usize) -> Option<Hit> {
 /// Words before a number that make any plausible number a phone number.
 const LABELS: &[&str] = &[
     "phone", "tel", "mobile", "cell", "fax", "whatsapp", "handy", "telefon", "call", "sms", "dial",
-    "mob",
+    "mob", "ring",
 ];
 
 /// A phone number whose first digit is at `at`.
@@ -272,7 +272,13 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
         start -= 1;
     }
     let labelled = is_labelled(&text[..start]);
-    if !labelled && start > 0 && is_word(&bytes[start - 1]) && !text[..start].ends_with("tel:") {
+    let given = start > 1 && bytes[start - 1] == b'=' && bytes[start - 2].is_ascii_alphabetic();
+    if !labelled
+        && !given
+        && start > 0
+        && is_word(&bytes[start - 1])
+        && !text[..start].ends_with("tel:")
+    {
         let assigned = plus && matches!(bytes[start - 1], b':' | b'=' | b'/' | b'@');
         if !assigned {
             return None;
@@ -282,6 +288,10 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
     let total: usize = groups.iter().sum();
     if !(7..=15).contains(&total) || !ends_number(bytes, end) {
         return None;
+    }
+    let open = start < at && !plus;
+    if open && !bytes[at..end].contains(&b')') {
+        start += 1;
     }
     if is_fictional(bytes, at, end) || plus && !has_country(bytes, at, total) {
         return None;

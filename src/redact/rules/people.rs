@@ -292,8 +292,8 @@ pub fn host(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
     // `settings.local` and `module.internal` are names in code; hosts stand in URLs, after `@`,
     // before a port, or are numbered.
     let located = said
-        || name.contains('.')
-            && !matches!(&full[name.len()..], ".internal" | ".local" | ".private")
+        || (name.contains('.') && name.split('.').all(|label| label.len() >= 3 && label != "env"))
+            && !matches!(&full[name.len()..], ".internal")
             && !matches!(next, Some(b'=' | b'['))
         || text[..from].ends_with("//")
         || before == Some(b'@')
