@@ -302,7 +302,8 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         return None;
     }
     // A list or a call needs quotes: `("password", user)` names a variable.
-    (slot.quote.is_some() || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
+    let literal = slot.quote.is_some() || written.prose;
+    (literal || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
 }
 
 /// `password x` on a line of its own, or after `login user`.
@@ -315,7 +316,8 @@ fn is_setting(text: &str, name: &Name) -> bool {
         line.trim().is_empty() && rest.split_whitespace().count() == 1
     };
     let account = || ["login ", "user ", "username "].iter().any(|w| line.contains(w));
-    own.ends_with("password") && (account() || alone())
+    let named = ["password", "passwd", "_pass"].iter().any(|w| own.ends_with(w));
+    named && (account() || alone())
 }
 
 /// `"DB_PASSWORD", "value": …`, `variable "db_password" { default = … }` and their like: gives the

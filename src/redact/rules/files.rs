@@ -145,7 +145,8 @@ pub fn key_file(text: &str, at: usize, hits: &mut Vec<Hit>) {
 
 /// Where cloud tools print a secret under a name that says nothing: what stands before, and the
 /// name.
-pub const PRINTED: [(&str, &str); 4] = [
+pub const PRINTED: [(&str, &str); 5] = [
+    ("kaggle", "\"key\""),
     ("\"github-oauth\"", "\"github.com\""),
     ("\"keyname\"", "\"value\""),
     ("random_password", "\"result\""),

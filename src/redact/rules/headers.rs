@@ -219,7 +219,7 @@ pub fn pairs(text: &str, from: usize, hits: &mut Vec<Hit>) {
             return;
         }
         let name = text[at..name_end].to_ascii_lowercase();
-        let is_end = |b: &u8| b.is_ascii_whitespace() || b";\"'`,\\<>".contains(b);
+        let is_end = |b: &u8| b.is_ascii_whitespace() || b";\"'`,\\<>]".contains(b);
         let start = name_end + 1;
         let end = start + bytes[start..limit].iter().take_while(|b| !is_end(b)).count();
         let value = &text[start..end];

@@ -351,7 +351,7 @@ fn is_labelled(lead: &str) -> bool {
     let tail = before(lead, lead.len(), 24);
     let tail = tail.trim_end_matches(|c: char| " :=\"'.()#\t".contains(c)).to_ascii_lowercase();
     let tail = tail.strip_suffix(" is").unwrap_or(&tail);
-    if tail.ends_with("my number") || tail.ends_with("your number") {
+    if ["my number", "your number", "me at", "us at"].iter().any(|w| tail.ends_with(w)) {
         return true;
     }
     let tail = tail.strip_suffix("number").or_else(|| tail.strip_suffix("_no")).unwrap_or(tail);
@@ -392,7 +392,7 @@ fn is_national(bytes: &[u8], at: usize, start: usize, groups: &[usize], end: usi
     let area = |n: usize| bytes.get(at + n).is_some_and(|b| (b'2'..=b'9').contains(b));
     match groups {
         // North America
-        [3, 3, 4] if start < at && bytes.get(end) != Some(&b')') => area(0) && gaps.contains(&b')'),
+        [3, 3, 4] if start < at || gaps.contains(&b')') => area(0) && gaps.contains(&b')'),
         [3, 3, 4] => area(0) && area(4) && gaps[0] == gaps[1] && b"-. ".contains(&gaps[0]),
         [1, 3, 3, 4] => bytes[at] == b'1' && area(2) && gaps[1..].windows(2).all(|w| w[0] == w[1]),
         // A trunk zero, then groups

@@ -112,7 +112,7 @@ pub fn scan(index: usize, text: &str, at: usize, hits: &mut Vec<Hit>) {
         && entropy(&bytes[start..end.min(found.end() + from)]) >= token.entropy
         // A webhook's address is made of words.
         && match token.label {
-            "WEBHOOK" => !text[start..end].rsplit('/').next().is_some_and(is_placeholder),
+            "WEBHOOK" => !text[start..end].rsplit('/').next().is_some_and(|last| last.len() >= 8 && is_placeholder(last)),
             _ => !is_words(&text[start..end]),
         }
     {
