@@ -261,7 +261,8 @@ fn is_odd(part: &[u8]) -> bool {
 /// Whether a line begins with a digest or an id, which a token of other letters does not go on with.
 fn is_digest(left: &[u8], right: &[u8]) -> bool {
     let hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    right.len() >= 7 && hex(right) && !hex(&left[left.len().saturating_sub(16)..])
+    let last = left.rsplit(|b| !b.is_ascii_alphanumeric()).next().unwrap_or(left);
+    right.len() >= 7 && hex(right) && !hex(&last[last.len().saturating_sub(16)..])
 }
 
 /// The name of a variable.

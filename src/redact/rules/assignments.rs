@@ -125,7 +125,7 @@ pub fn around(
         return;
     }
     let Some(slot) = slot(text, &name) else { return };
-    let Some((start, mut end, mut written)) = value(bytes, &slot) else { return };
+    let Some((mut start, mut end, mut written)) = value(bytes, &slot) else { return };
     if written.shell && !written.quoted && strength != Strength::Password {
         // A password may hold what ends a command; a token does not.
         let stop = bytes[start..end].iter().position(|b| b"<>|;&(),[]{}".contains(b));
@@ -134,6 +134,10 @@ pub fn around(
     let Some(value) = text.get(start..end) else { return };
     let shown = &text[name.start..name.end];
     let next = bytes.get(end);
+    if names::is_account(shown) {
+        start += value.find(':').map_or(0, |n| n + 1);
+        written.quoted = true;
+    }
     if written.list && !names::ends_in_noun(shown) {
         return;
     }
@@ -149,7 +153,8 @@ pub fn around(
         name.start > 0 && bytes[name.start - 1] == b';' && bytes.get(name.end) == Some(&b'=');
     if written.shell && shown.bytes().any(|b| b.is_ascii_lowercase()) {
         // `password=other,` and `password=self.password` are arguments of a call.
-        written.shell = written.flag || next != Some(&b',') && !values::is_member(value);
+        written.shell = written.flag
+            || next != Some(&b',') && !values::is_member(value) && !values::is_chain(value);
     }
     if asked {
         end = bytes[start..end].iter().position(|b| b"#&".contains(b)).map_or(end, |n| start + n);
@@ -297,7 +302,9 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         value = line;
     }
     let slot = open(bytes, value, written);
-    if slot.quote.is_some() && slot.quote == before && !quoted_name && value == spaced + separator {
+    let doubled = bytes[value..].starts_with(b"\"\"");
+    let same = slot.quote.is_some() && slot.quote == before && !doubled;
+    if same && !quoted_name && value == spaced + separator {
         // `'Password:', next` ends a string; it does not begin one.
         return None;
     }

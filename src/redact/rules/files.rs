@@ -116,7 +116,7 @@ pub const COOKIE_LINE: [&str; 2] = ["\tTRUE\t", "\tFALSE\t"];
 /// `.host TRUE / TRUE 1700000000 name VALUE`; `at` is after the second flag or the first.
 pub fn cookie_line(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let tail = after(text, at, 8192);
-    let line = tail.split(['\n', '\r']).next().unwrap_or("");
+    let line = tail.split(['\n', '\r', '"', '\\', '<']).next().unwrap_or("");
     let mut fields = line.split('\t');
     let time =
         fields.next().is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()));

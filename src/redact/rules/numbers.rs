@@ -273,8 +273,11 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
     }
     let labelled = is_labelled(&text[..start]);
     let given = start > 1 && bytes[start - 1] == b'=' && bytes[start - 2].is_ascii_alphabetic();
+    // A diff's sign
+    let marked = start > 0 && bytes[start - 1] == b'-' && (start == 1 || bytes[start - 2] == b'\n');
     if !labelled
         && !given
+        && !marked
         && start > 0
         && is_word(&bytes[start - 1])
         && !text[..start].ends_with("tel:")
@@ -286,7 +289,11 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
     }
     let (groups, end) = groups(bytes, at);
     let total: usize = groups.iter().sum();
-    if !(7..=15).contains(&total) || !ends_number(bytes, end) {
+    // A bot's or an app's token begins with its number.
+    let token = bytes[end..].starts_with(b":AA")
+        || bytes.get(end) == Some(&b'|')
+            && bytes.get(end + 1).is_some_and(u8::is_ascii_alphanumeric);
+    if token || !(7..=15).contains(&total) || !ends_number(bytes, end) {
         return None;
     }
     let open = start < at && !plus;

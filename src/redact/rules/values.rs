@@ -162,9 +162,18 @@ pub fn is_placeholder(value: &str) -> bool {
     if distinct <= 2 || (bytes.len() >= 12 && distinct <= 3) {
         return true;
     }
-    let enclosed = [("<", ">"), ("[", "]"), ("{", "}"), ("(", ")"), ("%", "%"), ("__", "__")];
+    let enclosed = [
+        ("<", ">"),
+        ("[", "]"),
+        ("{", "}"),
+        ("(", ")"),
+        ("%", "%"),
+        ("__", "__"),
+        ("&lt;", "&gt;"),
+    ];
     if enclosed.iter().any(|(a, b)| value.starts_with(a) && value.ends_with(b)) {
-        let inside = value.trim_matches(|c: char| "<>[]{}()%_".contains(c));
+        let inside = value.trim_start_matches("&lt;").trim_end_matches("&gt;");
+        let inside = inside.trim_matches(|c: char| "<>[]{}()%_".contains(c));
         if is_words(inside) || inside.is_empty() {
             return true;
         }
@@ -320,11 +329,7 @@ fn is_code(value: &str) -> bool {
     if constant {
         return true;
     }
-    // `t.token=t.key=void 0`
-    let chain = value
-        .split_once('=')
-        .is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
-    if chain || is_member(value) {
+    if is_chain(value) || is_member(value) {
         return true;
     }
     if is_numbered(value) {
@@ -336,6 +341,12 @@ fn is_code(value: &str) -> bool {
         return true;
     }
     is_identifier(value) && (value.contains('.') || value.contains('_') || is_camel(value))
+}
+
+/// `t.key=void`: one assignment after another.
+pub fn is_chain(value: &str) -> bool {
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic());
+    value.split_once('=').is_some_and(|(name, rest)| name.contains('.') && goes_on(rest))
 }
 
 /// `self.password`, `Config.Auth2Token`: names joined by dots, too short to be a token.
