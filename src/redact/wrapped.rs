@@ -255,7 +255,7 @@ fn is_odd(part: &[u8]) -> bool {
     let letters = part.iter().filter(|b| b.is_ascii_alphabetic()).count();
     let capital = |b: u8| b.is_ascii_uppercase();
     let changes = part.windows(2).filter(|w| capital(w[0]) != capital(w[1])).count();
-    letters > 0 && (digits > 0 || changes >= 3 || part.len() >= 24) && !is_words(text(part))
+    letters > 0 && (digits > 0 || changes >= 2 || part.len() >= 24) && !is_words(text(part))
 }
 
 /// Whether a line begins with a digest or an id, which a token of other letters does not go on with.

@@ -117,6 +117,7 @@ pub fn around(
     // In an address, what is called a key is one.
     let asked = name.start > 0 && b"?&".contains(&bytes[name.start - 1]);
     let strength = match strength {
+        Strength::Pass if before(text, name.start, 32).contains("login") => Strength::Password,
         Strength::Weak if asked && bytes.get(name.end) == Some(&b'=') => Strength::Secret,
         strength => strength,
     };
@@ -313,6 +314,14 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     (literal || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
 }
 
+/// Past the number of a listed line that begins at `at`.
+fn past_number(bytes: &[u8], at: usize) -> Option<usize> {
+    let digits = bytes[at..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+    let rest = &bytes[at + digits..];
+    let mark = ["→", "|", "\t", ":"].iter().find(|mark| rest.starts_with(mark.as_bytes()));
+    mark.filter(|_| digits > 0).map(|mark| at + digits + mark.len())
+}
+
 /// `password x` on a line of its own, or after `login user`.
 fn is_setting(text: &str, name: &Name) -> bool {
     let lead = before(text, name.start, 64);
@@ -337,11 +346,8 @@ fn value_key(text: &str, at: usize, quoted: bool) -> Option<usize> {
         return bytes[string..].starts_with(b"<string>").then_some(string + 8);
     }
     let mut key = skip(bytes, at, 80, b" \t\r\n,;:{\"'");
-    // The number of a listed line
-    let digits = bytes[key..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
-    let mark = ["→", "|", "\t", ":"].iter().find(|m| text[key + digits..].starts_with(**m));
-    if let Some(mark) = mark.filter(|_| digits > 0) {
-        key = skip(bytes, key + digits + mark.len(), 80, b" \t\"'");
+    if let Some(past) = past_number(bytes, key) {
+        key = skip(bytes, past, 80, b" \t\"'");
     }
     if quoted && bytes[at..key].contains(&b'{') && !KEYS.iter().any(|k| text[key..].starts_with(k))
     {
@@ -406,6 +412,7 @@ fn open(bytes: &[u8], at: usize, mut written: Written) -> Slot {
     let mut at = if empty { at } else { at + wrapper };
     if matches!(bytes.get(at), Some(b'(' | b'[')) {
         let inside = skip(bytes, at + 1, 40, b" \t\r\n");
+        let inside = past_number(bytes, inside).map_or(inside, |n| skip(bytes, n, 40, b" \t"));
         at = if matches!(bytes.get(inside), Some(b'"' | b'\'')) { inside } else { at };
     }
     let prefix = match bytes.get(at..at + 2) {

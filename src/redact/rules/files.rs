@@ -53,7 +53,7 @@ pub fn pgpass(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let is_field = |b: &u8| b.is_ascii_alphanumeric() || b"._-*".contains(b);
     let host = bytes[..at].iter().rev().take(100).take_while(|b| is_field(b)).count();
     let start = at - host;
-    let line_begins = start == 0 || b"\n \t\"'+`<>(=".contains(&bytes[start - 1]);
+    let line_begins = start == 0 || b"\n \t\"'+`<>([=".contains(&bytes[start - 1]);
     let whole = &bytes[start..at];
     if host == 0
         || !line_begins

@@ -52,7 +52,10 @@ fn ipv4(text: &str, at: usize) -> Option<Hit> {
         || matches!(after, [b'-' | b'+', next, ..] if next.is_ascii_alphanumeric());
     // Sections of standards are numbered like this: `// 23.3.4.6 modifiers`.
     let located = after.first() == Some(&b':') || matches!(bytes[..at].last(), Some(b'/' | b'@'));
-    let section = !located && address.octets().iter().all(|o| *o < 32);
+    // Identifiers of objects begin with few numbers: `2.5.29.33`.
+    let o = address.octets();
+    let object = matches!(o[..2], [0, _] | [1, 2 | 3] | [2, 5 | 16 | 23]);
+    let section = !located && (object || o.iter().all(|o| *o < 32));
     if glued || section || is_version(&text[..at]) || !is_public_v4(address) {
         return None;
     }
@@ -410,7 +413,10 @@ fn is_national(bytes: &[u8], at: usize, start: usize, groups: &[usize], end: usi
                 && groups.iter().sum::<usize>() >= 10
         }
         [2..=5, 2..=4, 2..=5] | [2..=5, 2..=4, 2..=4, 2..=4] | [2, 2, 2, 2, 2] => {
-            bytes[at] == b'0'
+            let listed = matches!(bytes[..at], [.., b'0'..=b'9', b' '])
+                || matches!(bytes[end..], [b' ', b'0'..=b'9', ..]);
+            !listed
+                && bytes[at] == b'0'
                 && bytes[at + 1] != b'0'
                 && groups.iter().sum::<usize>() >= 9
                 && gaps.iter().all(|g| b" -/()".contains(g))

@@ -31,7 +31,7 @@ const DESCRIPTIONS: &[&str] = &[
     "encrypted", "error", "expired", "expires", "failed", "failure", "false", "file", "for", "form",
     "function", "has", "hash", "hashed", "hint", "incorrect", "input", "int", "integer", "label",
     "length", "long", "manager", "match", "matches", "minimum", "must", "nil", "number", "object",
-    "only", "option", "parameter", "policy", "prompt", "property", "protected", "reset", "return",
+    "only", "option", "options", "flag", "flags", "arguments", "may", "are", "is", "and", "or", "with", "parameter", "policy", "prompt", "property", "protected", "reset", "return",
     "rotated", "rotation", "schema", "short", "should", "str", "strength", "successfully", "that",
     "to", "too", "true", "updated", "url", "valid", "validation", "varchar", "was", "weak", "when",
     "will", "wrong",
@@ -162,6 +162,11 @@ pub fn is_placeholder(value: &str) -> bool {
     if distinct <= 2 || (bytes.len() >= 12 && distinct <= 3) {
         return true;
     }
+    // What `printf` fills in, and a placeholder in HTML
+    let filled = value.starts_with('%') && value.bytes().all(|b| b"%sdvr:@/ -".contains(&b));
+    if filled || value.starts_with("&lt;") && value.contains("&gt") {
+        return true;
+    }
     let enclosed = [
         ("<", ">"),
         ("[", "]"),
@@ -172,8 +177,7 @@ pub fn is_placeholder(value: &str) -> bool {
         ("&lt;", "&gt;"),
     ];
     if enclosed.iter().any(|(a, b)| value.starts_with(a) && value.ends_with(b)) {
-        let inside = value.trim_start_matches("&lt;").trim_end_matches("&gt;");
-        let inside = inside.trim_matches(|c: char| "<>[]{}()%_".contains(c));
+        let inside = value.trim_matches(|c: char| "<>[]{}()%_".contains(c));
         if is_words(inside) || inside.is_empty() {
             return true;
         }
@@ -266,6 +270,10 @@ pub fn is_path(value: &str) -> bool {
     let from = if drive { 2 } else { value.len() - value.trim_start_matches('~').len() };
     let rooted = drive || ["/", "./", "../", "~/", "\\\\"].iter().any(|p| value.starts_with(p));
     let is_name = |part: &str| part.is_empty() || part == "." || part == ".." || is_words(part);
+    let keys: Vec<&str> = value.split('\\').collect();
+    if keys.len() > 2 && keys.iter().all(|key| is_name(key) || key.len() <= 4) {
+        return true;
+    }
     (rooted || value.contains('/')) && value[from..].split(['/', '\\']).all(is_name)
 }
 
