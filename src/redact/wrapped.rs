@@ -166,7 +166,9 @@ fn continued(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usiz
             let next = bytes.get(open + right.len());
             let alone = matches!(next, None | Some(b'\r' | b'\n'));
             let rest = right.strip_suffix(b"=").unwrap_or(right);
+            let ends = alone || next.is_some_and(|b| b" \t\"'`);<\\,=".contains(b));
             value.len() >= LEAST
+                && ends
                 && is_odd(value)
                 && !right.is_empty()
                 && !rest.contains(&b'=')

@@ -310,8 +310,9 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         return None;
     }
     // A list or a call needs quotes: `("password", user)` names a variable.
-    let literal = slot.quote.is_some() || written.prose;
-    (literal || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
+    let called = written.list || matches!(rest.first(), Some(b','));
+    let bracket = matches!(rest.first(), Some(b'(')) && !written.prose;
+    (slot.quote.is_some() || !called && !bracket).then_some(slot)
 }
 
 /// Past the number of a listed line that begins at `at`.
@@ -345,7 +346,7 @@ fn value_key(text: &str, at: usize, quoted: bool) -> Option<usize> {
         let string = skip(bytes, at + 6, 80, b" \t\r\n");
         return bytes[string..].starts_with(b"<string>").then_some(string + 8);
     }
-    let mut key = skip(bytes, at, 80, b" \t\r\n,;:{\"'");
+    let mut key = skip(bytes, at, 80, b" \t\r\n,;:{\"'+-");
     if let Some(past) = past_number(bytes, key) {
         key = skip(bytes, past, 80, b" \t\"'");
     }

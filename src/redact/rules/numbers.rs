@@ -40,6 +40,10 @@ pub fn scan(text: &str, hits: &mut Vec<Hit>) {
 /// A public IPv4 address at `at`.
 fn ipv4(text: &str, at: usize) -> Option<Hit> {
     let bytes = text.as_bytes();
+    if bytes[..at].ends_with(b"%") {
+        // An escape: `%200.0.0.0`
+        return None;
+    }
     let length =
         bytes[at..].iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b'.').count();
     let mut end = at + length;
@@ -347,6 +351,8 @@ fn has_country(bytes: &[u8], at: usize, total: usize) -> bool {
         [b'5', b'0' | b'9', _] | [b'6', b'7'..=b'9', _] | [b'8', b'0' | b'5' | b'7' | b'8', _] => {
             total >= 8
         }
+        // ISBNs
+        [b'9', b'7', b'8' | b'9'] => false,
         [b'9', b'6' | b'7' | b'9', _] => total >= 9,
         _ => false,
     }

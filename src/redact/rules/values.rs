@@ -87,6 +87,12 @@ pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
         return false;
     }
     if written.bare {
+        let file = value.rsplit_once('.').is_some_and(|(_, end)| {
+            (1..=4).contains(&end.len()) && end.bytes().all(|b| b.is_ascii_lowercase())
+        });
+        if file && !written.quoted {
+            return false;
+        }
         let digest = is_hex(value) && value.len() >= 16 && is_random(value) || is_uuid(value);
         let random = !is_words(value) && (digest || is_scrambled(value));
         let quoted = written.quoted && is_password(value, Written { prose: true, ..written });
@@ -362,7 +368,7 @@ pub fn is_member(value: &str) -> bool {
     let is_name = |part: &str| {
         let digits = part.split(|c: char| !c.is_ascii_digit()).filter(|d| !d.is_empty()).count();
         part.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$')
             && digits <= 4
     };
     value.contains('.')

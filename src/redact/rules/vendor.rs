@@ -113,6 +113,12 @@ pub fn scan(index: usize, text: &str, at: usize, hits: &mut Vec<Hit>) {
         // A webhook's address is made of words.
         && match token.label {
             "WEBHOOK" => !text[start..end].rsplit('/').next().is_some_and(|last| last.len() >= 8 && is_placeholder(last)),
+            // The key is words, what follows it must not be.
+            _ if token.back == 0 => {
+                let key = token.keys.iter().find(|key| text[start..].starts_with(**key));
+                let rest = &text[start + key.map_or(0, |key| key.len())..end];
+                !is_words(rest) || rest.bytes().filter(u8::is_ascii_digit).count() >= 3
+            }
             _ => !is_words(&text[start..end]),
         }
     {
