@@ -155,8 +155,7 @@ fn hostile(rounds: usize) -> bool {
             short = short.min(time(&one, times));
             long = long.min(time(&two, times));
         }
-        // A text is not always exactly twice as long.
-        let ratio = long / short * 2.0 * megabytes(&one) / megabytes(&two);
+        let ratio = long / short;
         let is_over = ratio > 2.5;
         over += usize::from(is_over);
         println!(
@@ -181,6 +180,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 /// Seconds this thread has run; those of the clock where the system does not tell.
 fn processor_time() -> f64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    // What has run is added up when a thread gives way.
+    std::thread::yield_now();
     let told = fs::read_to_string("/proc/thread-self/schedstat").ok();
     let told = told.and_then(|t| t.split(' ').next()?.parse::<f64>().ok());
     told.map_or_else(|| START.get_or_init(Instant::now).elapsed().as_secs_f64(), |ns| ns / 1e9)

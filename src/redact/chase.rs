@@ -1,14 +1,11 @@
 //! What was found once is gone everywhere: each value is looked for in the whole session, as it
 //! is, in base64 at any alignment, and in hex. Other encodings show it in a decoded view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use aho_corasick::{AhoCorasick, MatchKind};
-use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use super::keywords::Keywords;
 use super::policy::Class;
 use super::rules::values::is_mixed;
 use super::rules::words::is_words;
@@ -44,53 +41,88 @@ pub(super) struct Chase {
     finder: Option<(Finder, Vec<Pattern>)>,
 }
 
-/// Looks for all forms of all values. The first that stand in a text count, and of those that
-/// begin together the longest.
-enum Finder {
-    Few(Keywords),
-    Many(AhoCorasick),
+/// How many bytes of a word are looked up.
+const HEAD: usize = 3;
+
+/// Looks for many words at once. Those that begin first in a text count, and of those that begin
+/// together the longest.
+struct Finder {
+    /// The words in order, each with its number.
+    words: Vec<(String, usize)>,
+    /// For each word, which other one is the longest that it begins with; itself if there is none.
+    within: Vec<usize>,
+    /// Where the words with one head begin and end.
+    heads: HashMap<[u8; HEAD], (usize, usize)>,
+    /// Which heads there may be, by what [`slot`] makes of them.
+    slots: Vec<bool>,
 }
 
-/// Up to how many words keywords are the faster way.
-const FEW: usize = 600;
-
 impl Finder {
-    fn new(words: &[String]) -> Result<Self> {
-        if words.len() <= FEW {
-            let words: Vec<_> = words.iter().map(|word| (word.as_str(), true)).collect();
-            return Ok(Finder::Few(Keywords::new(&words)));
+    /// Of words of at least [`HEAD`] bytes; shorter ones are not looked for.
+    fn new(words: Vec<String>) -> Self {
+        let mut words: Vec<(String, usize)> = words.into_iter().zip(0..).collect();
+        words.sort();
+        words.dedup_by(|later, first| later.0 == first.0);
+        let (mut heads, mut slots) = (HashMap::new(), vec![false; 1 << SLOT]);
+        let mut within: Vec<usize> = Vec::with_capacity(words.len());
+        for (at, (word, _)) in words.iter().enumerate() {
+            let Some(head) = word.as_bytes().first_chunk::<HEAD>() else {
+                within.push(at);
+                continue;
+            };
+            heads.entry(*head).or_insert((at, at)).1 = at + 1;
+            slots[slot(head)] = true;
+            let mut outer = at.saturating_sub(1);
+            while !word.starts_with(&words[outer].0) && within[outer] != outer {
+                outer = within[outer];
+            }
+            within.push(if word.starts_with(&words[outer].0) { outer } else { at });
         }
-        let many = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(words);
-        many.map(Finder::Many)
-            .context("the values found in one session are too many to look for together")
+        Finder { words, within, heads, slots }
     }
 
     /// Calls `f` with start, end and number of each word found.
-    fn each(&self, text: &str, f: &mut dyn FnMut(usize, usize, usize)) {
-        match self {
-            Finder::Few(keywords) => {
-                let mut best: Option<(usize, usize, usize)> = None;
-                keywords.each(text, |start, end, index| match best {
-                    Some((from, to, _)) if start == from && end <= to => {}
-                    Some((from, to, _)) if start > from && start < to => {}
-                    _ => {
-                        if let Some((from, to, last)) = best.filter(|b| b.0 < start) {
-                            f(from, to, last);
-                        }
-                        best = Some((start, end, index));
-                    }
-                });
-                if let Some((from, to, last)) = best {
-                    f(from, to, last);
+    fn each(&self, text: &str, mut f: impl FnMut(usize, usize, usize)) {
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while let Some(head) = bytes.get(at..).and_then(<[u8]>::first_chunk::<HEAD>) {
+            let found =
+                if self.slots[slot(head)] { self.longest(head, &bytes[at..]) } else { None };
+            match found {
+                Some((length, index)) => {
+                    f(at, at + length, index);
+                    at += length;
                 }
-            }
-            Finder::Many(automaton) => {
-                for found in automaton.find_iter(text) {
-                    f(found.start(), found.end(), found.pattern().as_usize());
-                }
+                None => at += 1,
             }
         }
     }
+
+    /// The longest word that `rest` begins with: its length and number.
+    fn longest(&self, head: &[u8; HEAD], rest: &[u8]) -> Option<(usize, usize)> {
+        let (from, to) = *self.heads.get(head)?;
+        let after = self.words[from..to].partition_point(|(word, _)| word.as_bytes() <= rest);
+        // The word before `rest` in order begins with every word that `rest` begins with.
+        let mut word = from + after.checked_sub(1)?;
+        let same = self.words[word].0.bytes().zip(rest).take_while(|(a, b)| a == *b).count();
+        while self.words[word].0.len() > same {
+            let outer = self.within[word];
+            if outer == word {
+                return None;
+            }
+            word = outer;
+        }
+        let (word, index) = &self.words[word];
+        Some((word.len(), *index))
+    }
+}
+
+/// How many bits a slot has.
+const SLOT: u32 = 13;
+
+fn slot(head: &[u8; HEAD]) -> usize {
+    let word = u32::from_le_bytes([head[0], head[1], head[2], 0]);
+    (word.wrapping_mul(0x9e37_79b1) >> (32 - SLOT)) as usize
 }
 
 struct Pattern {
@@ -142,9 +174,9 @@ impl Chase {
     }
 
     /// Prepares to look for every form of every value.
-    pub fn prepare(&mut self) -> Result<()> {
+    pub fn prepare(&mut self) {
         if self.finder.is_some() || self.values.is_empty() {
-            return Ok(());
+            return;
         }
         let mut words: Vec<String> = Vec::new();
         let mut patterns = Vec::new();
@@ -172,15 +204,14 @@ impl Chase {
             add(hex.to_uppercase(), Form::Hex);
             add(hex, Form::Hex);
         }
-        self.finder = Some((Finder::new(&words)?, patterns));
-        Ok(())
+        self.finder = Some((Finder::new(words), patterns));
     }
 
     /// Where known values stand in a text, with the value each stands for.
     pub fn find(&self, text: &str, found: &mut dyn FnMut(Hit, &str)) {
         let Some((finder, patterns)) = &self.finder else { return };
         let bytes = text.as_bytes();
-        finder.each(text, &mut |mut start, mut end, index| {
+        finder.each(text, |mut start, mut end, index| {
             let pattern = &patterns[index];
             match pattern.form {
                 Form::Plain => {
@@ -248,4 +279,39 @@ fn is_telling(value: &str, class: Class) -> bool {
 /// Whether a value is so long and odd that it is found inside words as well.
 fn is_unmistakable(value: &str, class: Class) -> bool {
     !class.is_personal() && value.len() >= 12 && is_mixed(value, 2.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::Chance;
+
+    #[test]
+    fn the_first_and_longest_words_are_found() {
+        let mut chance = Chance::new(8, "finder");
+        let mut random = |least: usize, most: usize| -> String {
+            let length = least + chance.below(most - least + 1);
+            (0..length).map(|_| char::from(b'a' + chance.below(2) as u8)).collect()
+        };
+        for _ in 0..500 {
+            let words: Vec<String> = (0..12).map(|_| random(3, 9)).collect();
+            let text = random(0, 40);
+            let mut found = Vec::new();
+            Finder::new(words.clone()).each(&text, |start, end, index| {
+                assert_eq!(text[start..end], words[index]);
+                found.push((start, end));
+            });
+            let mut expected = Vec::new();
+            let mut at = 0;
+            while at < text.len() {
+                let here = words.iter().filter(|word| text[at..].starts_with(*word));
+                let length = here.map(String::len).max().unwrap_or(0);
+                if length > 0 {
+                    expected.push((at, at + length));
+                }
+                at += length.max(1);
+            }
+            assert_eq!(found, expected, "{text} {words:?}");
+        }
+    }
 }

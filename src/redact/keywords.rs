@@ -1,19 +1,18 @@
 //! Where the keywords of all rules stand, in one pass over a text.
 //!
-//! Keywords are spread over 64 groups, and for each byte a table says which groups have a keyword
-//! with that byte in first, second, third or fourth place. Only where some group fits in all four
-//! are keywords compared: those that begin with the two bytes that stand there. So most bytes cost
-//! a few instructions, however many keywords there are.
+//! Two bytes at a place tell which keywords may begin there, and two bit sets which bytes these have
+//! in third and fourth place. Only where all four fit are keywords compared, so that most bytes
+//! cost a few instructions, however many keywords there are.
 
 /// How many bytes are looked at before keywords are compared.
 const AHEAD: usize = 4;
-const GROUPS: usize = 64;
+/// The most lists of keywords there can be; a power of two, so that no index is out of bounds.
+const LISTS: usize = 1 << 12;
 
 /// How many bytes are compared at once.
 const HEAD: usize = 8;
 
 /// A keyword and its number.
-#[derive(Clone)]
 struct Keyword {
     word: Vec<u8>,
     /// Whether the case of letters matters.
@@ -62,150 +61,86 @@ fn head(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(head)
 }
 
-/// Keywords that begin alike.
-#[derive(Clone, Default)]
-struct List {
-    keywords: Vec<Keyword>,
-    /// For each class of bytes, modulo 64, whether some keyword may have it in third place.
-    third: u64,
-    /// The same for the fourth place.
-    fourth: u64,
-}
-
 /// Keywords that are looked for together.
 pub(super) struct Keywords {
-    /// The keywords that begin with the same two bytes, letter case aside; the first list is empty.
-    lists: Vec<List>,
-    /// Which list is for two bytes, by the class of each.
-    pairs: Vec<u16>,
     /// What a byte is, letter case aside; zero for what no keyword has in its first places.
     classes: Box<[u8; 256]>,
-    /// For each byte, the groups in which it may stand in each place.
-    places: Box<[[u64; AHEAD]; 256]>,
-    /// The groups whose keywords are over before each place.
-    over: [u64; AHEAD],
+    /// Which of the lists is for two bytes, by the class of each.
+    pairs: Box<[u16; 1 << 16]>,
+    /// Keywords that begin with the same two bytes, letter case aside; the first list is empty. A
+    /// keyword of one byte is in the lists of all pairs that begin with it.
+    lists: Vec<Vec<Keyword>>,
+    /// For each list and each class of bytes, modulo 64, whether some keyword may have it in third
+    /// and in fourth place.
+    further: Box<[[u64; 2]; LISTS]>,
 }
 
 impl Keywords {
     /// Of words, each with whether the case of its letters matters; they are numbered in order.
     pub fn new(words: &[(&str, bool)]) -> Self {
-        let mut by_length: [Vec<Keyword>; AHEAD] = Default::default();
-        for (index, (word, exact)) in words.iter().enumerate().filter(|(_, (w, _))| !w.is_empty()) {
-            by_length[word.len().min(AHEAD) - 1].push(Keyword::new(word, *exact, index));
-        }
-        // Short keywords fit in more places and keep to groups of their own; each group holds
-        // those that begin alike.
-        let mut groups = Vec::with_capacity(GROUPS);
-        for (mut keywords, share) in by_length.into_iter().zip([2, 10, 16, GROUPS - 28]) {
-            keywords.sort_by_cached_key(|k| k.word.to_ascii_lowercase());
-            let size = keywords.len().div_ceil(share).max(1);
-            let mut keywords = keywords.into_iter().peekable();
-            while keywords.peek().is_some() {
-                groups.push(keywords.by_ref().take(size).collect::<Vec<_>>());
+        let mut classes = Box::new([0; 256]);
+        let mut count = 0;
+        for byte in words.iter().flat_map(|(word, _)| word.bytes().take(AHEAD)) {
+            let (lower, upper) = (byte.to_ascii_lowercase(), byte.to_ascii_uppercase());
+            if classes[lower as usize] == 0 {
+                // With upper case folded, fewer than 256 can be told apart.
+                count += 1;
+                classes[lower as usize] = count;
+                classes[upper as usize] = count;
             }
         }
-        let mut places = Box::new([[0; AHEAD]; 256]);
-        let mut over = [0; AHEAD];
-        for (number, group) in groups.iter().enumerate() {
-            let bit = 1u64 << number;
-            for keyword in group {
-                for place in 0..AHEAD {
-                    let Some(byte) = keyword.word.get(place) else {
-                        places.iter_mut().for_each(|row| row[place] |= bit);
-                        over[place] |= bit;
-                        continue;
-                    };
-                    places[*byte as usize][place] |= bit;
-                    if !keyword.exact {
-                        places[byte.to_ascii_lowercase() as usize][place] |= bit;
-                        places[byte.to_ascii_uppercase() as usize][place] |= bit;
-                    }
+        let mut pairs = Box::new([0; 1 << 16]);
+        let (mut lists, mut further) = (vec![Vec::new()], Box::new([[0; 2]; LISTS]));
+        for (index, (word, exact)) in words.iter().enumerate() {
+            let class = |place: usize| word.as_bytes().get(place).map(|b| classes[*b as usize]);
+            let Some(first) = class(0) else { continue };
+            for second in class(1).map_or(0..=count, |second| second..=second) {
+                let list = &mut pairs[pair(first, second)];
+                if *list == 0 {
+                    *list = lists.len() as u16;
+                    lists.push(Vec::new());
+                    assert!(lists.len() <= LISTS, "keywords begin in too many ways");
+                }
+                let list = *list as usize;
+                lists[list].push(Keyword::new(word, *exact, index));
+                for place in 2..AHEAD {
+                    further[list][place - 2] |= class(place).map_or(u64::MAX, |c| 1 << (c % 64));
                 }
             }
         }
-        let (lists, pairs, classes) = by_pair(groups.concat());
-        Keywords { lists, pairs, classes, places, over }
+        Keywords { classes, pairs, lists, further }
     }
 
     /// Calls `f` with start, end and number of every keyword in a text, also of those that
     /// overlap, in the order in which they begin.
     pub fn each(&self, text: &str, mut f: impl FnMut(usize, usize, usize)) {
         let bytes = text.as_bytes();
-        // The groups that fit what stands before the byte looked at, by how many bytes of it.
-        let (mut one, mut two, mut three) = (0, 0, 0);
-        for (last, byte) in bytes.iter().enumerate() {
-            let row = &self.places[*byte as usize];
-            let four = three & row[3];
-            (one, two, three) = (row[0], one & row[1], two & row[2]);
-            if four != 0
-                && let Some(list) = self.list(bytes, last + 1 - AHEAD)
-            {
-                compare(list, bytes, last + 1 - AHEAD, &mut f);
+        let class = |at: usize| bytes.get(at).map_or(0, |byte| self.classes[*byte as usize]);
+        let (mut one, mut two, mut three) = (class(0), class(1), class(2));
+        for at in 0..bytes.len() {
+            let four = class(at + 3);
+            let list = self.pairs[pair(one, two)] as usize;
+            let [third, fourth] = self.further[list % LISTS];
+            if third >> (three % 64) & fourth >> (four % 64) & 1 != 0 {
+                compare(&self.lists[list], bytes, at, &mut f);
             }
+            (one, two, three) = (two, three, four);
         }
-        for ended in 0..AHEAD - 1 {
-            let four = three & self.over[3];
-            (one, two, three) = (0, one & self.over[1], two & self.over[2]);
-            if four != 0
-                && let Some(list) = self.list(bytes, bytes.len() + ended + 1 - AHEAD)
-            {
-                compare(list, bytes, bytes.len() + ended + 1 - AHEAD, &mut f);
-            }
-        }
-    }
-
-    /// The keywords of which one may stand at `at`.
-    fn list(&self, bytes: &[u8], at: usize) -> Option<&List> {
-        let class = |at: usize| self.classes[bytes.get(at).copied().unwrap_or(0) as usize] as usize;
-        let list = &self.lists[self.pairs[class(at) << 8 | class(at + 1)] as usize];
-        let fits = list.third >> (class(at + 2) % 64) & list.fourth >> (class(at + 3) % 64) & 1;
-        (fits != 0).then_some(list)
     }
 }
 
+fn pair(first: u8, second: u8) -> usize {
+    (first as usize) << 8 | second as usize
+}
+
 #[inline(never)]
-fn compare(list: &List, bytes: &[u8], at: usize, f: &mut impl FnMut(usize, usize, usize)) {
+fn compare(list: &[Keyword], bytes: &[u8], at: usize, f: &mut impl FnMut(usize, usize, usize)) {
     let head = head(&bytes[at..]);
-    for keyword in &list.keywords {
+    for keyword in list {
         if keyword.stands_at(bytes, at, head) {
             f(at, at + keyword.word.len(), keyword.index);
         }
     }
-}
-
-/// Lists of keywords by their first two bytes, which list is for which classes of bytes, and the
-/// classes. A keyword of one byte is in the lists of all pairs that begin with it.
-fn by_pair(keywords: Vec<Keyword>) -> (Vec<List>, Vec<u16>, Box<[u8; 256]>) {
-    let mut classes = Box::new([0; 256]);
-    let mut count = 0;
-    for byte in keywords.iter().flat_map(|k| k.word.iter().take(AHEAD)) {
-        let (lower, upper) = (byte.to_ascii_lowercase(), byte.to_ascii_uppercase());
-        if classes[lower as usize] == 0 {
-            // With upper case folded, fewer than 256 can be told apart.
-            count += 1;
-            classes[lower as usize] = count;
-            classes[upper as usize] = count;
-        }
-    }
-    let mut lists = vec![List::default()];
-    let mut pairs = vec![0; 1 << 16];
-    for keyword in keywords {
-        let class = |place: usize| keyword.word.get(place).map(|b| classes[*b as usize] as usize);
-        let first = class(0).unwrap_or(0);
-        let seconds = class(1).map_or(0..=count as usize, |second| second..=second);
-        for second in seconds {
-            let number = &mut pairs[first << 8 | second];
-            if *number == 0 {
-                lists.push(List::default());
-                *number = (lists.len() - 1) as u16;
-            }
-            let list = &mut lists[*number as usize];
-            list.third |= class(2).map_or(u64::MAX, |class| 1 << (class % 64));
-            list.fourth |= class(3).map_or(u64::MAX, |class| 1 << (class % 64));
-            list.keywords.push(keyword.clone());
-        }
-    }
-    (lists, pairs, classes)
 }
 
 /// The first byte from `from` on that is wanted. Looks at many bytes at once: in most texts what

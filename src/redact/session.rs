@@ -153,7 +153,7 @@ impl Redactor {
                 }
             }
             if news {
-                chase.prepare()?;
+                chase.prepare();
                 pending = (0..texts.len()).collect();
             }
             if !chase.is_empty() {

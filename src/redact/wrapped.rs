@@ -166,11 +166,14 @@ fn continued(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usiz
             let next = bytes.get(open + right.len());
             let alone = matches!(next, None | Some(b'\r' | b'\n'));
             let rest = right.strip_suffix(b"=").unwrap_or(right);
+            let ends = alone || next.is_some_and(|b| b" \t\"'`);<\\,=".contains(b));
             value.len() >= LEAST
+                && ends
                 && is_odd(value)
                 && !right.is_empty()
                 && !rest.contains(&b'=')
-                && (is_odd(right) || alone && !is_words(text(right)))
+                && (right.len() >= LEAST && is_odd(right) || alone && !is_words(text(right)))
+                && !is_digest(value, right)
         }
     };
     sound.then_some((at, open))
@@ -225,13 +228,19 @@ fn broken(
         // Padding ends what it stands behind.
         return None;
     }
+    if is_digest(left, right) {
+        return None;
+    }
     let chained = lines.after_seam == line && lines.width > 0;
     let solid = left.len() >= LEAST && is_odd(left);
     let same_width = lines.width >= 40 && lines.width == end - line;
     let sound = match right.len() {
         LEAST.. => is_odd(right),
         _ if !right.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'=') => false,
-        _ => alone && (chained || !is_words(text(right))) || chained && same_width,
+        _ => {
+            alone && (chained || !is_words(text(right)))
+                || chained && same_width && !is_words(text(right))
+        }
     };
     // The middle of a token may be a line that looks like a word.
     let inner = chained && left.len() >= LEAST && start + left.len() == end;
@@ -248,7 +257,14 @@ fn is_odd(part: &[u8]) -> bool {
     let letters = part.iter().filter(|b| b.is_ascii_alphabetic()).count();
     let capital = |b: u8| b.is_ascii_uppercase();
     let changes = part.windows(2).filter(|w| capital(w[0]) != capital(w[1])).count();
-    letters > 0 && (digits > 0 || changes >= 3 || part.len() >= 24) && !is_words(text(part))
+    letters > 0 && (digits > 0 || changes >= 2 || part.len() >= 24) && !is_words(text(part))
+}
+
+/// Whether a line begins with a digest or an id, which a token of other letters does not go on with.
+fn is_digest(left: &[u8], right: &[u8]) -> bool {
+    let hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    let last = left.rsplit(|b| !b.is_ascii_alphanumeric()).next().unwrap_or(left);
+    right.len() >= 7 && hex(right) && !hex(&last[last.len().saturating_sub(16)..])
 }
 
 /// The name of a variable.
@@ -265,7 +281,13 @@ const LIST: usize = 8192;
 fn joined_lists(text: &str, seams: &mut Vec<(usize, usize)>) {
     let bytes = text.as_bytes();
     let mut done = 0;
-    for (at, _) in text.match_indices("join(") {
+    let mut next = 0;
+    while let Some(bracket) = seek(bytes, next, |b| b == b'(') {
+        next = bracket + 1;
+        if !bytes[..bracket].ends_with(b"join") {
+            continue;
+        }
+        let at = bracket - 4;
         let tail = &bytes[at + 5..bytes.len().min(at + 5 + 2)];
         let (from, to) = if tail == b"\"\"" || tail == b"''" {
             let floor = done.max(at.saturating_sub(LIST));

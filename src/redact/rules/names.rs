@@ -20,7 +20,7 @@ pub enum Strength {
 pub const KEYWORDS: &[&str] = &[
     "pass", "pwd", "secret", "token", "key", "auth", "cred", "sig", "sid", "session", "jwt", "otp", "appid",
     "csrf", "xsrf", "psk", "mnemonic", "seed", "kennwort", "senha", "contrasena", "pw", "webhook",
-    "hmac", "salt", "_pat", "sonar.login",
+    "hmac", "salt", "_pat", "sonar.login", "bundle_",
 ];
 
 /// Qualifiers that make a `key` secret.
@@ -132,20 +132,37 @@ pub fn ends_in_noun(name: &str) -> bool {
 pub fn strength(name: &str) -> Option<Strength> {
     let lower = name.to_ascii_lowercase();
     let words = words(name, &lower);
+    // Both hold `user:password`.
+    if is_account(name) {
+        return Some(Strength::Password);
+    }
     // `RABBITMQ_DEFAULT_PASS`: shouted, it is no verb.
     let shouted = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     if shouted && words.len() > 1 && words.last().is_some_and(|w| *w == "pass") {
         return Some(Strength::Password);
     }
+    if let [.., before, last] = &words[..]
+        && shouted
+        && *last == "key"
+        && !HARMLESS_BEFORE.contains(before)
+    {
+        return Some(Strength::Secret);
+    }
     let (at, strength) = (0..words.len()).rev().find_map(|at| Some((at, noun(&words, at)?)))?;
     let mut after = words[at + 1..].iter();
-    if after.any(|w| HARMLESS_AFTER.contains(w)) {
+    let harmless = |w: &str| HARMLESS_AFTER.contains(&w);
+    if after.any(|w| harmless(w) || w.strip_suffix('s').is_some_and(harmless)) {
         return None;
     }
     match words[at + 1..].iter().any(|w| *w == "hash" || *w == "hashes") {
         true => Some(Strength::Weak),
         false => Some(strength),
     }
+}
+
+/// Whether a name's value is a user and a password with a colon between.
+pub fn is_account(name: &str) -> bool {
+    name.ends_with("AuthIdent") || name.starts_with("BUNDLE_") && name.contains("__")
 }
 
 fn noun(words: &[&str], at: usize) -> Option<Strength> {
@@ -237,7 +254,8 @@ mod tests {
             ("key", Some(Strength::Weak)),
             ("session_id", None),
             ("sessionid", Some(Strength::Secret)),
-            ("WIDGET_KEY", Some(Strength::Weak)),
+            ("WIDGET_KEY", Some(Strength::Secret)),
+            ("widget_key", Some(Strength::Weak)),
             ("QUEUE_DEFAULT_PASS", Some(Strength::Password)),
             ("max_tokens", None),
             ("eos_token", None),

@@ -40,6 +40,10 @@ pub fn scan(text: &str, hits: &mut Vec<Hit>) {
 /// A public IPv4 address at `at`.
 fn ipv4(text: &str, at: usize) -> Option<Hit> {
     let bytes = text.as_bytes();
+    if bytes[..at].ends_with(b"%") {
+        // An escape: `%200.0.0.0`
+        return None;
+    }
     let length =
         bytes[at..].iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b'.').count();
     let mut end = at + length;
@@ -52,7 +56,10 @@ fn ipv4(text: &str, at: usize) -> Option<Hit> {
         || matches!(after, [b'-' | b'+', next, ..] if next.is_ascii_alphanumeric());
     // Sections of standards are numbered like this: `// 23.3.4.6 modifiers`.
     let located = after.first() == Some(&b':') || matches!(bytes[..at].last(), Some(b'/' | b'@'));
-    let section = !located && address.octets().iter().all(|o| *o < 32);
+    // Identifiers of objects begin with few numbers: `2.5.29.33`.
+    let o = address.octets();
+    let object = matches!(o[..2], [0, _] | [1, 2 | 3] | [2, 5 | 16 | 23]);
+    let section = !located && (object || o.iter().all(|o| *o < 32));
     if glued || section || is_version(&text[..at]) || !is_public_v4(address) {
         return None;
     }
@@ -275,7 +282,7 @@ fn iban(bytes: &[u8], at: usize) -> Option<Hit> {
 /// Words before a number that make any plausible number a phone number.
 const LABELS: &[&str] = &[
     "phone", "tel", "mobile", "cell", "fax", "whatsapp", "handy", "telefon", "call", "sms", "dial",
-    "mob",
+    "mob", "ring",
 ];
 
 /// A phone number whose first digit is at `at`.
@@ -297,11 +304,31 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
         start -= 1;
     }
     let labelled = is_labelled(&text[..start]);
-    if !labelled && start > 0 && is_word(&bytes[start - 1]) && !text[..start].ends_with("tel:") {
+    let given = start > 1 && bytes[start - 1] == b'=' && bytes[start - 2].is_ascii_alphabetic();
+    // A diff's sign
+    let marked = start > 0 && bytes[start - 1] == b'-' && (start == 1 || bytes[start - 2] == b'\n');
+    if !labelled
+        && !given
+        && !marked
+        && start > 0
+        && is_word(&bytes[start - 1])
+        && !text[..start].ends_with("tel:")
+    {
         let assigned = plus && matches!(bytes[start - 1], b':' | b'=' | b'/' | b'@');
         if !assigned {
             return None;
         }
+    }
+    // A bot's or an app's token begins with its number.
+    let token = bytes[end..].starts_with(b":AA")
+        || bytes.get(end) == Some(&b'|')
+            && bytes.get(end + 1).is_some_and(u8::is_ascii_alphanumeric);
+    if token {
+        return None;
+    }
+    let open = start < at && !plus;
+    if open && !bytes[at..end].contains(&b')') {
+        start += 1;
     }
     if is_fictional(bytes, at, end) || plus && !has_country(bytes, at, total) {
         return None;
@@ -347,6 +374,8 @@ fn has_country(bytes: &[u8], at: usize, total: usize) -> bool {
         [b'5', b'0' | b'9', _] | [b'6', b'7'..=b'9', _] | [b'8', b'0' | b'5' | b'7' | b'8', _] => {
             total >= 8
         }
+        // ISBNs
+        [b'9', b'7', b'8' | b'9'] => false,
         [b'9', b'6' | b'7' | b'9', _] => total >= 9,
         _ => false,
     }
@@ -361,7 +390,7 @@ fn is_labelled(lead: &str) -> bool {
     let tail = before(lead, lead.len(), 24);
     let tail = tail.trim_end_matches(|c: char| " :=\"'.()#\t".contains(c)).to_ascii_lowercase();
     let tail = tail.strip_suffix(" is").unwrap_or(&tail);
-    if tail.ends_with("my number") || tail.ends_with("your number") {
+    if ["my number", "your number", "me at", "us at"].iter().any(|w| tail.ends_with(w)) {
         return true;
     }
     let tail = tail.strip_suffix("number").or_else(|| tail.strip_suffix("_no")).unwrap_or(tail);
@@ -407,7 +436,7 @@ fn is_national(bytes: &[u8], at: usize, start: usize, groups: &[usize], end: usi
     let area = |n: usize| bytes.get(at + n).is_some_and(|b| (b'2'..=b'9').contains(b));
     match groups {
         // North America
-        [3, 3, 4] if start < at && bytes.get(end) != Some(&b')') => area(0) && gaps.contains(&b')'),
+        [3, 3, 4] if start < at || gaps.contains(&b')') => area(0) && gaps.contains(&b')'),
         [3, 3, 4] => area(0) && area(4) && gaps[0] == gaps[1] && b"-. ".contains(&gaps[0]),
         [1, 3, 3, 4] => bytes[at] == b'1' && area(2) && gaps[1..].windows(2).all(|w| w[0] == w[1]),
         // A trunk zero, then groups
@@ -418,7 +447,10 @@ fn is_national(bytes: &[u8], at: usize, start: usize, groups: &[usize], end: usi
                 && groups.iter().sum::<usize>() >= 10
         }
         [2..=5, 2..=4, 2..=5] | [2..=5, 2..=4, 2..=4, 2..=4] | [2, 2, 2, 2, 2] => {
-            bytes[at] == b'0'
+            let listed = matches!(bytes[..at], [.., b'0'..=b'9', b' '])
+                || matches!(bytes[end..], [b' ', b'0'..=b'9', ..]);
+            !listed
+                && bytes[at] == b'0'
                 && bytes[at + 1] != b'0'
                 && groups.iter().sum::<usize>() >= 9
                 && gaps.iter().all(|g| b" -/()".contains(g))

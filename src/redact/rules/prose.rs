@@ -20,7 +20,7 @@ const BRIDGES: &[&str] = &[
 /// The length of what leads from a name to its value in a sentence: ` is `, ` for the admin: `,
 /// ` (staging): `.
 pub fn bridge(rest: &str) -> Option<usize> {
-    if let Some(word) = BRIDGES.iter().find(|w| rest.starts_with(**w)) {
+    if let Some(word) = BRIDGES.iter().filter(|w| rest.starts_with(**w)).max_by_key(|w| w.len()) {
         return Some(word.len());
     }
     let lead = after(rest, 0, 40);
@@ -56,6 +56,14 @@ pub fn bridge(rest: &str) -> Option<usize> {
 /// `use X as the password`: the word before the name.
 pub fn said_before(text: &str, name: usize, strength: Strength) -> Option<(usize, usize)> {
     matches!(strength, Strength::Password | Strength::Secret).then_some(())?;
+    // `#[arg(default_value = "…")] password: String`
+    if text[..name].ends_with("\")] ") {
+        let lead = before(text, name - 4, 160);
+        let (head, value) = lead.rsplit_once('"')?;
+        let written = Written { quoted: true, ..Written::default() };
+        let sound = head.contains("default") && values::is_secret(value, strength, written);
+        return sound.then_some((name - 4 - value.len(), name - 4));
+    }
     let lead = before(text, name, 64);
     let lead = [" as the ", " as your ", " as its ", " as my ", " as an ", " as a ", " as "]
         .iter()
@@ -85,10 +93,11 @@ pub fn pair(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
 /// A word that can be nothing but a password, without what the sentence puts around it.
 fn literal(text: &str, at: usize, word: &str) -> Option<(usize, usize)> {
     let bare = word.trim_matches(|c: char| "\"'`*()[],;:<>".contains(c));
-    let bare = bare.trim_end_matches('.');
+    let bare = bare.split(['"', '<', '`']).next().unwrap_or("").trim_end_matches(['.', '\\', ',']);
     let start = at + (bare.as_ptr() as usize).checked_sub(word.as_ptr() as usize)?;
     let written = Written { prose: true, ..Written::default() };
-    let odd = (!is_words(bare) || values::is_numbered(bare)) && values::is_mixed(bare, 2.2);
+    let odd = (!is_words(bare) || values::is_numbered(bare))
+        && (values::is_mixed(bare, 2.2) || values::is_jumbled(bare));
     (odd && values::is_secret(bare, Strength::Password, written) && text.is_char_boundary(start))
         .then_some((start, start + bare.len()))
 }

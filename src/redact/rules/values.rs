@@ -31,7 +31,7 @@ const DESCRIPTIONS: &[&str] = &[
     "encrypted", "error", "expired", "expires", "failed", "failure", "false", "file", "for", "form",
     "function", "has", "hash", "hashed", "hint", "incorrect", "input", "int", "integer", "label",
     "length", "long", "manager", "match", "matches", "minimum", "must", "nil", "number", "object",
-    "only", "option", "parameter", "policy", "prompt", "property", "protected", "reset", "return",
+    "only", "option", "options", "flag", "flags", "arguments", "may", "are", "is", "and", "or", "with", "parameter", "policy", "prompt", "property", "protected", "reset", "return",
     "rotated", "rotation", "schema", "short", "should", "str", "strength", "successfully", "that",
     "to", "too", "true", "updated", "url", "valid", "validation", "varchar", "was", "weak", "when",
     "will", "wrong",
@@ -87,6 +87,12 @@ pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
         return false;
     }
     if written.bare {
+        let file = value.rsplit_once('.').is_some_and(|(_, end)| {
+            (1..=4).contains(&end.len()) && end.bytes().all(|b| b.is_ascii_lowercase())
+        });
+        if file && !written.quoted {
+            return false;
+        }
         let digest = is_hex(value) && value.len() >= 16 && is_random(value) || is_uuid(value);
         let random = !is_words(value) && (digest || is_scrambled(value));
         let quoted = written.quoted && is_password(value, Written { prose: true, ..written });
@@ -162,7 +168,20 @@ pub fn is_placeholder(value: &str) -> bool {
     if distinct <= 2 || (bytes.len() >= 12 && distinct <= 3) {
         return true;
     }
-    let enclosed = [("<", ">"), ("[", "]"), ("{", "}"), ("(", ")"), ("%", "%"), ("__", "__")];
+    // What `printf` fills in, and a placeholder in HTML
+    let filled = value.starts_with('%') && value.bytes().all(|b| b"%sdvr:@/ -".contains(&b));
+    if filled || value.starts_with("&lt;") && value.contains("&gt") {
+        return true;
+    }
+    let enclosed = [
+        ("<", ">"),
+        ("[", "]"),
+        ("{", "}"),
+        ("(", ")"),
+        ("%", "%"),
+        ("__", "__"),
+        ("&lt;", "&gt;"),
+    ];
     if enclosed.iter().any(|(a, b)| value.starts_with(a) && value.ends_with(b)) {
         let inside = value.trim_matches(|c: char| "<>[]{}()%_".contains(c));
         if is_words(inside) || inside.is_empty() {
@@ -257,6 +276,10 @@ pub fn is_path(value: &str) -> bool {
     let from = if drive { 2 } else { value.len() - value.trim_start_matches('~').len() };
     let rooted = drive || ["/", "./", "../", "~/", "\\\\"].iter().any(|p| value.starts_with(p));
     let is_name = |part: &str| part.is_empty() || part == "." || part == ".." || is_words(part);
+    let keys: Vec<&str> = value.split('\\').collect();
+    if keys.len() > 2 && keys.iter().all(|key| is_name(key) || key.len() <= 4) {
+        return true;
+    }
     (rooted || value.contains('/')) && value[from..].split(['/', '\\']).all(is_name)
 }
 
@@ -320,11 +343,7 @@ fn is_code(value: &str) -> bool {
     if constant {
         return true;
     }
-    // `t.token=t.key=void 0`
-    let chain = value.split_once('=').is_some_and(|(name, rest)| {
-        !rest.is_empty() && !rest.starts_with('=') && is_identifier(name)
-    });
-    if chain || is_member(value) {
+    if is_chain(value) || is_member(value) {
         return true;
     }
     if is_numbered(value) {
@@ -338,17 +357,28 @@ fn is_code(value: &str) -> bool {
     is_identifier(value) && (value.contains('.') || value.contains('_') || is_camel(value))
 }
 
+/// `t.key=void`: one assignment after another.
+pub fn is_chain(value: &str) -> bool {
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic());
+    value.split_once('=').is_some_and(|(name, rest)| name.contains('.') && goes_on(rest))
+}
+
 /// `self.password`, `Config.Auth2Token`: names joined by dots, too short to be a token.
 pub fn is_member(value: &str) -> bool {
     let is_name = |part: &str| {
         let digits = part.split(|c: char| !c.is_ascii_digit()).filter(|d| !d.is_empty()).count();
         part.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$')
             && digits <= 4
     };
     value.contains('.')
-        && value.trim_start_matches(['&', '*']).split('.').all(|p| is_name(p) && is_words(p))
+        && value.trim_start_matches(['&', '*']).split('.').all(is_name)
+        && (value.split('.').all(is_words) || split_words(value).any(is_long_word))
         && value.find('.').is_some_and(|n| n <= 12 || is_words(&value[..n]))
+}
+
+fn is_long_word(word: &str) -> bool {
+    word.len() >= 5 && word.bytes().all(|b| b.is_ascii_alphabetic()) && is_words(word)
 }
 
 /// Names joined by dots, of which every one could be a variable.
@@ -387,7 +417,7 @@ fn is_scrambled(value: &str) -> bool {
 }
 
 /// Letters whose case changes as nobody writes it.
-fn is_jumbled(value: &str) -> bool {
+pub fn is_jumbled(value: &str) -> bool {
     let capital = |b: &u8| b.is_ascii_uppercase();
     let changes = value.as_bytes().windows(2).filter(|w| capital(&w[0]) != capital(&w[1])).count();
     value.len() >= 14 && changes * 3 >= value.len()

@@ -4,7 +4,7 @@ use super::{Token, token};
 
 #[rustfmt::skip]
 pub static TOKENS: &[Token] = &[
-    token("stripe-key", "STRIPE", &["sk_live_", "sk_test_", "rk_live_", "rk_test_", "sk_prod_", "rk_prod_"], r"[sr]k_(?:live|test|prod)_[A-Za-z0-9]{10,}"),
+    token("stripe-key", "STRIPE", &["sk_live_", "sk_test_", "rk_live_", "rk_test_", "sk_prod_", "rk_prod_"], r"[sr]k_(?:live|test|prod)_[A-Za-z0-9]{14,}"),
     token("stripe-webhook-secret", "STRIPE", &["whsec_"], r"whsec_[A-Za-z0-9+/=]{24,}"),
     token("shopify-token", "SHOPIFY", &["shpat_", "shpca_", "shppa_", "shpss_", "shptka_"], r"shp(?:at|ca|pa|ss|tka)_[a-fA-F0-9]{32}"),
     token("square-token", "SQUARE", &["sq0atp-", "sq0csp-", "EAAA"], r"(?:sq0(?:atp|csp)-[A-Za-z0-9_-]{22,43}|EAAA[A-Za-z0-9_-]{56,70})"),
@@ -21,6 +21,7 @@ pub static TOKENS: &[Token] = &[
     token("gocardless-token", "GOCARDLESS", &["live_", "sandbox_"], r"(?:live|sandbox)_[A-Za-z0-9_=-]{40}"),
     token("adyen-key", "ADYEN", &["AQE"], r"AQE[a-z][A-Za-z0-9+/=-]{60,}"),
     token("paddle-key", "PADDLE", &["pdl_"], r"pdl_(?:live|sdbx)_apikey_[a-z0-9]{26}_[A-Za-z0-9]{22}_[A-Za-z0-9]{3}"),
+    token("ramp-secret", "RAMP", &["ramp_"], r"ramp_(?:sec|tok|business_tok)_[A-Za-z0-9]{30,}"),
     token("polar-token", "POLAR", &["polar_"], r"polar_(?:oat|pat|sk)_[A-Za-z0-9_-]{30,}"),
     token("mercury-token", "MERCURY", &["mercury_production_"], r"mercury_production_[a-z]{3}_[A-Za-z0-9_]{30,}"),
     token("woocommerce-key", "WOOCOMMERCE", &["ck_", "cs_"], r"c[ks]_[a-f0-9]{40}"),
