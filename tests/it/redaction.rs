@@ -4,7 +4,9 @@ use proto::chance::Chance;
 use proto::redact::{Policy, Redactor};
 use proto::trace::{Message, Role, Trace};
 
+mod grammar;
 mod proof;
+mod recall;
 mod rules;
 mod sessions;
 
