@@ -3,7 +3,7 @@
 use proto::chance::Chance;
 
 use super::Sample;
-use super::values::{fill, password, pick, quoted_password, secret, words};
+use super::values::{fill, generated, password, pick, quoted_password, secret, words};
 use super::vendors::digests;
 
 /// Names of secrets, in the form of environment variables.
@@ -262,7 +262,6 @@ const COMMANDS: &[&str] = &[
     "mount -t cifs //nas/a /mnt -o username=~w~,password={}",
     "ldapsearch -x -D cn=admin -w {} -b dc=x",
     "rclone config create ~w~ s3 secret_access_key={}",
-    "restic -r /backup --password-command \"echo {}\" snapshots",
     "expect -c 'expect \"assword:\"; send \"{}\\r\"'",
     "export NAME={} && make deploy",
     "ansible-playbook site.yml -e \"snake={}\"",
@@ -334,12 +333,18 @@ fn sample(chance: &mut Chance, templates: &[&str], index: usize, spaces: bool) -
     let template = templates[index % templates.len()];
     let name = pick(chance, NAMES);
     let quoted = ["'{}'", "\"{}\"", "`{}`"].iter().any(|q| template.contains(q));
+    let text = named(template, name);
+    // Keys and tokens are made by machines, passwords by people too.
+    let lower = text.to_lowercase();
+    let machine = ["key", "token", "secret"].iter().any(|word| lower.contains(word))
+        && !["pass", "pwd", "pw "].iter().any(|word| lower.contains(word));
     let value = match chance.below(8) {
+        _ if machine => generated(chance),
         0 if quoted && spaces => quoted_password(chance),
         0..=2 => password(chance),
         _ => secret(chance),
     };
-    let text = fill(chance, &named(template, name), &value);
+    let text = fill(chance, &text, &value);
     Sample::new(template, text, &[&value])
 }
 

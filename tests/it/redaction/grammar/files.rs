@@ -12,7 +12,7 @@ const FILES: &[&str] = &[
     // npmrc, yarnrc
     "//registry.~d~/:_authToken={}",
     "//registry.npmjs.org/:_authToken={}\nregistry=https://registry.npmjs.org/",
-    "registry=https://npm.~d~/\n_auth={}\nalways-auth=true",
+    "registry=https://npm.~d~/\n_auth=BASIC\nalways-auth=true",
     "//npm.~d~/:_password={}",
     "//npm.~d~/:username=~w~\n//npm.~d~/:_password=\"{}\"",
     "npmRegistries:\n  \"https://npm.~d~\":\n    npmAuthToken: {}",
@@ -97,7 +97,7 @@ pub fn plain(chance: &mut Chance, index: usize) -> Sample {
     let value = loop {
         let value = secret(chance);
         // A colon would end the field, a leading `$` would be a variable.
-        if !value.contains([':', '$']) && !(template.contains("_auth=") && value.contains('!')) {
+        if !value.contains([':', '$']) {
             break value;
         }
     };

@@ -110,7 +110,6 @@ const EMAIL_ALIKE: &[&str] = &[
     "test@test.example",
     "someone@localhost",
     "root@localhost:~#",
-    "ubuntu@ip-10-0-0-12:~$ ls",
     "user@host:/path",
     "noreply@example.com",
     "~w~@1.2.3",
@@ -500,7 +499,6 @@ pub fn ip_alike(chance: &mut Chance, index: usize) -> Sample {
 /// Networks of cards: how a number starts, how many digits it has, and how it is grouped.
 const CARDS: &[(&str, usize, &[usize])] = &[
     ("4", 16, &[4, 4, 4, 4]),
-    ("4", 13, &[4, 3, 3, 3]),
     ("51", 16, &[4, 4, 4, 4]),
     ("55", 16, &[4, 4, 4, 4]),
     ("2223", 16, &[4, 4, 4, 4]),
@@ -513,8 +511,6 @@ const CARDS: &[(&str, usize, &[usize])] = &[
     ("36", 14, &[4, 6, 4]),
     ("38", 14, &[4, 6, 4]),
     ("62", 16, &[4, 4, 4, 4]),
-    ("5018", 16, &[4, 4, 4, 4]),
-    ("6304", 16, &[4, 4, 4, 4]),
 ];
 
 const CARD_PLACES: &[&str] = &[
@@ -594,7 +590,7 @@ const CARD_ALIKE: &[&str] = &[
     "UUID",
     "9007199254740993",
     "18446744073709551615",
-    "inode 4722366482869645",
+    "inode 4722366482869646",
     "4096 8192 1024 2048",
     "1920 1080 1280 7200",
     "2023-2024-2025-2026",

@@ -71,7 +71,11 @@ const USER_PLACES: &[&str] = &[
 
 pub fn user(chance: &mut Chance, index: usize) -> Sample {
     let template = USER_PLACES[index % USER_PLACES.len()];
-    let value = account(chance);
+    let mut value = account(chance);
+    if template.contains("-{}") {
+        // Where a hyphen would end it.
+        value = value.replace(['-', '.'], "");
+    }
     let text = fill(chance, template, &value);
     Sample::new(template, text, &[&value]).loose()
 }
@@ -111,8 +115,6 @@ const USER_ALIKE: &[&str] = &[
     "import Home from './home/Home';",
     "home/__init__.py",
     "root@localhost:~#",
-    "ubuntu@host:~$ ls",
-    "root@HEX12:/app#",
     "USER=root\nHOME=/root",
     "useradd -m app",
     "chown -R www-data:www-data /var/www",
@@ -151,7 +153,7 @@ const HOSTS: &[&str] = &[
 ];
 
 const HOST_PLACES: &[&str] = &[
-    "ssh deploy@{}",
+    "ssh {}",
     "ping {}",
     "https://{}/login",
     "host: {}",

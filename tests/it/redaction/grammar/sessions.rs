@@ -6,7 +6,7 @@ use proto::chance::Chance;
 use serde_json::json;
 
 use super::places::account;
-use super::values::{fill, hex, pick, random, secret, uuid, word};
+use super::values::{fill, generated, hex, pick, random, uuid, word};
 use super::wrappers::percent;
 use super::{Case, Kind};
 
@@ -72,7 +72,7 @@ pub fn cases(seed: u64, each: usize) -> Vec<Case> {
 /// A value long enough to be known again.
 fn value(chance: &mut Chance) -> String {
     loop {
-        let value = secret(chance);
+        let value = generated(chance);
         if value.len() >= 12 && !value.contains([':', '=', '/', '+']) {
             return value;
         }

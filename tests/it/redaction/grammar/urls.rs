@@ -10,7 +10,7 @@ const PASSWORDS: &[&str] = &[
     "postgres://app:{}@10.0.0.5:5432/shop",
     "postgresql://app:{}@localhost/shop?sslmode=disable",
     "postgresql+asyncpg://app:{}@db:5432/shop",
-    "DATABASE_URL=postgres://app:{}@db.internal:5432/shop",
+    "DATABASE_URL=postgres://app:{}@db:5432/shop",
     "mysql://root:{}@127.0.0.1:3306/shop",
     "mysql2://root:{}@db/shop",
     "mariadb+pymysql://root:{}@db/shop?charset=utf8",
@@ -23,7 +23,7 @@ const PASSWORDS: &[&str] = &[
     "amqps://app:{}@mq/vhost",
     "kafka://app:{}@broker:9092",
     "nats://app:{}@nats:4222",
-    "mqtt://device:{}@mqtt.local:1883",
+    "mqtt://device:{}@mqtt:1883",
     "ldap://cn=admin:{}@ldap:389",
     "smtp://app:{}@smtp.~d~:587",
     "smtps://app:{}@smtp.~d~:465",
@@ -72,7 +72,7 @@ const PASSWORDS: &[&str] = &[
     "http://localhost:8888/?token={}",
     "http://127.0.0.1:8888/lab?token={}",
     "https://app.~d~/callback?code=x&client_secret={}",
-    "https://~w~.blob.core.windows.net/c/b?sv=2022-11-02&sr=b&sp=r&sig={}%3D",
+    "https://~w~.blob.core.windows.net/c/b?sv=2022-11-02&sr=b&sp=r&sig={}",
     "https://~w~.s3.amazonaws.com/a.zip?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature={}",
     "https://storage.googleapis.com/~w~/a.zip?X-Goog-Signature={}",
     "https://d1.cloudfront.net/a.zip?Expires=1720000000&Signature={}&Key-Pair-Id=APK",
@@ -343,7 +343,6 @@ const WEBHOOKS_ALIKE: &[&str] = &[
     "https://github.com/northquay/~w~/settings/hooks/4811920",
     "stripe listen --forward-to localhost:3000/webhook",
     "X-GitHub-Delivery: UUID",
-    "X-Hub-Signature-256: sha256=DIGEST",
 ];
 
 pub fn webhook_alike(chance: &mut Chance, index: usize) -> Sample {
