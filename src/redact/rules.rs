@@ -8,12 +8,16 @@ use std::sync::LazyLock;
 use super::policy::Class;
 
 pub(super) mod assignments;
+pub(super) mod calls;
 pub(super) mod commands;
+pub(super) mod files;
 pub(super) mod headers;
 pub(super) mod names;
 pub(super) mod numbers;
 pub(super) mod people;
 pub(super) mod private_keys;
+pub(super) mod prose;
+pub(super) mod services;
 pub(super) mod urls;
 pub(super) mod values;
 pub(super) mod vendor;
@@ -52,9 +56,13 @@ impl Hit {
 pub(super) static LABELS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
     let families = [
         &assignments::RULES[..],
+        &calls::RULES[..],
+        &prose::RULES[..],
         &commands::RULES[..],
+        &files::RULES[..],
         &headers::RULES[..],
         &private_keys::RULES[..],
+        &services::RULES[..],
         &urls::RULES[..],
     ];
     let fixed = families.into_iter().flatten().map(|rule| match &rule.label {

@@ -7,7 +7,8 @@ use anyhow::{Result, anyhow, bail};
 
 use super::policy::{Class, Policy, TeamRule};
 use super::rules::{
-    Hit, Rule, assignments, commands, headers, names, numbers, people, private_keys, urls, vendor,
+    Hit, Rule, assignments, calls, commands, files, headers, names, numbers, people, private_keys,
+    prose, services, urls, vendor,
 };
 
 /// What a keyword starts.
@@ -26,6 +27,15 @@ enum Trigger {
     Command(&'static str),
     Netrc,
     Pgpass,
+    Call(usize),
+    Insert,
+    Jwk,
+    Service(usize),
+    Shadow,
+    Accounts,
+    CookieLine,
+    KeyFile,
+    Foreign,
 }
 
 struct Prefilter {
@@ -54,7 +64,16 @@ static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
     add(private_keys::PUTTY, Trigger::Putty);
     commands::keywords().into_iter().for_each(|word| add(word, Trigger::Command(word)));
     add("machine ", Trigger::Netrc);
-    commands::PGPASS.iter().for_each(|word| add(word, Trigger::Pgpass));
+    calls::keywords().enumerate().for_each(|(index, word)| add(word, Trigger::Call(index)));
+    add(files::SHADOW, Trigger::Shadow);
+    add(files::ACCOUNTS, Trigger::Accounts);
+    files::COOKIE_LINE.iter().for_each(|word| add(word, Trigger::CookieLine));
+    files::KEY_FILES.iter().for_each(|word| add(word, Trigger::KeyFile));
+    add(private_keys::JWK, Trigger::Jwk);
+    services::keywords().enumerate().for_each(|(index, word)| add(word, Trigger::Service(index)));
+    add("insert into", Trigger::Insert);
+    prose::FOREIGN.iter().for_each(|word| add(word, Trigger::Foreign));
+    files::PGPASS.iter().for_each(|word| add(word, Trigger::Pgpass));
     let keywords = AhoCorasick::builder()
         .ascii_case_insensitive(true)
         .build(&words)
@@ -141,8 +160,17 @@ impl Scanner {
                 Trigger::KeyMarker => private_keys::marker(text, start, end, hits),
                 Trigger::Putty => private_keys::putty(text, end, hits),
                 Trigger::Command(word) => commands::command(text, word, start, end, hits),
-                Trigger::Netrc => commands::netrc(text, end, hits),
-                Trigger::Pgpass => commands::pgpass(text, start, hits),
+                Trigger::Netrc => files::netrc(text, end, hits),
+                Trigger::Pgpass => files::pgpass(text, start, hits),
+                Trigger::Call(index) => calls::call(index, text, end, hits),
+                Trigger::Shadow => files::shadow(text, start, hits),
+                Trigger::Accounts => files::accounts(text, start, hits),
+                Trigger::CookieLine => files::cookie_line(text, end, hits),
+                Trigger::KeyFile => files::key_file(text, end, hits),
+                Trigger::Jwk => private_keys::jwk(text, start, hits),
+                Trigger::Service(index) => services::service(index, text, end, hits),
+                Trigger::Insert => calls::insert(text, end, hits),
+                Trigger::Foreign => prose::foreign(text, end, hits),
             }
         }
     }

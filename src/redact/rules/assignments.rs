@@ -1,6 +1,7 @@
 //! Values assigned to names: env files, shells, YAML, JSON, INI, code, flags, XML and prose.
 
 use super::names::{self, Strength};
+use super::prose;
 use super::values::{self, Written};
 use super::{Hit, Rule, after, before, before_escape, rule};
 use crate::redact::policy::Class;
@@ -69,6 +70,10 @@ fn name_around(bytes: &[u8], keyword: usize, keyword_end: usize) -> Name {
     while end > start && b"-.".contains(&bytes[end - 1]) {
         end -= 1;
     }
+    // `-Ddb.pass=…` and `-PrepoPassword=…` are flags with their name glued on.
+    if start > 0 && bytes[start - 1] == b'-' && b"DP".contains(&bytes[start]) && start < keyword {
+        start += 1;
+    }
     Name { start, end }
 }
 
@@ -103,6 +108,12 @@ pub fn around(
         hits.push(Hit::new(start, end, &RULES[0]));
         return;
     }
+    if let Some((start, end)) = prose::said_before(text, name.start, strength)
+        .or_else(|| prose::pair(text, name.start, name.end))
+    {
+        hits.push(Hit::new(start, end, rule_for(&text[name.start..name.end], strength)));
+        return;
+    }
     let Some(slot) = slot(text, &name) else { return };
     let Some((start, mut end, mut written)) = value(bytes, &slot) else { return };
     if written.shell && !written.quoted && strength != Strength::Password {
@@ -118,7 +129,7 @@ pub fn around(
     }
     if written.shell && shown.bytes().any(|b| b.is_ascii_lowercase()) {
         // `password=other,` and `password=self.password` are arguments of a call.
-        written.shell = next != Some(&b',') && !values::is_member(value);
+        written.shell = written.flag || next != Some(&b',') && !values::is_member(value);
     }
     let called = !written.quoted
         && (value.ends_with(['[', '(']) || !written.shell && matches!(next, Some(b'(' | b'[')));
@@ -183,10 +194,10 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     let flag = text[..name.start].ends_with("--")
         || before == Some(b'-')
             && name.start.checked_sub(2).is_none_or(|n| bytes[n].is_ascii_whitespace());
-    let closed = skip(bytes, at, 2, b"\"'`])");
+    let closed = skip(bytes, at, 2, b"\"'`])*");
     let indexed = closed > at && bytes[at..closed].contains(&b']');
-    at = closed;
-    if let Some(at) = value_key(bytes, at) {
+    at = closed + if bytes[closed..].starts_with(b"[]") { 2 } else { 0 };
+    if let Some(at) = value_key(text, at, quoted_name) {
         return Some(open(bytes, at, Written::default()));
     }
     let spaced = skip(bytes, at, 40, BLANK);
@@ -194,32 +205,44 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     let rest = &bytes[spaced..];
     let (separator, mut written) = match rest {
         [b'=', b'=', b'=', ..] => (3, Written::default()),
-        [b'=', b'=' | b'>', ..] | [b':', b'=', ..] | [b'!', b'=', ..] => (2, Written::default()),
+        [b'=', b'=' | b'>', ..] | [b':' | b'!' | b'?' | b'~', b'=', ..] => (2, Written::default()),
+        // Arrows need a blank: `self.password->value` is code.
+        [b'<', b'-', ..] | [b'-', b'>', ..] if spaced > at => (2, Written::default()),
+        [0xe2, 0x86, 0x92, ..] => (3, Written { ends_line: true, ..Written::default() }),
+        [0xef, 0xbc, 0x9a, ..] => (3, Written { prose: true, ..Written::default() }),
+        // What to take where the environment has none
+        [b'|', b'|', ..] | [b'?', b'?', ..] => (2, Written { list: true, ..Written::default() }),
         [b'=', ..] => (1, Written { shell: shell && spaced == at, ..Written::default() }),
         [b'?', b':', ..] | [b'!', b':', ..] => (2, Written::default()),
         [b':', b':', ..] => return None,
         [b':', ..] => (1, Written::default()),
         // `set("password", "…")` and `password("…")`, quoted or not at all.
-        [b',', ..] if quoted_name => (1, Written { list: true, ..Written::default() }),
-        [b'(', ..]
+        [b',', ..] if quoted_name || before == Some(b':') => {
+            (1, Written { list: true, ..Written::default() })
+        }
+        [b'(' | b'{', ..]
             if !indexed && spaced == at && rest.get(1).is_some_and(|b| QUOTES.contains(b)) =>
         {
             (1, Written { list: true, ..Written::default() })
         }
         // The next cell of a table
         [b'|', b' ', ..] => (1, Written { bare: true, ..Written::default() }),
+        [b'.', b'.', b'.', ..] => {
+            (skip(rest, 0, 60, b". "), Written { bare: true, ..Written::default() })
+        }
         _ if flag && spaced > at => (0, Written { shell: true, ..Written::default() }),
         // Dockerfiles and Windows
         _ if spaced > at && is_declared(text, name) => {
-            (0, Written { shell: true, ..Written::default() })
+            (0, Written { shell: true, flag: true, ..Written::default() })
         }
-        _ if spaced > at && !flag => match word_after(rest) {
+        _ if spaced > at && !flag => match prose::bridge(&text[spaced..]) {
             Some(length) => (length, Written { prose: true, ..Written::default() }),
             None => (0, Written { bare: true, ..Written::default() }),
         },
         _ => return None,
     };
     written.shell |= flag;
+    written.flag = flag;
     let mut value = skip(bytes, spaced + separator, 40, BLANK);
     if matches!(rest.first(), Some(b':')) {
         // `password: str = "…"` declares a type first.
@@ -237,6 +260,10 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
             value = skip(bytes, value, 80, b" \t\r\n");
         }
     }
+    if let Some(line) = next_line(bytes, value, rest.first() == Some(&b':')) {
+        value = line;
+        written.bare = true;
+    }
     let slot = open(bytes, value, written);
     if slot.quote.is_some() && slot.quote == before && !quoted_name && value == spaced + separator {
         // `'Password:', next` ends a string; it does not begin one.
@@ -246,20 +273,29 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     (slot.quote.is_some() || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
 }
 
-/// ` is `, ` was ` or ` to ` before a value in a sentence.
-fn word_after(rest: &[u8]) -> Option<usize> {
-    ["is: ", "is ", "was ", "to "].iter().find(|w| rest.starts_with(w.as_bytes())).map(|w| w.len())
-}
-
-/// `"DB_PASSWORD", "value": …`: gives the place after the colon.
-fn value_key(bytes: &[u8], at: usize) -> Option<usize> {
-    let key = skip(bytes, at, 80, b" \t\r\n,;\"'");
-    let rest = bytes.get(key..)?;
-    let after = rest.strip_prefix(b"value").or_else(|| rest.strip_prefix(b"Value"))?;
-    let start = bytes.len() - after.len();
+/// `"DB_PASSWORD", "value": …`, `variable "db_password" { default = … }` and their like: gives the
+/// place after the colon.
+fn value_key(text: &str, at: usize, quoted: bool) -> Option<usize> {
+    const KEYS: &[&str] = &["value", "Value", "content", "default"];
+    let bytes = text.as_bytes();
+    if bytes[at..].starts_with(b"</key>") {
+        let string = skip(bytes, at + 6, 80, b" \t\r\n");
+        return bytes[string..].starts_with(b"<string>").then_some(string + 8);
+    }
+    let mut key = skip(bytes, at, 80, b" \t\r\n,;:{\"'");
+    if quoted && bytes[at..key].contains(&b'{') && !KEYS.iter().any(|k| text[key..].starts_with(k))
+    {
+        // `type = string`, then `default = …`
+        key += after(text, key, 160).find("default")?;
+    }
+    let rest = &text[key..];
+    let start = key + KEYS.iter().find(|k| rest.starts_with(**k))?.len();
     let separator = skip(bytes, start, 6, b" \"'");
     matches!(bytes.get(separator)?, b':' | b'=').then(|| skip(bytes, separator + 1, 20, b" \t"))
 }
+
+const DECLARING: &[&str] =
+    &["config set ", "configure set ", "git config ", "user-secrets set ", "rclone config "];
 
 /// `ENV NAME value`, `setx NAME value`, `npm config set NAME value`.
 fn is_declared(text: &str, name: &Name) -> bool {
@@ -268,7 +304,7 @@ fn is_declared(text: &str, name: &Name) -> bool {
         || lead
             .lines()
             .next_back()
-            .is_some_and(|line| line.contains("config set ") || line.contains("configure set "))
+            .is_some_and(|line| DECLARING.iter().any(|words| line.contains(words)))
 }
 
 /// Whether the name begins a shell-like assignment: at the start of a line, or exported.
@@ -288,7 +324,20 @@ fn is_shell(text: &str, name: &Name) -> bool {
         || begins && line.ends_with(' ') && line.split_whitespace().all(|w| w.contains('='))
 }
 
+/// What may stand around a literal: types, conversions, tags, Markdown.
+#[rustfmt::skip]
+const WRAPPERS: &[&[u8]] = &[
+    b"String::from(", b"Some(", b"[]byte(", b"SecretStr(", b"Secret::new(", b"new String(",
+    b"(ConvertTo-SecureString ", b"ConvertTo-SecureString ", b"NSString(", b"!!str ", b"!unsafe ",
+    b"!!binary ", b"** ", b"**", b"\"\"", b"''", b"Buffer.from(", b"std::string(", b"String(", b"str(",
+    b"bytes(", b"Bearer ",
+];
+
 fn open(bytes: &[u8], at: usize, mut written: Written) -> Slot {
+    let wrapper = WRAPPERS.iter().find(|w| bytes[at..].starts_with(w)).map_or(0, |w| w.len());
+    // Two quotes are an empty value, unless a third begins a long one.
+    let empty = matches!(wrapper, 2) && bytes[at] != b'*' && bytes.get(at + 2) != bytes.get(at);
+    let at = if empty { at } else { at + wrapper };
     let prefix = match bytes.get(at..at + 2) {
         Some([b'b' | b'r' | b'f' | b'u' | b'@' | b'L', b'"' | b'\'']) => 1,
         _ => 0,
@@ -299,6 +348,16 @@ fn open(bytes: &[u8], at: usize, mut written: Written) -> Slot {
         Some(_) => Slot { at: at + prefix + 1, quote, written, element: false },
         None => Slot { at, quote, written, element: false },
     }
+}
+
+/// The start of a value that stands alone on the line after `name:`, or in a YAML block.
+fn next_line(bytes: &[u8], at: usize, colon: bool) -> Option<usize> {
+    let at = skip(bytes, at, 2, b"|>-*");
+    let at = skip(bytes, at, 1, b"\r");
+    (colon && bytes.get(at) == Some(&b'\n')).then_some(())?;
+    let start = skip(bytes, at, 40, b" \t\r\n`");
+    let word = bytes[start..].iter().take(VALUE).take_while(|b| b.is_ascii_graphic()).count();
+    matches!(bytes.get(start + word), None | Some(b'\r' | b'\n')).then_some(start)
 }
 
 /// How far an unquoted value may go: long where it is nothing but base64.

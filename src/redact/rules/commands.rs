@@ -1,101 +1,49 @@
-//! Passwords on command lines and in the files those commands read.
+//! Passwords on command lines.
+
+mod flags;
+
+use flags::{FLAGS, Form};
 
 use super::values::{is_mixed, is_placeholder, is_reference};
 use super::words::is_words;
 use super::{Hit, Rule, after, before, before_escape, rule};
 use crate::redact::policy::Class;
 
-pub static RULES: [Rule; 3] = [
-    rule("command.password", "PASSWORD", Class::Command),
-    rule("file.netrc", "PASSWORD", Class::CredentialFile),
-    rule("file.pgpass", "PASSWORD", Class::CredentialFile),
-];
-
-/// How the password follows its flag.
-#[derive(Clone, Copy, PartialEq)]
-enum Form {
-    /// In the next word.
-    Next,
-    /// In the same word.
-    Attached,
-    /// `user:password` in the next word.
-    Pair(u8),
-    /// Cookies in the next word.
-    Cookies,
-}
-use Form::{Attached, Cookies, Next, Pair};
-
-/// A command, the flag that takes a password, and how.
-const FLAGS: &[(&str, &str, Form)] = &[
-    ("mysql", "-p", Attached),
-    ("mysqldump", "-p", Attached),
-    ("mysqladmin", "-p", Attached),
-    ("mysqlimport", "-p", Attached),
-    ("mariadb", "-p", Attached),
-    ("mongo", "-p", Next),
-    ("mongosh", "-p", Next),
-    ("mongodump", "-p", Next),
-    ("sshpass", "-p", Next),
-    ("sshpass", "-p", Attached),
-    ("redis-cli", "-a", Next),
-    ("curl", "-u", Pair(b':')),
-    ("curl", "--user", Pair(b':')),
-    ("curl", "-U", Pair(b':')),
-    ("curl", "--proxy-user", Pair(b':')),
-    ("curl", "-b", Cookies),
-    ("curl", "--cookie", Cookies),
-    ("wget", "--http-password", Next),
-    ("http", "-a", Pair(b':')),
-    ("https", "-a", Pair(b':')),
-    ("docker login", "-p", Next),
-    ("podman login", "-p", Next),
-    ("helm registry login", "-p", Next),
-    ("az login", "-p", Next),
-    ("oc login", "-p", Next),
-    ("cf login", "-p", Next),
-    ("sqlcmd", "-P", Next),
-    ("sqlcmd", "-P", Attached),
-    ("bcp", "-P", Next),
-    ("ldapsearch", "-w", Next),
-    ("ldapadd", "-w", Next),
-    ("ldapmodify", "-w", Next),
-    ("ldapwhoami", "-w", Next),
-    ("smbclient", "-U", Pair(b'%')),
-    ("rpcclient", "-U", Pair(b'%')),
-    ("lftp", "-u", Pair(b',')),
-    ("keytool", "-storepass", Next),
-    ("keytool", "-keypass", Next),
-    ("jarsigner", "-storepass", Next),
-    ("plink", "-pw", Next),
-    ("pscp", "-pw", Next),
-    ("putty", "-pw", Next),
-    ("xfreerdp", "/p:", Attached),
-    ("influx", "-password", Next),
-    ("clickhouse-client", "--password", Next),
-    ("cqlsh", "-p", Next),
-    ("zip", "-P", Next),
-    ("unzip", "-P", Next),
-    ("7z", "-p", Attached),
-    ("ansible-vault", "--vault-password", Next),
-    ("snmpwalk", "-A", Next),
-    ("ipmitool", "-P", Next),
-    ("impacket-psexec", "-p", Next),
-    ("vault login", "", Next),
-    ("htpasswd", "-b", Next),
-    ("gh secret set", "--body", Next),
-    ("gh secret set", "-b", Next),
-];
+pub static RULES: [Rule; 1] = [rule("command.password", "PASSWORD", Class::Command)];
 
 /// Words of configuration files and SQL that a password follows.
-const DIRECTIVES: [&str; 5] =
-    ["requirepass ", "masterauth ", "bindpw ", "rootpw ", "identified by '"];
+const DIRECTIVES: [&str; 7] = [
+    "requirepass ",
+    "masterauth ",
+    "bindpw ",
+    "rootpw ",
+    "identified by '",
+    "password by '",
+    "ppp chap password 0 ",
+];
+
+/// Commands that read a password from a pipe or a here-string.
+const READERS: [&str; 9] = [
+    "sudo -S",
+    "--password-stdin",
+    "--with-token",
+    "gh secret set",
+    "passwd --stdin",
+    "chpasswd",
+    "cryptsetup",
+    "vault login -",
+    "| passwd",
+];
 
 /// Every command name once, in the order of the scanner's keywords.
 pub fn keywords() -> Vec<&'static str> {
     let mut names: Vec<_> = FLAGS.iter().map(|(command, ..)| *command).collect();
     names.dedup();
-    names.extend(["pass:", "sudo -S", "net use", "-u "]);
+    names.extend(["pass:", "net use", "-u ", "<(echo ", "send \"", "send -- \"", "auth ", "pass "]);
+    names.extend(READERS);
     names.extend(DIRECTIVES);
+    names.sort_unstable();
+    names.dedup();
     names
 }
 
@@ -106,86 +54,179 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
     if previous.is_some_and(|b| b.is_ascii_alphanumeric() || b"_-.".contains(b)) {
         return;
     }
+    if READERS.contains(&keyword) {
+        piped(text, start, end, hits);
+    }
     match keyword {
         "pass:" => {
             // openssl's `-passin pass:…`
-            let lead = before(text, start, 24).trim_end();
-            if lead.ends_with("-passin")
-                || lead.ends_with("-passout")
-                || lead.ends_with("-pass")
-                || lead.ends_with("-k")
-            {
+            let lead = before(text, start, 24).trim_end_matches([' ', '"', '\'']);
+            if ["-passin", "-passout", "-pass", "-k"].iter().any(|flag| lead.ends_with(flag)) {
                 word(text, end, word_end(bytes, end), hits);
             }
             return;
         }
-        "sudo -S" => return piped(text, start, hits),
         "-u " => return user_pair(text, end, hits),
+        "<(echo " => {
+            let lead = before(text, start, 24).to_ascii_lowercase();
+            if ["pass", "key", "token", "secret"].iter().any(|w| lead.contains(w)) {
+                let close = after(text, end, 256).find(')').unwrap_or(0);
+                word(text, end, end + close, hits);
+            }
+            return;
+        }
+        "send \"" | "send -- \"" => return expected(text, start, end, hits),
+        "auth " | "pass " => return protocol(text, start, end, hits),
         _ if DIRECTIVES.contains(&keyword) => return word(text, end, word_end(bytes, end), hits),
         _ => {}
     }
-    if bytes.get(end) != Some(&b' ') {
+    if !keyword.ends_with(' ') && bytes.get(end) != Some(&b' ') {
         return;
     }
-    let line = bytes[end..].iter().take(600).position(|b| matches!(b, b'\n' | b'|' | b';'));
-    let stop = line.map_or(end + after(text, end, 600).len(), |n| end + n);
+    let words = words(text, end);
+    if keyword == "net use" {
+        return net_use(text, &words, hits);
+    }
+    for (_, flag, form) in FLAGS.iter().filter(|(command, ..)| *command == keyword) {
+        flagged(text, &words, flag, *form, hits);
+    }
+}
+
+/// The words of a command, up to the end of its line or the next command.
+fn words(text: &str, at: usize) -> Vec<(usize, usize)> {
+    let bytes = text.as_bytes();
     let mut words = Vec::new();
-    let mut at = end;
+    let stop = at + after(text, at, 600).len();
+    let mut at = at;
     while at < stop {
-        at += bytes[at..stop].iter().take_while(|b| b.is_ascii_whitespace()).count();
+        at += bytes[at..stop].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        // A line that ends in a backslash goes on.
+        if bytes[at..stop].starts_with(b"\\\n") {
+            at += 2;
+            continue;
+        }
+        if at == stop || matches!(bytes[at], b'\n' | b'\r' | b'|' | b';') {
+            break;
+        }
         let length = word_end(&bytes[..stop], at) - at;
         if length > 0 {
             words.push((at, at + length));
         }
         at += length.max(1);
     }
-    if keyword == "net use" {
-        return net_use(text, &words, hits);
-    }
-    for (_, flag, form) in FLAGS.iter().filter(|(c, ..)| *c == keyword) {
-        for (index, (from, to)) in words.iter().enumerate() {
-            let this = text.get(*from..*to).unwrap_or("");
-            let next = words.get(index + 1).copied();
-            match form {
-                Attached
-                    if this.len() > flag.len()
-                        && this.starts_with(flag)
-                        && !this.starts_with("--") =>
-                {
-                    word(text, from + flag.len(), *to, hits);
-                }
-                Next if this == *flag && keyword == "htpasswd" => {
-                    // htpasswd -b FILE USER PASSWORD
-                    if let Some((from, to)) = words.get(index + 3) {
-                        word(text, *from, *to, hits);
-                    }
-                }
-                Next if this == *flag => {
-                    if let Some((from, to)) = next {
-                        word(text, from, to, hits);
-                    }
-                }
-                Cookies if this == *flag => {
-                    if let Some((from, to)) = next {
-                        let quote = usize::from(matches!(bytes[from], b'"' | b'\''));
-                        if from + quote <= to {
-                            super::headers::pairs(text, from + quote, hits);
-                        }
-                    }
-                }
-                Pair(separator) if this == *flag => {
-                    if let Some((from, to)) = next {
-                        pair(text, from, to, *separator, hits);
-                    }
-                }
-                _ => {}
+    words
+}
+
+/// Looks for one flag among the words of a command.
+fn flagged(text: &str, words: &[(usize, usize)], flag: &str, form: Form, hits: &mut Vec<Hit>) {
+    let said = |(from, to): (usize, usize)| text.get(from..to).unwrap_or("");
+    let is_flag = |word: &(usize, usize)| said(*word).starts_with('-');
+    let mut places = words.iter().copied().filter(|word| !is_flag(word));
+    match form {
+        Form::Place(place) => {
+            let found = places.nth(place);
+            if let Some((from, to)) = found.filter(|found| is_generated(said(*found))) {
+                word(text, from, to, hits);
             }
+            return;
         }
-        if flag.is_empty()
-            && let Some((from, to)) = words.first().filter(|(from, to)| to - from >= 16)
-        {
-            word(text, *from, *to, hits);
+        Form::Last => {
+            let is_on =
+                |w: &(usize, usize)| is_flag(w) && said(*w).contains(flag.trim_start_matches('-'));
+            let given: Vec<_> = places.collect();
+            if let Some((from, to)) =
+                given.last().filter(|_| words.iter().any(is_on) && given.len() > 1)
+            {
+                word(text, *from, *to, hits);
+            }
+            return;
         }
+        Form::Slash => {
+            if let Some((from, to)) = places.next()
+                && let Some(slash) = said((from, to)).find('/')
+            {
+                let from = from + slash + 1;
+                let sign = said((from, to)).find('@').unwrap_or(to - from);
+                word(text, from, from + sign, hits);
+            }
+            return;
+        }
+        Form::Target => {
+            let target = places.find(|w| said(*w).contains('@'));
+            if let Some((from, _)) = target
+                && let Some((head, _)) = said(target.unwrap_or_default()).rsplit_once('@')
+            {
+                pair(text, from, from + head.len(), b':', hits);
+            }
+            return;
+        }
+        _ => {}
+    }
+    for (index, (from, to)) in words.iter().enumerate() {
+        let this = said((*from, *to));
+        let next = words.get(index + 1).copied();
+        match form {
+            Form::Attached
+                if this.len() > flag.len() && this.starts_with(flag) && !this.starts_with("--") =>
+            {
+                word(text, from + flag.len(), *to, hits);
+            }
+            Form::Pair(separator)
+                if this.starts_with(flag) && !flag.starts_with("--") && this.len() > flag.len() =>
+            {
+                pair(text, from + flag.len(), *to, separator, hits);
+            }
+            Form::Cluster
+                if !this.starts_with("--")
+                    && this.starts_with('-')
+                    && this.ends_with(&flag[1..]) =>
+            {
+                next.into_iter().for_each(|(from, to)| word(text, from, to, hits));
+            }
+            _ if this != flag => {}
+            Form::Next => next.into_iter().for_each(|(from, to)| word(text, from, to, hits)),
+            Form::Pair(separator) => {
+                next.into_iter().for_each(|(from, to)| pair(text, from, to, separator, hits));
+            }
+            Form::Cookies => {
+                if let Some((from, to)) = next {
+                    let quote = usize::from(matches!(text.as_bytes()[from], b'"' | b'\''));
+                    if from + quote <= to {
+                        super::headers::pairs(text, from + quote, hits);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a word of a command can only be a password.
+fn is_generated(word: &str) -> bool {
+    let bare = word.trim_matches(['"', '\'']);
+    bare.len() >= 8 && !is_words(bare) && is_mixed(bare, 2.2) && !bare.contains("://")
+}
+
+/// `expect "password:"`, then `send "…\r"`.
+fn expected(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
+    let lead = before(text, start, 160).to_ascii_lowercase();
+    let Some(close) = after(text, end, 256).find('"') else { return };
+    if lead.contains("assword") || lead.contains("assphrase") || lead.contains("asscode") {
+        word(text, end, end + close, hits);
+    }
+}
+
+/// `AUTH …` and `PASS …`, as Redis, SMTP, FTP and POP say it on a line of its own.
+fn protocol(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
+    let lead = before(text, start, 4);
+    let begins = lead.is_empty() || lead.ends_with('\n') || lead.ends_with("> ");
+    if !begins || !text[start..end].bytes().all(|b| b.is_ascii_uppercase() || b == b' ') {
+        return;
+    }
+    let Some(line) = after(text, end, 128).lines().next() else { return };
+    let said = line.trim_end();
+    if is_generated(said) && !said.contains([' ', '/', ':', '(']) {
+        word(text, end, end + said.len(), hits);
     }
 }
 
@@ -249,80 +290,42 @@ fn pair(text: &str, from: usize, to: usize, separator: u8, hits: &mut Vec<Hit>) 
     }
 }
 
-/// `echo PASSWORD | sudo -S`
-fn piped(text: &str, start: usize, hits: &mut Vec<Hit>) {
-    let window = before(text, start, 200);
+/// `echo PASSWORD | sudo -S`, `sudo -S <<< PASSWORD`, `echo user:PASSWORD | chpasswd`.
+fn piped(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
+    let tail = after(text, end, 160);
+    let tail = &tail[..tail.find('\n').unwrap_or(tail.len())];
+    if let Some(here) = tail.find("<<<") {
+        let from = end + here + 3;
+        let from = from + usize::from(text[from..].starts_with(' '));
+        return word(text, from, word_end(text.as_bytes(), from), hits);
+    }
+    let window = before(text, start + usize::from(text[start..].starts_with('|')), 200);
     let line = window.rsplit('\n').next().unwrap_or("");
-    let Some(echo) = line.rfind("echo ").map(|n| start - line.len() + n + 5) else { return };
-    let Some(pipe) = text[echo..start].find('|') else { return };
-    let said = text[echo..echo + pipe].trim_end();
-    if !said.trim_matches(['"', '\'']).contains(' ') {
-        word(text, echo, echo + said.len(), hits);
+    let line_at = start + usize::from(text[start..].starts_with('|')) - line.len();
+    let Some(echo) = line.rfind("echo ").map(|n| n + 5) else { return };
+    let Some(pipe) = line[echo..].find('|').map(|n| echo + n) else { return };
+    let mut said = line[echo..pipe].trim();
+    while let Some(rest) = ["-n ", "-e ", "-ne ", "-en "].iter().find_map(|f| said.strip_prefix(f))
+    {
+        said = rest.trim_start();
+    }
+    if said.trim_matches(['"', '\'']).contains(' ') {
+        return;
+    }
+    let from = line_at + (said.as_ptr() as usize - line.as_ptr() as usize);
+    match text[start..end].ends_with("chpasswd") {
+        true => pair(text, from, from + said.len(), b':', hits),
+        false => word(text, from, from + said.len(), hits),
     }
 }
 
 /// `net use \\host\share PASSWORD /user:NAME`
 fn net_use(text: &str, words: &[(usize, usize)], hits: &mut Vec<Hit>) {
     let share = words.iter().position(|(from, to)| text[*from..*to].starts_with("\\\\"));
-    if let Some((from, to)) = share.and_then(|n| words.get(n + 1))
-        && !text[*from..*to].starts_with(['/', '*'])
-    {
+    let password = share.and_then(|n| {
+        words[n + 1..].iter().find(|(from, to)| !text[*from..*to].starts_with(['/', '*']))
+    });
+    if let Some((from, to)) = password {
         word(text, *from, *to, hits);
-    }
-}
-
-/// `machine HOST login USER password VALUE`, on one line or several; `at` is after `machine `.
-pub fn netrc(text: &str, at: usize, hits: &mut Vec<Hit>) {
-    let window = after(text, at, 300);
-    let mut words = window.split_ascii_whitespace();
-    let mut seen_login = false;
-    while let Some(word) = words.next() {
-        match word {
-            "machine" | "default" => return,
-            "login" => seen_login = true,
-            "password" if seen_login => {
-                let Some(value) = words.next() else { return };
-                let from = at + (value.as_ptr() as usize - window.as_ptr() as usize);
-                let value = &value[..before_escape(value.as_bytes())];
-                let value = value.split(['"', '\'', '`', '<', '>']).next().unwrap_or("");
-                if value.len() >= 3 && !is_placeholder(value) && !is_reference(value) {
-                    hits.push(Hit::new(from, from + value.len(), &RULES[1]));
-                }
-                return;
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Ports and wildcards that a pgpass line has between its first colons.
-pub const PGPASS: &[&str] = &[":5432:", ":5433:", ":6432:", ":26257:", ":*:"];
-
-/// `host:port:database:user:password`; `at` is where the port's colon stands.
-pub fn pgpass(text: &str, at: usize, hits: &mut Vec<Hit>) {
-    let bytes = text.as_bytes();
-    let is_field = |b: &u8| b.is_ascii_alphanumeric() || b"._-*".contains(b);
-    let host = bytes[..at].iter().rev().take(100).take_while(|b| is_field(b)).count();
-    let start = at - host;
-    let line_begins = start == 0 || b"\n \t\"'+`<>(=".contains(&bytes[start - 1]);
-    if host == 0 || !line_begins {
-        return;
-    }
-    let mut at = at;
-    // Port, database, user; then the rest is the password.
-    for _ in 0..3 {
-        at += 1;
-        at += bytes[at..].iter().take(100).take_while(|b| is_field(b)).count();
-        if bytes.get(at) != Some(&b':') {
-            return;
-        }
-    }
-    let from = at + 1;
-    let is_end = |b: &u8| b.is_ascii_whitespace() || b"\"'`<>".contains(b);
-    let length = bytes[from..].iter().take(256).take_while(|b| !is_end(b)).count();
-    let length = before_escape(&bytes[from..from + length]);
-    let Some(value) = text.get(from..from + length) else { return };
-    if length >= 3 && !is_placeholder(value) && !is_reference(value) {
-        hits.push(Hit::new(from, from + length, &RULES[2]));
     }
 }

@@ -70,12 +70,12 @@ const HARMLESS_AFTER: &[&str] = &[
 /// What people have a `pass` for.
 #[rustfmt::skip]
 const ACCOUNTS: &[&str] = &[
-    "account", "admin", "amqp", "api", "app", "artifactory", "auth", "backup", "basic", "broker", "cert",
+    "account", "admin", "amqp", "api", "app", "artifactory", "auth", "backup", "become", "basic", "broker", "cert",
     "database", "db", "docker", "elastic", "email", "es", "ftp", "git", "github", "grafana", "http",
-    "imap", "jenkins", "jira", "kafka", "key", "keystore", "ldap", "login", "mail", "master", "mongo",
+    "htpasswd", "imap", "jenkins", "jira", "kafka", "key", "keystore", "ldap", "login", "mail", "master", "mongo",
     "mqtt", "my", "mysql", "nexus", "ora", "oracle", "pg", "pop", "postgres", "proxy", "rabbit",
-    "rabbitmq", "redis", "registry", "root", "service", "sftp", "smtp", "snmp", "sql", "ssh", "store",
-    "sudo", "svc", "user", "vpn", "web", "wifi",
+    "rabbitmq", "rds", "redis", "registry", "remote", "root", "service", "sftp", "smb", "smtp", "snmp",
+    "sql", "ssh", "store", "su", "sudo", "superuser", "svc", "user", "vpn", "web", "wifi",
 ];
 
 const PASSWORDS: &[&str] = &[
@@ -150,8 +150,7 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
         }
         return ACCOUNTS.contains(&before).then_some(Strength::Password);
     }
-    let end_pass = ["dbpass", "userpass", "sshpass", "smtppass", "mypass", "storepass", "keypass"];
-    if end_pass.contains(&word)
+    if word.strip_suffix("pass").is_some_and(|account| ACCOUNTS.contains(&account))
         || word.ends_with("pwd") && word.len() <= 10
         || ["rootpw", "bindpw", "adminpw", "userpw", "dbpw"].contains(&word)
     {
@@ -161,6 +160,12 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
         && !["github", "gitlab", "gh", "azure", "devops", "ado", "access", "git"].contains(&before)
     {
         return None;
+    }
+    if word.len() > 5 && word.len() <= 20 && word.ends_with("token")
+        || word == "signature" && ["amz", "goog"].contains(&before)
+        || word == "login" && before == "sonar"
+    {
+        return Some(Strength::Secret);
     }
     if SECRETS.contains(&word) || SECRET_ENDS.iter().any(|end| word.ends_with(end)) {
         return Some(Strength::Secret);

@@ -48,6 +48,7 @@ fn is_base64(word: &str) -> bool {
 /// A word without the quotes, signs and line ends that code, diffs and listings put around it.
 fn bare(word: &str) -> &str {
     // A line number that a listing glued to its line.
+    let word = unlisted(word);
     let unnumbered = word.trim_start_matches(|c: char| c.is_ascii_digit());
     let word = match unnumbered.starts_with(['→', '|', ':', '│', '\t']) {
         true => unnumbered,
@@ -56,6 +57,20 @@ fn bare(word: &str) -> &str {
     let word = word.trim_matches(|c: char| "\"'`,;:|>\\()[]{}#*<→│".contains(c));
     let word = word.strip_suffix("\\n").unwrap_or(word);
     word.strip_prefix(['+', '-']).filter(|rest| rest.len() >= PIECE).unwrap_or(word)
+}
+
+/// A word without the file and line number that `grep -rn` puts before it: `a/b.pem:12:`.
+fn unlisted(word: &str) -> &str {
+    for sign in [':', '-'] {
+        if let Some((head, rest)) = word.rsplit_once(sign)
+            && head.rsplit_once(sign).is_some_and(|(file, line)| {
+                !file.is_empty() && !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit())
+            })
+        {
+            return rest;
+        }
+    }
+    word
 }
 
 /// Words that may stand between the pieces of a key.
@@ -72,6 +87,12 @@ fn is_between(word: &str) -> bool {
             "Comment",
             "Hash",
             "truncated",
+            "br",
+            "p",
+            "pre",
+            "code",
+            "span",
+            "div",
             "omitted",
             "lines",
             "more",
@@ -79,6 +100,8 @@ fn is_between(word: &str) -> bool {
         .contains(&bare)
         || bare.starts_with("AES-")
         || bare.starts_with("DES-")
+        // The file and line before an empty line
+        || word.ends_with([':', '-']) && word[..word.len() - 1].ends_with(|c: char| c.is_ascii_digit())
 }
 
 /// The end of the key that begins after a marker; none where no key material follows.
@@ -156,10 +179,36 @@ impl<'a> Iterator for Words<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = &self.text[self.at..];
-        let start = self.at + rest.find(|c: char| !c.is_whitespace())?;
+        let is_gap = |c: char| c.is_whitespace() || c == '<' || c == '>';
+        let start = self.at + rest.find(|c| !is_gap(c))?;
         let rest = &self.text[start..];
-        let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let length = rest.find(is_gap).unwrap_or(rest.len());
         self.at = start + length;
         Some((start, &rest[..length]))
+    }
+}
+
+/// A member that every JSON web key has.
+pub const JWK: &str = "\"kty\"";
+
+/// The private members of the JSON web key around `at`.
+pub fn jwk(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    const MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "k"];
+    let lead = before(text, at, 4096);
+    let from = lead.rfind(['{', '}']).map_or(at, |n| at - lead.len() + n);
+    let tail = after(text, at, 4096);
+    let to = at + tail.find(['}', '{']).unwrap_or(tail.len());
+    for (start, _) in text[from..to].match_indices("\":") {
+        let name = text[from..from + start].rsplit('"').next().unwrap_or("");
+        if !MEMBERS.contains(&name) {
+            continue;
+        }
+        let rest = &text[from + start + 2..to];
+        let Some(value) = rest.trim_start().strip_prefix('"') else { continue };
+        let length = value.find('"').unwrap_or(value.len());
+        let start = to - value.len();
+        if length >= 16 {
+            hits.push(Hit::new(start, start + length, &RULES[0]));
+        }
     }
 }

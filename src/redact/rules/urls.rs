@@ -5,7 +5,8 @@ use super::words::is_words;
 use super::{Hit, Rule, entropy, rule};
 use crate::redact::policy::Class;
 
-pub static RULES: [Rule; 1] = [rule("url.password", "PASSWORD", Class::Url)];
+pub static RULES: [Rule; 2] =
+    [rule("url.password", "PASSWORD", Class::Url), rule("url.webhook", "WEBHOOK", Class::Url)];
 
 /// Default accounts of databases on a developer's machine: user and password are one word.
 const DEFAULTS: &[&str] =
@@ -40,6 +41,7 @@ pub fn authority_end(bytes: &[u8], at: usize) -> usize {
 pub fn authority(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let end = authority_end(bytes, at);
+    webhook(text, at, end, hits);
     let Some(sign) = bytes[at..end].iter().rposition(|b| *b == b'@').map(|n| at + n) else {
         return;
     };
@@ -62,4 +64,90 @@ pub fn authority(text: &str, at: usize, hits: &mut Vec<Hit>) {
 /// A token where a user name belongs: `https://<token>@host`.
 fn is_token(user: &str) -> bool {
     user.len() >= 20 && !is_words(user) && !is_placeholder(user) && entropy(user.as_bytes()) >= 3.0
+}
+
+/// Hosts whose every path is a capability.
+const HOOK_HOSTS: &[&str] = &[
+    "webhook.site",
+    "hc-ping.com",
+    "hook.",
+    "hooks.",
+    "webhooks.",
+    "ntfy.sh",
+    "webhook.",
+    "maker.ifttt.com",
+];
+/// Path segments after which one follows.
+const HOOK_PATHS: &[&str] = &[
+    "hook",
+    "hooks",
+    "webhook",
+    "webhooks",
+    "webhookb2",
+    "incoming",
+    "incomingwebhook",
+    "integration",
+    "integrations",
+    "services",
+    "workflows",
+    "key",
+    "webhook-test",
+    "inbound",
+    "heartbeat",
+    "ping",
+];
+
+/// Whoever knows a webhook's address may use it: the random part of its path or query.
+fn webhook(text: &str, at: usize, end: usize, hits: &mut Vec<Hit>) {
+    let bytes = text.as_bytes();
+    if bytes.get(end) != Some(&b'/') {
+        return;
+    }
+    let is_end =
+        |b: &u8| b.is_ascii_whitespace() || b.is_ascii_control() || b"\"'`<>\\,)]}|".contains(b);
+    let stop = end
+        + bytes[end..]
+            .iter()
+            .take(512)
+            .position(is_end)
+            .unwrap_or(bytes.len().min(end + 512) - end);
+    let (Some(host), Some(rest)) = (text.get(at..end), text.get(end..stop)) else { return };
+    let host = host.to_ascii_lowercase();
+    let mut open = HOOK_HOSTS.iter().any(|h| host.starts_with(h));
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (mut first, mut last) = (None, 0);
+    let mut from = end;
+    for segment in path.split('/') {
+        let lower = segment.to_ascii_lowercase();
+        if open && is_capability(segment) {
+            first = first.or(Some(from));
+            last = from + segment.trim_end_matches(['.', ':', ';', '*']).len();
+        }
+        open |= HOOK_PATHS.contains(&lower.as_str());
+        from += segment.len() + 1;
+    }
+    if let Some(first) = first {
+        hits.push(Hit::new(first, last, &RULES[1]));
+    } else if open {
+        let at = end + path.len() + 1;
+        let values = query.split('&').filter_map(|pair| pair.split_once('=').map(|(_, v)| v));
+        for value in values.filter(|value| is_capability(value) && value.len() >= 16) {
+            let start = at + (value.as_ptr() as usize - query.as_ptr() as usize);
+            hits.push(Hit::new(start, start + value.len(), &RULES[1]));
+        }
+    }
+}
+
+/// Whether a path's segment was made by a machine to be secret: not a word, a number or a version.
+fn is_capability(segment: &str) -> bool {
+    let letters = segment.bytes().filter(u8::is_ascii_alphabetic).count();
+    segment.len() >= 7
+        && letters >= 2
+        && segment.bytes().any(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+        && !is_words(segment)
+        && !is_placeholder(segment)
+        && !is_reference(segment)
+        && !segment.contains(['{', '$', '<', ':', '*'])
+        && segment.bytes().filter(|b| *b == b'.').count() < 2
+        && entropy(segment.as_bytes()) >= 2.2
 }

@@ -44,6 +44,8 @@ pub struct Written {
     pub quoted: bool,
     /// `NAME=value` on a line of its own, an exported variable or a command-line flag.
     pub shell: bool,
+    /// A command-line flag.
+    pub flag: bool,
     /// The last thing on its line.
     pub ends_line: bool,
     /// After `is`, `was` or `to` in a sentence.
@@ -303,7 +305,7 @@ pub fn is_member(value: &str) -> bool {
             && digits <= 4
     };
     value.contains('.')
-        && value.trim_start_matches(['&', '*']).split('.').all(is_name)
+        && value.trim_start_matches(['&', '*']).split('.').all(|p| is_name(p) && is_words(p))
         && value.find('.').is_some_and(|n| n <= 12 || is_words(&value[..n]))
 }
 
@@ -339,7 +341,14 @@ fn is_scrambled(value: &str) -> bool {
     let three =
         has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_digit);
     let groups = value.split(|c: char| !c.is_ascii_digit()).filter(|g| !g.is_empty()).count();
-    (three || groups >= 3) && entropy(value.as_bytes()) >= 3.3
+    (three || groups >= 3 || is_jumbled(value)) && entropy(value.as_bytes()) >= 3.3
+}
+
+/// Letters whose case changes as nobody writes it.
+fn is_jumbled(value: &str) -> bool {
+    let capital = |b: &u8| b.is_ascii_uppercase();
+    let changes = value.as_bytes().windows(2).filter(|w| capital(&w[0]) != capital(&w[1])).count();
+    value.len() >= 14 && changes * 3 >= value.len()
 }
 
 /// Random, with both letters and digits or symbols.

@@ -1,0 +1,143 @@
+//! Lines of files that hold passwords and their hashes: netrc, pgpass, shadow, dumps of accounts,
+//! browsers' cookie files.
+
+use super::values::{is_hex, is_placeholder, is_reference};
+use super::{Hit, Rule, after, before, before_escape, rule};
+use crate::redact::policy::Class;
+
+pub static RULES: [Rule; 5] = [
+    rule("file.netrc", "PASSWORD", Class::CredentialFile),
+    rule("file.pgpass", "PASSWORD", Class::CredentialFile),
+    rule("file.shadow", "PASSWORD_HASH", Class::PasswordHash),
+    rule("file.cookies", "COOKIE", Class::Header),
+    rule("file.master-key", "KEY", Class::CredentialFile),
+];
+
+/// `machine HOST login USER password VALUE`, on one line or several; `at` is after `machine `.
+pub fn netrc(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let window = after(text, at, 300);
+    let mut words = window.split_ascii_whitespace();
+    // `machine learning` is prose.
+    let host =
+        window.split_whitespace().next().is_some_and(|h| h.contains('.') || h == "localhost");
+    let mut seen_login = false;
+    while let Some(word) = words.next() {
+        match word {
+            "machine" | "default" => return,
+            "login" => seen_login = true,
+            "password" if seen_login || host => {
+                let Some(value) = words.next() else { return };
+                let from = at + (value.as_ptr() as usize - window.as_ptr() as usize);
+                let value = &value[..before_escape(value.as_bytes())];
+                let value = value.split(['"', '\'', '`', '<', '>']).next().unwrap_or("");
+                if value.len() >= 3 && !is_placeholder(value) && !is_reference(value) {
+                    hits.push(Hit::new(from, from + value.len(), &RULES[0]));
+                }
+                return;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Ports and wildcards that a pgpass line has between its first colons.
+#[rustfmt::skip]
+pub const PGPASS: &[&str] = &[
+    ":5432:", ":5431:", ":5433:", ":5434:", ":5435:", ":5436:", ":5437:", ":5438:", ":5439:", ":6432:",
+    ":6543:", ":15432:", ":25060:", ":26257:", ":54321:", ":*:",
+];
+
+/// `host:port:database:user:password`; `at` is where the port's colon stands.
+pub fn pgpass(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let bytes = text.as_bytes();
+    let is_field = |b: &u8| b.is_ascii_alphanumeric() || b"._-*".contains(b);
+    let host = bytes[..at].iter().rev().take(100).take_while(|b| is_field(b)).count();
+    let start = at - host;
+    let line_begins = start == 0 || b"\n \t\"'+`<>(=".contains(&bytes[start - 1]);
+    if host == 0 || !line_begins {
+        return;
+    }
+    let mut at = at;
+    // Port, database, user; then the rest is the password.
+    for _ in 0..3 {
+        at += 1;
+        at += bytes[at..].iter().take(100).take_while(|b| is_field(b)).count();
+        if bytes.get(at) != Some(&b':') {
+            return;
+        }
+    }
+    let from = at + 1;
+    let is_end = |b: &u8| b.is_ascii_whitespace() || b"\"'`<>".contains(b);
+    let length = bytes[from..].iter().take(256).take_while(|b| !is_end(b)).count();
+    let length = before_escape(&bytes[from..from + length]);
+    let Some(value) = text.get(from..from + length) else { return };
+    if length >= 3 && !is_placeholder(value) && !is_reference(value) {
+        hits.push(Hit::new(from, from + length, &RULES[1]));
+    }
+}
+
+/// What stands behind the hash in a line of `/etc/shadow`.
+pub const SHADOW: &str = ":99999:";
+
+/// `user:HASH:19000:0:99999:7:::`; `at` is where [`SHADOW`] stands.
+pub fn shadow(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let lead = before(text, at, 256);
+    let line = lead.rsplit(['\n', '"', ' ', '\t']).next().unwrap_or("");
+    let mut fields = line.split(':').skip(1);
+    let Some(hash) = fields.next() else { return };
+    let days = fields.next().is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()));
+    if days && hash.len() >= 13 && !hash.starts_with(['!', '*']) {
+        let start = hash.as_ptr() as usize - text.as_ptr() as usize;
+        hits.push(Hit::new(start, start + hash.len(), &RULES[2]));
+    }
+}
+
+/// What ends a line of a dump of Windows' accounts.
+pub const ACCOUNTS: &str = ":::";
+/// The hashes of an empty password.
+const EMPTY: [&str; 2] = ["aad3b435b51404eeaad3b435b51404ee", "31d6cfe0d16ae931b73c59d7e0c089c0"];
+
+/// `user:500:LM:NT:::`; `at` is where [`ACCOUNTS`] stands.
+pub fn accounts(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let lead = before(text, at, 70);
+    for hash in lead.rsplit(':').take(2) {
+        let known = EMPTY.iter().any(|empty| hash.eq_ignore_ascii_case(empty));
+        if hash.len() == 32 && is_hex(hash) && !known {
+            let start = hash.as_ptr() as usize - text.as_ptr() as usize;
+            hits.push(Hit::new(start, start + hash.len(), &RULES[2]));
+        }
+    }
+}
+
+/// The columns of a line of `cookies.txt` before the name.
+pub const COOKIE_LINE: [&str; 2] = ["\tTRUE\t", "\tFALSE\t"];
+
+/// `.host TRUE / TRUE 1700000000 name VALUE`; `at` is after the second flag or the first.
+pub fn cookie_line(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let tail = after(text, at, 8192);
+    let line = tail.split(['\n', '\r']).next().unwrap_or("");
+    let mut fields = line.split('\t');
+    let time =
+        fields.next().is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()));
+    let (Some(_), Some(value), true) = (fields.next(), fields.next(), time) else { return };
+    if value.len() >= 8 && !is_placeholder(value) {
+        let start = value.as_ptr() as usize - text.as_ptr() as usize;
+        hits.push(Hit::new(start, start + value.len(), &RULES[3]));
+    }
+}
+
+/// Files that hold nothing but a key.
+pub const KEY_FILES: [&str; 3] =
+    ["master.key", "credentials/production.key", "credentials/staging.key"];
+
+/// A key that is shown after the file's name: `cat config/master.key`, then the key.
+pub fn key_file(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    for line in after(text, at, 96).lines().skip(1).take(3) {
+        let key = line.trim_start_matches(|c: char| !c.is_ascii_hexdigit());
+        let key = key.trim_end();
+        if key.len() == 32 && is_hex(key) {
+            let start = key.as_ptr() as usize - text.as_ptr() as usize;
+            return hits.push(Hit::new(start, start + key.len(), &RULES[4]));
+        }
+    }
+}
