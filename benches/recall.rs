@@ -17,14 +17,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use proto::redact::{Policy, Redactor};
-use proto::trace::{Message, Role, Trace};
 use serde_json::Value;
 
 #[path = "../tests/it/redaction/grammar/mod.rs"]
 mod grammar;
 
 use grammar::judge::{Verdict, judge};
-use grammar::{Case, Kind, cases, names};
+use grammar::{Case, Kind, cases, names, texts};
 
 const KINDS: [Kind; 3] = [Kind::Plain, Kind::Awkward, Kind::Alike];
 
@@ -109,10 +108,7 @@ fn ask(peer: &Peer, bin: &Path, folder: &Path) -> Option<Flagged> {
 
 /// What we make of a case.
 fn redact(redactor: &Redactor, case: &Case) -> Vec<String> {
-    let messages = case.texts.iter().map(|t| Message::text(Role::Tool, t.as_str())).collect();
-    let trace = Trace { session: "s".into(), source: "raw".into(), messages, ..Trace::default() };
-    let out = redactor.session(&[&trace]).expect("a redacted session");
-    out.into_iter().flat_map(|r| r.trace.messages).map(|m| m.content).collect()
+    texts(&redactor.session(&[&case.trace()]).expect("a redacted session")[0].trace)
 }
 
 /// Whether a case ended as it should.

@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use proto::trace::{Message, Role};
-
 use super::grammar::judge::judge;
-use super::grammar::{Case, Kind, cases, names};
-use super::{redactor, trace};
+use super::grammar::{Kind, cases, names, texts};
+use super::redactor;
 
 /// Cases of each class and kind.
 const EACH: usize = 100;
@@ -18,18 +16,13 @@ const SEED: u64 = 20_240_731;
 /// The least share of each kind, per class.
 const WANTED: [(Kind, f64); 3] = [(Kind::Plain, 0.99), (Kind::Awkward, 0.95), (Kind::Alike, 0.99)];
 
-fn outputs(redactor: &proto::redact::Redactor, case: &Case) -> Vec<String> {
-    let messages = case.texts.iter().map(|t| Message::text(Role::Tool, t.as_str())).collect();
-    let out = redactor.session(&[&trace(messages)]).unwrap().pop().unwrap();
-    out.trace.messages.into_iter().map(|m| m.content).collect()
-}
-
 #[test]
 fn every_class_is_found_and_its_look_alikes_are_kept() {
     let redactor = redactor();
     let mut tally: BTreeMap<(&str, Kind), (usize, Vec<String>)> = BTreeMap::new();
     for case in cases(SEED, EACH) {
-        let outputs = outputs(&redactor, &case);
+        let out = redactor.session(&[&case.trace()]).unwrap();
+        let outputs = texts(&out[0].trace);
         let verdict = judge(&case, &outputs);
         let failed = match case.kind {
             Kind::Alike => !verdict.changed.is_empty(),

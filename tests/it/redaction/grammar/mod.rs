@@ -6,6 +6,8 @@
 //! scanner works. All values are random, so that no two seeds share one.
 
 use proto::chance::Chance;
+use proto::trace::{Message, Role, ToolCall, Trace};
+use serde_json::json;
 
 mod assignments;
 mod cloud;
@@ -86,6 +88,31 @@ fn around(text: &str, secrets: &[&str]) -> Vec<String> {
         .filter(|s| !s.is_empty())
         .map(|s| s.to_string())
         .collect()
+}
+
+impl Case {
+    /// The case as a trace: what tools said, and every third time what one was given.
+    pub fn trace(&self) -> Trace {
+        let message = |text: &String| {
+            if text.len() % 3 != 0 {
+                return Message::text(Role::Tool, text.as_str());
+            }
+            let arguments = serde_json::Map::from_iter([("input".to_string(), json!(text))]);
+            let call = ToolCall { id: "1".into(), name: "run".into(), arguments };
+            Message { tool_calls: vec![call], ..Message::text(Role::Assistant, "") }
+        };
+        let messages = self.texts.iter().map(message).collect();
+        Trace { session: "s".into(), source: "raw".into(), messages, ..Trace::default() }
+    }
+}
+
+/// The texts of a trace that was made of a case.
+pub fn texts(trace: &Trace) -> Vec<String> {
+    let text = |message: &Message| match &message.tool_calls[..] {
+        [call] => call.arguments["input"].as_str().unwrap_or_default().to_string(),
+        _ => message.content.to_string(),
+    };
+    trace.messages.iter().map(text).collect()
 }
 
 type Maker = fn(&mut Chance, usize) -> Sample;
@@ -179,8 +206,13 @@ pub fn cases(seed: u64, each: usize) -> Vec<Case> {
             };
             add(Kind::Awkward, sample);
         }
-        for i in 0..each {
-            add(Kind::Alike, (class.alike)(&mut chance, from + i));
+        for i in from..from + each {
+            let alike = (class.alike)(&mut chance, i);
+            let wrapped = i % 3 == 2;
+            add(
+                Kind::Alike,
+                if wrapped { wrappers::wrap_alike(&mut chance, alike) } else { alike },
+            );
         }
     }
     cases.extend(sessions::cases(seed, each));

@@ -128,7 +128,7 @@ pub fn generated(chance: &mut Chance) -> String {
         2 => hex(chance, 32),
         3 => hex(chance, 64),
         4 => shape(chance, "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="),
-        5 => shape(chance, "[A-Za-z0-9_-]{12,43}[A-Za-z0-9]"),
+        5 => shape(chance, "[A-Za-z0-9][A-Za-z0-9_-]{11,42}[A-Za-z0-9]"),
         _ => uuid(chance),
     }
 }

@@ -10,8 +10,25 @@ use super::values::{domain, hex, random, word};
 
 type Wrapper = (&'static str, fn(&mut Chance, &Sample) -> String);
 
-/// One of the forms; what of the surroundings must stay is not asked then.
+/// A text with a secret in one of the forms; what of its surroundings must stay is not asked.
 pub fn wrap(chance: &mut Chance, sample: Sample) -> Sample {
+    let (name, text) = any(chance, &sample);
+    Sample { name, text, kept: Vec::new(), ..sample }
+}
+
+/// A text without a secret in one of the forms, which must stay as it is.
+pub fn wrap_alike(chance: &mut Chance, sample: Sample) -> Sample {
+    let (name, text) = loop {
+        let (name, text) = any(chance, &sample);
+        // Of a file called a secret, a reader would not expect much.
+        if !name.ends_with("kubernetes secret") {
+            break (name, text);
+        }
+    };
+    Sample::kept(&name, text)
+}
+
+fn any(chance: &mut Chance, sample: &Sample) -> (String, String) {
     let (name, wrapper) = loop {
         let wrapper = WRAPPERS[chance.below(WRAPPERS.len())];
         // Some forms have one line only.
@@ -19,8 +36,7 @@ pub fn wrap(chance: &mut Chance, sample: Sample) -> Sample {
             break wrapper;
         }
     };
-    let text = wrapper(chance, &sample);
-    Sample { name: format!("{} / {name}", sample.name), text, kept: Vec::new(), ..sample }
+    (format!("{} / {name}", sample.name), wrapper(chance, sample))
 }
 
 const ONE_LINE: &[&str] =
