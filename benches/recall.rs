@@ -173,10 +173,7 @@ fn others(all: &[Case], folder: &Path) -> Vec<(&'static str, Flagged)> {
         let file = folder.join(format!("{i:06}{EXTENSION}"));
         fs::write(file, case.texts.join("\n") + "\n").expect("a file of a case");
     }
-    PEERS
-        .iter()
-        .filter_map(|peer| Some((peer.name, ask(peer, &bin, folder)?)))
-        .collect()
+    PEERS.iter().filter_map(|peer| Some((peer.name, ask(peer, &bin, folder)?))).collect()
 }
 
 fn table(all: &[Case], verdicts: &[Verdict], peers: &[(&str, Flagged)]) {

@@ -1,10 +1,10 @@
-//! Values that the name beside them gives away: in settings, in code, on command lines, in prose.
+//! Values that the name beside them gives away, in settings and in code.
 
 use proto::chance::Chance;
 
 use super::Sample;
+use super::digests::digests;
 use super::values::{fill, generated, password, pick, quoted_password, secret, words};
-use super::vendors::digests;
 
 /// Names of secrets, in the form of environment variables.
 const NAMES: &[&str] = &[
@@ -197,123 +197,6 @@ const CODE: &[&str] = &[
     "ConvertTo-SecureString \"{}\" -AsPlainText -Force",
 ];
 
-/// Where it stands on a command line.
-const COMMANDS: &[&str] = &[
-    "~w~ deploy --kebab {}",
-    "~w~ deploy --kebab={} --verbose",
-    "~w~ deploy --kebab '{}' up",
-    "~w~ --kebab=\"{}\"",
-    "./run.sh --snake {}",
-    "NAME={} cargo run",
-    "env NAME={} ~w~ start",
-    "NAME='{}' DEBUG=1 npm start",
-    "docker run -e NAME={} --rm redis:7",
-    "docker run --env NAME=\"{}\" app",
-    "docker build --build-arg NAME={} .",
-    "docker login -u ~w~ -p {} registry.~d~",
-    "podman login --username ~w~ --password {} quay.io",
-    "kubectl create secret generic ~w~ --from-literal=snake={}",
-    "helm upgrade ~w~ . --set auth.camel={}",
-    "helm install ~w~ . --set-string dotted='{}'",
-    "mysql -u root -p{} shop",
-    "mysql -uroot -p'{}' -h 10.0.0.4",
-    "mysqldump --user=app --password={} shop",
-    "PGPASSWORD={} psql -h localhost -U app",
-    "psql \"host=localhost user=app password={}\"",
-    "sshpass -p {} ssh app@10.0.0.3",
-    "sshpass -p'{}' scp a b@10.0.0.3:",
-    "redis-cli -a {} ping",
-    "redis-cli -h cache --pass {}",
-    "mongosh -u app -p {} --authenticationDatabase admin",
-    "curl -u ~w~:{} http://10.0.0.3/",
-    "curl --user '~w~:{}' -X POST http://localhost/x",
-    "curl -su \"~w~:{}\" localhost:9200",
-    "wget --user=~w~ --password={} http://10.0.0.3/f",
-    "http -a ~w~:{} localhost:8000",
-    "openssl enc -aes-256-cbc -k {} -in a -out b",
-    "openssl rsa -passin pass:{} -in k.pem",
-    "openssl pkcs12 -export -passout 'pass:{}' -out a.p12",
-    "keytool -list -storepass {} -keystore a.jks",
-    "zip -P {} a.zip b",
-    "7z x -p{} a.7z",
-    "unzip -P '{}' a.zip",
-    "echo {} | sudo -S apt update",
-    "echo '{}' | docker login -u ~w~ --password-stdin",
-    "echo \"~w~:{}\" | chpasswd",
-    "aws configure set aws_secret_access_key {}",
-    "aws configure set aws_session_token {} --profile ~w~",
-    "npm config set //registry.~d~/:_authToken {}",
-    "gh secret set NAME --body \"{}\"",
-    "gh auth login --with-token <<< \"{}\"",
-    "heroku config:set NAME={} -a ~w~",
-    "fly secrets set NAME={}",
-    "vercel env add NAME production <<< {}",
-    "vault login {}",
-    "vault kv put secret/~w~ snake={}",
-    "az login --service-principal -u ~w~ -p {} --tenant ~w~",
-    "twine upload -u __token__ -p {} dist/*",
-    "cargo login {}",
-    "cargo publish --token {}",
-    "poetry config pypi-token.pypi {}",
-    "poetry config http-basic.~w~ ~w~ {}",
-    "git config --global http.extraHeader \"Authorization: Bearer {}\"",
-    "smbclient //nas/share -U ~w~%{}",
-    "net use Z: \\\\\\\\nas\\\\share {} /user:~w~",
-    "mount -t cifs //nas/a /mnt -o username=~w~,password={}",
-    "ldapsearch -x -D cn=admin -w {} -b dc=x",
-    "rclone config create ~w~ s3 secret_access_key={}",
-    "expect -c 'expect \"assword:\"; send \"{}\\r\"'",
-    "export NAME={} && make deploy",
-    "ansible-playbook site.yml -e \"snake={}\"",
-    "terraform apply -var=\"snake={}\"",
-    "terraform apply -var 'snake={}' -auto-approve",
-    "sqlcmd -S localhost -U sa -P {} -Q \"SELECT 1\"",
-    "ipmitool -H 10.0.0.9 -U admin -P {} chassis status",
-    "snmpget -v3 -u ~w~ -A {} 10.0.0.9 sysDescr",
-];
-
-/// Where people say it.
-const PROSE: &[&str] = &[
-    "my password is {}, do not tell",
-    "the password is {}",
-    "The API key is {}.",
-    "Use this API key: {}",
-    "use the token {} to log in",
-    "here is the access token: {}",
-    "Password: {}",
-    "password - {}",
-    "user: ~w~ password: {}",
-    "login ~w~ / password {}",
-    "login: ~w~, pass: {}",
-    "credentials are ~w~:{}",
-    "The secret key should be `{}`",
-    "I set the password to \"{}\" for now",
-    "please log in with password '{}'",
-    "our admin password ({}) expired",
-    "api_key: {} (from the dashboard)",
-    "token={} was rejected",
-    "- **Password:** {}",
-    "**API Key**: `{}`",
-    "Your temporary password is: {}",
-    "Your new API token: {}\nIt is shown once.",
-    "Generated password: {}",
-    "initial root password is generated: root@localhost: {}",
-    "level=info msg=login token={} user=~w~",
-    "[debug] using api key {} for ~w~",
-    "DEBUG: password={} host=localhost",
-    "{Password:{} User:~w~}",
-    "Config { snake: \"{}\", port: 80 }",
-    "Config(snake='{}', port=80)",
-    "the passphrase for the key is {}",
-    "das Passwort ist {}",
-    "Passwort: {}",
-    "mot de passe : {}",
-    "contraseña: {}",
-    "the client secret we got is {}",
-    "Enter password: {}",
-    "passwd: {}",
-];
-
 /// A template with its names in the form that the template asks for.
 fn named(template: &str, name: &str) -> String {
     let lower = name.to_lowercase();
@@ -329,7 +212,8 @@ fn named(template: &str, name: &str) -> String {
         .replace("kebab", &lower.replace('_', "-"))
 }
 
-fn sample(chance: &mut Chance, templates: &[&str], index: usize, spaces: bool) -> Sample {
+/// A value of a kind that its name has, where a template puts it.
+pub fn sample(chance: &mut Chance, templates: &[&str], index: usize, spaces: bool) -> Sample {
     let template = templates[index % templates.len()];
     let name = pick(chance, NAMES);
     let quoted = ["'{}'", "\"{}\"", "`{}`"].iter().any(|q| template.contains(q));
@@ -356,15 +240,8 @@ pub fn code(chance: &mut Chance, index: usize) -> Sample {
     sample(chance, CODE, index, true)
 }
 
-pub fn command(chance: &mut Chance, index: usize) -> Sample {
-    sample(chance, COMMANDS, index, false)
-}
-
-pub fn prose(chance: &mut Chance, index: usize) -> Sample {
-    sample(chance, PROSE, index, false)
-}
-
-fn alike(chance: &mut Chance, templates: &[&str], index: usize) -> Sample {
+/// A template without a value.
+pub fn alike(chance: &mut Chance, templates: &[&str], index: usize) -> Sample {
     let template = templates[index % templates.len()];
     let name = pick(chance, NAMES);
     let text = words(chance, &named(template, name));
@@ -607,179 +484,10 @@ const CODE_ALIKE: &[&str] = &[
     "tokenize = re.compile(r\"[a-z]+|\\d+\").findall",
 ];
 
-const COMMANDS_ALIKE: &[&str] = &[
-    "~w~ deploy --kebab",
-    "~w~ deploy --kebab $NAME",
-    "~w~ deploy --kebab \"$NAME\"",
-    "~w~ deploy --kebab=${NAME}",
-    "~w~ deploy --kebab <token>",
-    "~w~ deploy --kebab YOUR_TOKEN",
-    "~w~ deploy --kebab [TOKEN]",
-    "--kebab <KEY>  The key to use [env: NAME=]",
-    "--kebab string   name of the credential to use",
-    "-p, --password <PASSWORD>  Password for the registry",
-    "docker run -e NAME --rm redis:7",
-    "docker run -e NAME=$NAME app",
-    "docker run -p 8080:80 nginx",
-    "docker run -p 127.0.0.1:5432:5432 postgres:16",
-    "docker login -u ~w~ --password-stdin registry.example.com",
-    "mysql -u root -p shop",
-    "mysql -u root -p < schema.sql",
-    "psql -h localhost -p 5432 -U app shop",
-    "ssh -p 2222 app@10.0.0.3",
-    "scp -P 2222 a.txt app@10.0.0.3:/tmp",
-    "mkdir -p src/~w~/tests",
-    "cp -p a.txt b.txt",
-    "rsync -av -e 'ssh -p 22' src/ app@10.0.0.3:/srv",
-    "nmap -p 1-65535 127.0.0.1",
-    "python -m pytest -k \"password and not slow\" -p no:cacheprovider",
-    "pytest tests/test_token.py::test_refresh_token",
-    "cargo test -p ~w~ token",
-    "cargo build -p proto-core --release",
-    "pnpm -r --filter ~w~ test",
-    "npm run test:token -- --watch",
-    "curl -u ~w~ http://localhost/",
-    "curl -u $USER:$PASS http://localhost/",
-    "curl -u \"${USER}:${TOKEN}\" http://localhost/",
-    "kubectl get secret ~w~ -o jsonpath='{.data.password}' | base64 -d",
-    "kubectl create secret generic ~w~ --from-literal=snake=$NAME",
-    "kubectl create secret tls ~w~ --cert=a.crt --key=a.key",
-    "openssl rsa -in key.pem -passin env:NAME",
-    "openssl genrsa -out ~w~.key 4096",
-    "openssl req -new -key ~w~.key -out ~w~.csr",
-    "openssl x509 -in cert.pem -noout -text",
-    "ssh-keygen -t ed25519 -C ~w~",
-    "ssh -i ~/.ssh/~w~_key app@10.0.0.3",
-    "gpg --armor --export-secret-keys",
-    "gh secret list",
-    "gh secret set NAME < token.txt",
-    "gh auth token",
-    "vault kv get -field=password secret/~w~",
-    "aws secretsmanager get-secret-value --secret-id ~w~/prod",
-    "aws configure set region eu-central-1",
-    "gcloud auth print-access-token",
-    "az keyvault secret show --name ~w~ --vault-name ~w~",
-    "op read \"op://vault/~w~/password\"",
-    "pass show ~w~/password",
-    "grep -rn \"password\" src/",
-    "rg 'api_key|token' --type py",
-    "sed -i 's/password/passphrase/' docs/a.md",
-    "git grep -n SECRET_KEY",
-    "git commit -m \"Hash the password before saving\"",
-    "git checkout -b fix/token-refresh",
-    "git log --author jane --oneline",
-    "sort -k 2 -t , data.csv",
-    "tar xzf ~w~.tar.gz -C /opt",
-    "unzip -p a.zip b.txt",
-    "zip -r a.zip src",
-    "7z x a.7z -oout",
-    "redis-cli get token:~n~",
-    "redis-cli --scan --pattern 'token:*'",
-    "export NAME",
-    "unset NAME",
-    "read -s -p \"Password: \" NAME",
-    "echo $NAME | wc -c",
-    "echo \"token is set: ${NAME:+yes}\"",
-    "[ -z \"$NAME\" ] && echo \"NAME is not set\"",
-    "test -n \"${NAME:-}\" || exit 1",
-    "terraform output -raw db_password",
-    "terraform apply -var=\"snake=$NAME\"",
-    "ansible-vault encrypt_string --name 'db_password'",
-    "passwd ~w~",
-    "sudo passwd -l root",
-    "chage -l root",
-    "apt-key list",
-    "ls -la ~/.ssh/authorized_keys",
-    "cat .env | grep -v PASSWORD",
-    "wc -l src/token.rs src/password.rs",
-    "llama-cli --n-predict 256 --keep 48",
-    "vllm serve --max-num-batched-tokens 8192",
-];
-
-const PROSE_ALIKE: &[&str] = &[
-    "the password is hashed before it is stored",
-    "the password is required",
-    "The token is expired, so the request was rejected.",
-    "the token is invalid or has been revoked",
-    "Set the API key in your environment before you start.",
-    "the API key is read from the environment",
-    "Use a strong password for the admin account",
-    "the secret is mounted as a file",
-    "Password: ",
-    "Password: ********",
-    "Password: (hidden)",
-    "password: the password of the user",
-    "token: The token to use for authentication.",
-    "`token`: a personal access token with the repo scope",
-    "api_key: str, optional",
-    "- `password` (required): at least 12 characters",
-    "| password | string | yes | The user's password |",
-    "| `NAME` | The key of the service | none |",
-    "Password authentication failed for user ~w~",
-    "Permission denied (publickey,password).",
-    "password authentication is disabled",
-    "Enter passphrase (empty for no passphrase):",
-    "Enter password:",
-    "Wrong password, try again",
-    "Login with your password or a passkey",
-    "Key: value pairs are separated by commas",
-    "The key is that nobody waits for anybody.",
-    "Tokens: 1,204 in, 88 out",
-    "used 31245 tokens of 200000",
-    "Total tokens used: 48,112 ($0.42)",
-    "context window: 128k tokens",
-    "the tokenizer splits on whitespace",
-    "token count exceeded: 8193 > 8192",
-    "A token bucket allows bursts of 10 requests",
-    "pass: 41, fail: 0, skip: 2",
-    "PASS src/token.test.ts",
-    "PASS  tests/password.test.ts (5.212 s)",
-    "test auth::password_is_checked ... ok",
-    "Passed: 112",
-    "user: ~w~, role: admin",
-    "login: yes",
-    "login page is at /login",
-    "credentials: include",
-    "credentials are stored in the vault",
-    "my password manager is open source",
-    "Change the password in settings > security",
-    "I would rename password to passphrase everywhere",
-    "token=<token> was missing",
-    "password=<hidden>",
-    "token=null user=null",
-    "password=[FILTERED] commit=Log in",
-    "the primary key of the table is id",
-    "Press any key to continue . . .",
-    "private key file not found: ~/.ssh/id_rsa",
-    "the secret sauce is caching",
-    "secret santa is on Friday",
-    "The public key fingerprint is SHA256:B64N43",
-    "api key not found in config",
-    "API key: not set",
-    "token: none",
-    "Your password has been changed.",
-    "Your API key must start with sk-.",
-    "Replace YOUR_API_KEY with your own key.",
-    "das Passwort ist falsch",
-    "le mot de passe est obligatoire",
-    "authentication token expired at 2024-07-01T12:00:00Z",
-    "access token lifetime: 3600 seconds",
-    "Secret: see 1Password",
-    "password reset e-mail sent",
-];
-
 pub fn file_alike(chance: &mut Chance, index: usize) -> Sample {
     alike(chance, FILES_ALIKE, index)
 }
 
 pub fn code_alike(chance: &mut Chance, index: usize) -> Sample {
     alike(chance, CODE_ALIKE, index)
-}
-
-pub fn command_alike(chance: &mut Chance, index: usize) -> Sample {
-    alike(chance, COMMANDS_ALIKE, index)
-}
-
-pub fn prose_alike(chance: &mut Chance, index: usize) -> Sample {
-    alike(chance, PROSE_ALIKE, index)
 }

@@ -6,9 +6,9 @@ use proto::chance::Chance;
 use serde_json::json;
 
 use super::Sample;
+use super::digests::digests;
 use super::keys;
 use super::values::{bytes, hex, pick, shape, uuid, word, words};
-use super::vendors::digests;
 
 type Form = (&'static str, fn(&mut Chance) -> Sample);
 

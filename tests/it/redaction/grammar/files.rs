@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use proto::chance::Chance;
 
 use super::Sample;
-use super::values::{fill, hex, password, random, secret, shape, word, words};
-use super::vendors::digests;
+use super::digests::digests;
+use super::values::{fill, hex, password, secret, shape, word, words};
 
 const FILES: &[&str] = &[
     // npmrc, yarnrc
@@ -311,6 +311,5 @@ const HASHES_ALIKE: &[&str] = &[
 pub fn hash_alike(chance: &mut Chance, index: usize) -> Sample {
     let template = HASHES_ALIKE[index % HASHES_ALIKE.len()];
     let text = words(chance, template);
-    let _ = random(chance, 1);
     Sample::kept(template, digests(chance, &text))
 }

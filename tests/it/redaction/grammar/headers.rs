@@ -6,8 +6,8 @@ use proto::chance::Chance;
 use serde_json::json;
 
 use super::Sample;
+use super::digests::digests;
 use super::values::{bytes, fill, hex, password, pick, random, shape, uuid, word, words};
-use super::vendors::digests;
 
 /// Where a credential stands in a header that carries nothing else.
 const AUTHORIZATION: &[&str] = &[

@@ -6,8 +6,8 @@ use proto::chance::Chance;
 use serde_json::json;
 
 use super::Sample;
+use super::digests::digests;
 use super::values::{bytes, hex, pick, shape, word};
-use super::vendors::digests;
 use super::wrappers::lines;
 
 /// A key as its lines.

@@ -11,12 +11,16 @@ use serde_json::json;
 
 mod assignments;
 mod cloud;
+mod commands;
+mod digests;
 mod files;
 mod headers;
 pub mod judge;
 mod keys;
+mod numbers;
 mod personal;
 mod places;
+mod services;
 mod sessions;
 mod urls;
 mod values;
@@ -94,7 +98,7 @@ impl Case {
     /// The case as a trace: what tools said, and every third time what one was given.
     pub fn trace(&self) -> Trace {
         let message = |text: &String| {
-            if text.len() % 3 != 0 {
+            if !text.len().is_multiple_of(3) {
                 return Message::text(Role::Tool, text.as_str());
             }
             let arguments = serde_json::Map::from_iter([("input".to_string(), json!(text))]);
@@ -137,13 +141,13 @@ fn classes() -> Vec<Class> {
     vec![
         Class { shapes: vendors::shapes(), ..secret("vendor", vendors::plain, vendors::alike) },
         Class {
-            shapes: vendors::names(),
-            ..secret("vendor by name", vendors::named, vendors::named_alike)
+            shapes: services::shapes(),
+            ..secret("vendor by name", services::plain, services::alike)
         },
         secret("assignment file", assignments::file, assignments::file_alike),
         secret("assignment code", assignments::code, assignments::code_alike),
-        secret("command line", assignments::command, assignments::command_alike),
-        secret("prose", assignments::prose, assignments::prose_alike),
+        secret("command line", commands::command, commands::command_alike),
+        secret("prose", commands::prose, commands::prose_alike),
         secret("authorization", headers::authorization, headers::authorization_alike),
         secret("cookie", headers::cookie, headers::cookie_alike),
         secret("url", urls::password, urls::password_alike),
@@ -159,11 +163,11 @@ fn classes() -> Vec<Class> {
             awkward: Some(wrapped::awkward),
             ..secret("wrapped", wrapped::plain, wrapped::alike)
         },
-        Class { awkward: None, ..personal("e-mail", personal::email, personal::email_alike) },
+        personal("e-mail", personal::email, personal::email_alike),
         personal("phone", personal::phone, personal::phone_alike),
-        personal("ip", personal::ip, personal::ip_alike),
-        personal("card", personal::card, personal::card_alike),
-        personal("iban", personal::iban, personal::iban_alike),
+        personal("ip", numbers::ip, numbers::ip_alike),
+        personal("card", numbers::card, numbers::card_alike),
+        personal("iban", numbers::iban, numbers::iban_alike),
         personal("user", places::user, places::user_alike),
         personal("host", places::host, places::host_alike),
     ]

@@ -3,8 +3,8 @@
 use proto::chance::Chance;
 
 use super::Sample;
+use super::digests::digests;
 use super::values::{fill, pick, shape, words};
-use super::vendors::digests;
 
 /// A name of an account.
 pub fn account(chance: &mut Chance) -> String {

@@ -3,8 +3,9 @@
 use proto::chance::Chance;
 
 use super::Sample;
+use super::digests::digests;
 use super::values::{fill, hex, pick, random, shape, uuid, words};
-use super::vendors::{digests, token};
+use super::vendors::token;
 
 const PASSWORDS: &[&str] = &[
     "postgres://app:{}@10.0.0.5:5432/shop",

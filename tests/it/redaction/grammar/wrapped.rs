@@ -6,7 +6,7 @@ use proto::chance::Chance;
 
 use super::Sample;
 use super::headers::web_token;
-use super::values::{bytes, domain, hex, pick, random, secret, word};
+use super::values::{bytes, hex, pick, random, secret, word};
 use super::vendors::token;
 use super::wrappers::lines;
 
@@ -162,7 +162,6 @@ pub fn alike(chance: &mut Chance, index: usize) -> Sample {
         9 => format!("{}\n{}\n{}", hex(chance, 40), hex(chance, 40), hex(chance, 40)),
         10 => format!("00000000: {} {}\n00000010: {} {}", hex(chance, 16), hex(chance, 16), hex(chance, 16), hex(chance, 16)),
         _ => {
-            let _ = domain(chance);
             format!("integrity sha512-{}\n  dependencies:\n    a \"^1.0.0\"", STANDARD.encode(bytes(chance, 64)))
         }
     };
