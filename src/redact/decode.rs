@@ -18,15 +18,15 @@ const WORD: usize = 4096;
 const CUT: &[u8] = b"\n\0no \0text \0here\n";
 
 /// A decoded text and where its bytes came from.
-struct View {
-    text: String,
+pub(super) struct View {
+    pub(super) text: String,
     starts: Vec<u32>,
     ends: Vec<u32>,
 }
 
 /// A view in the making: the decoded parts with what is around them. What is far from any was
 /// read already where it stands.
-struct Decoding<'a> {
+pub(super) struct Decoding<'a> {
     from: &'a str,
     bytes: Vec<u8>,
     starts: Vec<u32>,
@@ -38,7 +38,7 @@ struct Decoding<'a> {
 }
 
 impl<'a> Decoding<'a> {
-    fn of(from: &'a str) -> Self {
+    pub(super) fn of(from: &'a str) -> Self {
         Decoding {
             from,
             bytes: Vec::new(),
@@ -50,7 +50,7 @@ impl<'a> Decoding<'a> {
     }
 
     /// Shows `decoded` for the original's bytes from `at` to `end`.
-    fn decoded(&mut self, at: usize, end: usize, decoded: &[u8]) {
+    pub(super) fn decoded(&mut self, at: usize, end: usize, decoded: &[u8]) {
         let far = at - self.shown > 2 * CONTEXT;
         if !self.changed || far {
             if far && self.changed {
@@ -120,7 +120,7 @@ impl<'a> Decoding<'a> {
         })
     }
 
-    fn view(mut self) -> Option<View> {
+    pub(super) fn view(mut self) -> Option<View> {
         if !self.changed {
             return None;
         }
@@ -149,6 +149,7 @@ fn visit(text: &str, depth: usize, map: ToOriginal, f: &mut dyn FnMut(&str, ToOr
     views.extend(unescape(text));
     views.extend(percent(text));
     base64(text, &mut views);
+    views.extend(super::wrapped::wrapped(text));
     for view in &views {
         let outer = |a: usize, b: usize| {
             let (a, b) = match b > a {

@@ -25,6 +25,7 @@ mod scan;
 pub mod second;
 mod session;
 mod walk;
+mod wrapped;
 
 pub use canary::canaries;
 pub use placeholders::placeholders;

@@ -12,7 +12,7 @@ use super::placeholders::{Numbering, placeholders};
 use super::policy::Policy;
 use super::rules::Rule;
 use super::scan::Scanner;
-use super::walk;
+use super::{walk, wrapped};
 use crate::trace::Trace;
 
 /// How often a session is read again until nothing more is found. Redaction only ever shrinks
@@ -144,9 +144,16 @@ impl Redactor {
             match self.scanner.scan(view, name) {
                 Ok(hits) => {
                     for hit in hits {
-                        let (start, end) = map(hit.start, hit.end);
-                        let value = view[hit.start..hit.end].to_string();
-                        places.push(Place { start, end, rule: hit.rule, value });
+                        let value = &view[hit.start..hit.end];
+                        wrapped::places(
+                            &text.text,
+                            (hit.start, hit.end),
+                            map,
+                            &mut |start, end| {
+                                let (rule, value) = (hit.rule.clone(), value.to_string());
+                                places.push(Place { start, end, rule, value });
+                            },
+                        );
                     }
                 }
                 Err(error) => failed = Some(error),
@@ -163,8 +170,10 @@ impl Redactor {
         let mut places = Vec::new();
         each_view(text, &mut |view, map, _| {
             chase.find(view, &mut |hit, value| {
-                let (start, end) = map(hit.start, hit.end);
-                places.push(Place { start, end, rule: hit.rule, value: value.to_string() });
+                wrapped::places(text, (hit.start, hit.end), map, &mut |start, end| {
+                    let (rule, value) = (hit.rule.clone(), value.to_string());
+                    places.push(Place { start, end, rule, value });
+                });
             });
         });
         self.keep(text, places)

@@ -197,7 +197,7 @@ mod tests {
                 let value = loop {
                     let mut value = String::new();
                     sample(&hir, &mut chance, &mut value);
-                    if value.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+                    if value.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '=') {
                         break value;
                     }
                 };

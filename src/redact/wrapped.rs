@@ -1,0 +1,354 @@
+//! Secrets broken over lines: a view in which the parts stand together again.
+//!
+//! A terminal, a mailer or an editor broke them at a width, or code joins literals. Only where both
+//! sides of a break could be parts of one token is it taken out, so that a text without such
+//! breaks costs one look at the end of each of its lines.
+
+use super::decode::{Decoding, View};
+use super::rules::words::is_words;
+
+/// How far a part is followed from a break.
+const PART: usize = 512;
+/// The shortest part that a break is believed to have cut.
+const LEAST: usize = 8;
+
+/// The text with its seams taken out; none where there are none.
+pub(super) fn wrapped(text: &str) -> Option<View> {
+    let bytes = text.as_bytes();
+    let mut view = Decoding::of(text);
+    let mut seams = Vec::new();
+    joined_lists(text, &mut seams);
+    let mut listed = seams.into_iter().peekable();
+    let mut shown = 0;
+    let mut lines = Lines::default();
+    let mut from = 0;
+    while let Some(length) = bytes[from..].iter().position(|b| *b == b'\n') {
+        let at = from + length;
+        if let Some((start, end)) = seam(bytes, from, at, &mut lines)
+            && start >= shown
+        {
+            while let Some((a, b)) = listed.next_if(|(a, _)| *a < start) {
+                if a >= shown && b <= start {
+                    view.decoded(a, b, b"");
+                    shown = b;
+                }
+            }
+            if start >= shown {
+                view.decoded(start, end, b"");
+                shown = end;
+            }
+        }
+        from = at + 1;
+    }
+    for (a, b) in listed {
+        if a >= shown {
+            view.decoded(a, b, b"");
+            shown = b;
+        }
+    }
+    view.view()
+}
+
+/// What is known of the line before.
+#[derive(Default)]
+struct Lines {
+    /// Where the line after the last seam begins.
+    after_seam: usize,
+    /// How wide the line before the last seam was.
+    width: usize,
+}
+
+/// Bytes that a token is made of.
+fn is_part(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-+/=.%~".contains(byte)
+}
+
+/// The bytes to take out around the line end at `end` of the line that begins at `line`.
+fn seam(bytes: &[u8], line: usize, end: usize, lines: &mut Lines) -> Option<(usize, usize)> {
+    let stop = end - usize::from(bytes[line..end].ends_with(b"\r"));
+    let tail = bytes[line..stop].trim_ascii_end();
+    let last = *tail.last()?;
+    if !is_part(&last) && !b"\"'`\\&>|^".contains(&last) {
+        return None;
+    }
+    let next = end + 1;
+    let open = next + margin(bytes, line, next)?;
+    let found = literals(bytes, line, line + tail.len(), open)
+        .or_else(|| continued(bytes, line, stop, open))
+        .or_else(|| block(bytes, line, stop, open))
+        .or_else(|| broken(bytes, line, stop, open, lines));
+    if found.is_some() {
+        lines.after_seam = next;
+        lines.width = stop - line;
+    }
+    found
+}
+
+/// The length of the part that begins at `at`.
+fn part_after(bytes: &[u8], at: usize) -> usize {
+    bytes[at..].iter().take(PART).take_while(|b| is_part(b)).count()
+}
+
+/// Where the part that ends at `end` begins.
+fn part_before(bytes: &[u8], line: usize, end: usize) -> usize {
+    let floor = line.max(end.saturating_sub(PART));
+    end - bytes[floor..end].iter().rev().take_while(|b| is_part(b)).count()
+}
+
+/// The length of what stands before the text of a line: blanks, a diff's or a quotation's sign, a
+/// line number. None where the line before is marked otherwise.
+fn margin(bytes: &[u8], line: usize, next: usize) -> Option<usize> {
+    let sign = bytes.get(next).copied().filter(|b| b"+->|#*/".contains(b));
+    let mut at = next;
+    let numbered = |at: usize| {
+        let blank = bytes[at..].iter().take(8).take_while(|b| **b == b' ').count();
+        let digits = bytes[at + blank..].iter().take(7).take_while(|b| b.is_ascii_digit()).count();
+        let rest = &bytes[at + blank + digits..];
+        let mark = ["\t", "→", "| ", " | ", ": "].iter().find(|m| rest.starts_with(m.as_bytes()));
+        mark.filter(|_| digits > 0).map(|m| blank + digits + m.len())
+    };
+    if let (Some(_), Some(width)) = (numbered(line), numbered(next)) {
+        return Some(width + blanks(bytes, next + width));
+    }
+    if let Some(sign) = sign
+        && bytes.get(line) == Some(&sign)
+    {
+        at += 1 + usize::from(bytes.get(next + 1) == Some(&sign) && b"/#".contains(&sign));
+    }
+    Some(at - next + blanks(bytes, at))
+}
+
+fn blanks(bytes: &[u8], at: usize) -> usize {
+    bytes[at..].iter().take(80).take_while(|b| matches!(b, b' ' | b'\t')).count()
+}
+
+/// `"abc" +` and `"def"` on the next line, in any language's way of writing it.
+fn literals(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usize, usize)> {
+    const OPERATORS: [&[u8]; 7] = [b"+", b"..", b".", b"&", b"\\", b"<>", b"^"];
+    let quotes = |b: &u8| b"\"'`".contains(b);
+    let line_text = &bytes[line..end];
+    let operator = OPERATORS.iter().find(|o| line_text.ends_with(o));
+    let left = line_text[..line_text.len() - operator.map_or(0, |o| o.len())].trim_ascii_end();
+    let quote = left.last().filter(|b| quotes(b))?;
+    let close = line + left.len() - 1;
+    let mut at = open;
+    let mut joined = operator.is_some();
+    if let Some(leading) = OPERATORS.iter().find(|o| bytes[at..].starts_with(o)) {
+        at += leading.len() + blanks(bytes, at + leading.len());
+        joined = true;
+    }
+    at += usize::from(matches!(bytes.get(at), Some(b'f' | b'b' | b'r' | b'u' | b'@' | b'L')));
+    if bytes.get(at) != Some(quote) {
+        return None;
+    }
+    let left = &bytes[part_before(bytes, line, close)..close];
+    let right = &bytes[at + 1..at + 1 + part_after(bytes, at + 1)];
+    // Without a sign between them, they are more often elements than parts.
+    let sound = match joined {
+        true => !left.is_empty() && !right.is_empty() && (is_odd(left) || is_odd(right)),
+        false => is_odd(left) && left.len() >= LEAST && !right.is_empty(),
+    };
+    let escaped = close.checked_sub(left.len() + 1).is_some_and(|n| bytes[n] == b'\\');
+    (sound && !escaped).then_some((close, at + 1))
+}
+
+/// A line that ends in a backslash, or in the `=` of quoted-printable.
+fn continued(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usize, usize)> {
+    let sign = *bytes[line..end].last().filter(|b| b"\\=".contains(b))?;
+    let at = end - 1;
+    let left = &bytes[part_before(bytes, line, at)..at];
+    let right = &bytes[open..open + part_after(bytes, open)];
+    let value = left.rsplit(|b| *b == b'=').next().unwrap_or(left);
+    let sound = match sign {
+        b'\\' => value.len() >= 4 && !right.is_empty() && (is_odd(value) || is_odd(right)),
+        _ => value.len() >= LEAST && is_odd(value) && !right.is_empty(),
+    };
+    sound.then_some((at, open))
+}
+
+/// The lines of a YAML block: `key: |`, then a value over several lines, taken as they are.
+fn block(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usize, usize)> {
+    let head = bytes[line..end].strip_suffix(b"-").unwrap_or(&bytes[line..end]);
+    let head = head.strip_suffix(b"|").or_else(|| head.strip_suffix(b">"))?;
+    let key = head.trim_ascii_end();
+    let right = part_after(bytes, open);
+    let alone = matches!(bytes.get(open + right), Some(b'\r' | b'\n'));
+    let sound = key.len() < head.len() && key.ends_with(b":") && right >= LEAST && alone;
+    (sound && is_odd(&bytes[open..open + right])).then_some((line + head.len(), open))
+}
+
+/// A token that was cut at a width.
+fn broken(
+    bytes: &[u8],
+    line: usize,
+    end: usize,
+    open: usize,
+    lines: &Lines,
+) -> Option<(usize, usize)> {
+    let end = line + bytes[line..end].trim_ascii_end().len();
+    let start = part_before(bytes, line, end);
+    let run = &bytes[start..end];
+    let length = part_after(bytes, open);
+    let right = &bytes[open..open + length];
+    if run.is_empty() || right.is_empty() {
+        return None;
+    }
+    let whole = run.strip_suffix(b"==").or_else(|| run.strip_suffix(b"=")).unwrap_or(run);
+    let named = whole.len() < run.len() && is_name(whole);
+    let left = whole.rsplit(|b| *b == b'=').next().unwrap_or(whole);
+    let rest = right.strip_suffix(b"==").or_else(|| right.strip_suffix(b"=")).unwrap_or(right);
+    // `NAME=value` and `name: value` begin a line of their own.
+    if rest.contains(&b'=') || rest.is_empty() {
+        return None;
+    }
+    let next = bytes.get(open + length);
+    let alone = matches!(next, None | Some(b'\r' | b'\n'));
+    if !alone && !next.is_some_and(|b| b" \t\"'`);<\\".contains(b)) {
+        return None;
+    }
+    if named {
+        return (alone && right.len() >= LEAST && is_odd(right)).then_some((end, open));
+    }
+    if whole.len() < run.len() {
+        // Padding ends what it stands behind.
+        return None;
+    }
+    let chained = lines.after_seam == line && lines.width > 0;
+    let solid = left.len() >= LEAST && is_odd(left);
+    let same_width = lines.width >= 40 && lines.width == end - line;
+    let sound = match right.len() {
+        LEAST.. => is_odd(right),
+        _ => alone && (chained || !is_words(text(right))) || chained && same_width,
+    };
+    // The middle of a token may be a line that looks like a word.
+    let inner = chained && left.len() >= LEAST && start + left.len() == end;
+    ((solid || inner) && sound).then_some((end, open))
+}
+
+fn text(part: &[u8]) -> &str {
+    std::str::from_utf8(part).unwrap_or("")
+}
+
+/// Whether a part is no word, number, path or date.
+fn is_odd(part: &[u8]) -> bool {
+    let digits = part.iter().filter(|b| b.is_ascii_digit()).count();
+    let letters = part.iter().filter(|b| b.is_ascii_alphabetic()).count();
+    let capital = |b: u8| b.is_ascii_uppercase();
+    let changes = part.windows(2).filter(|w| capital(w[0]) != capital(w[1])).count();
+    letters > 0 && (digits > 0 || changes >= 3 || part.len() >= 24) && !is_words(text(part))
+}
+
+/// The name of a variable.
+fn is_name(part: &[u8]) -> bool {
+    !part.is_empty()
+        && part.iter().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(b))
+        && is_words(text(part))
+}
+
+/// How far before its `join` a list may begin.
+const LIST: usize = 8192;
+
+/// The commas of lists whose elements are joined without anything between.
+fn joined_lists(text: &str, seams: &mut Vec<(usize, usize)>) {
+    let bytes = text.as_bytes();
+    let mut done = 0;
+    for (at, _) in text.match_indices("join(") {
+        let tail = &bytes[at + 5..bytes.len().min(at + 5 + 2)];
+        let (from, to) = if tail == b"\"\"" || tail == b"''" {
+            let floor = done.max(at.saturating_sub(LIST));
+            let Some(open) = bytes[floor..at].iter().rposition(|b| *b == b'[') else { continue };
+            (floor + open, at)
+        } else if at >= 3 && matches!(&bytes[at - 3..at], b"''." | b"\"\".") && at >= done {
+            let stop = bytes.len().min(at + LIST);
+            let close = bytes[at..stop].iter().position(|b| *b == b']' || *b == b')');
+            (at, close.map_or(at, |n| at + n))
+        } else {
+            continue;
+        };
+        let mut i = from;
+        while let Some(quote) = bytes[i..to].iter().position(|b| matches!(b, b'"' | b'\'')) {
+            let close = i + quote;
+            let rest = &bytes[close + 1..to];
+            let blank = |from: usize| {
+                rest[from..].iter().take(80).take_while(|b| b.is_ascii_whitespace()).count()
+            };
+            let comma = blank(0);
+            i = close + 1;
+            if rest.get(comma) == Some(&b',') {
+                let next = comma + 1 + blank(comma + 1);
+                if rest.get(next) == Some(&bytes[close]) {
+                    seams.push((close, close + 1 + next + 1));
+                    i = close + 1 + next + 1;
+                }
+            }
+        }
+        done = to;
+    }
+}
+
+/// Calls `f` with the places of the original that a span of a view came from: several where a
+/// seam runs through it.
+pub(super) fn places(
+    original: &str,
+    span: (usize, usize),
+    map: &dyn Fn(usize, usize) -> (usize, usize),
+    f: &mut dyn FnMut(usize, usize),
+) {
+    let (start, end) = map(span.0, span.1);
+    if !original.get(start..end).is_some_and(|text| text.contains(['\n', '"', '\''])) {
+        return f(start, end);
+    }
+    let (mut from, mut to) = map(span.0, span.0 + 1);
+    for at in span.0 + 1..span.1 {
+        let (a, b) = map(at, at + 1);
+        let gap = original.get(to..a).unwrap_or("");
+        if a > to && (gap.contains(['\n', '"', '\'', ']']) || gap.contains("\\n")) {
+            f(from, to);
+            from = a;
+        }
+        to = to.max(b);
+    }
+    f(from, to);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(text: &str) -> String {
+        wrapped(text).map_or(String::new(), |view| view.text)
+    }
+
+    #[test]
+    fn parts_of_one_token_come_together() {
+        for (text, whole) in [
+            ("KEY=a8Hk2mQ9x\nZ7pL0wR3t\n", "a8Hk2mQ9xZ7pL0wR3t"),
+            ("key = \"a8Hk2mQ9x\" +\n    \"Z7pL0wR3t\"", "a8Hk2mQ9xZ7pL0wR3t"),
+            ("key = ('a8Hk2mQ9x'\n       'Z7pL0wR3t')", "a8Hk2mQ9xZ7pL0wR3t"),
+            ("k 'a8Hk2mQ9x' \\\n  . 'Z7pL0wR3t'", "a8Hk2mQ9x"),
+            ("curl a8Hk2mQ9x\\\nZ7pL0wR3t", "a8Hk2mQ9xZ7pL0wR3t"),
+            ("k=a8Hk2mQ9x=\nZ7pL0wR3t\n", "a8Hk2mQ9xZ7pL0wR3t"),
+            ("k: |\n  a8Hk2mQ9x\n  Z7pL0wR3t\n", "k: a8Hk2mQ9xZ7pL0wR3t"),
+            ("> a8Hk2mQ9x\n> Z7pL0wR3t\n", "a8Hk2mQ9xZ7pL0wR3t"),
+            ("   7\ta8Hk2mQ9x\n   8\tZ7pL0wR3t\n", "a8Hk2mQ9xZ7pL0wR3t"),
+            ("a8Hk2mQ9x\r\nZ7pL0wR3t\r\nq\r\n", "a8Hk2mQ9xZ7pL0wR3tq"),
+            ("k = ['a8Hk2mQ9x', 'Z7pL0wR3t'].join('')", "a8Hk2mQ9xZ7pL0wR3t"),
+        ] {
+            assert!(joined(text).contains(whole), "{text:?} -> {:?}", joined(text));
+        }
+    }
+
+    #[test]
+    fn lines_of_their_own_stay_apart() {
+        for text in [
+            "KEY=a8Hk2mQ9x\nOTHER=Z7pL0wR3t\n",
+            "key: a8Hk2mQ9x\nuser1: jane\n",
+            "said so a8Hk2mQ9x\nand went on",
+            "a sentence that ends\nwith the next line",
+            "[\n  \"a8Hk2mQ9x\",\n  \"Z7pL0wR3t\"\n]",
+            "print(\"hello\" +\n  \"world\")",
+        ] {
+            assert_eq!(joined(text), "", "{text:?}");
+        }
+    }
+}
