@@ -18,6 +18,7 @@ pub fn digests(chance: &mut Chance, text: &str) -> String {
         ("HEX20", "[0-9a-f]{20}"),
         ("HEX16", "[0-9a-f]{16}"),
         ("HEX12", "[0-9a-f]{12}"),
+        ("HEX10", "[0-9a-f]{10}"),
         ("HEX8", "[0-9a-f]{8}"),
         ("HEX4", "[0-9a-f]{4}"),
         ("B64X64", "[A-Za-z0-9+/]{85}[AQgw]=="),

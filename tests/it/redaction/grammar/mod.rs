@@ -13,6 +13,7 @@ mod assignments;
 mod cloud;
 mod commands;
 mod digests;
+mod documents;
 mod files;
 mod headers;
 pub mod judge;
@@ -163,6 +164,7 @@ fn classes() -> Vec<Class> {
             awkward: Some(wrapped::awkward),
             ..secret("wrapped", wrapped::plain, wrapped::alike)
         },
+        secret("tool output", documents::plain, documents::alike),
         personal("e-mail", personal::email, personal::email_alike),
         personal("phone", personal::phone, personal::phone_alike),
         personal("ip", numbers::ip, numbers::ip_alike),

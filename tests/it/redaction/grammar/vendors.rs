@@ -246,7 +246,6 @@ const TOKENS: &[(&str, &str)] = &[
     ("salesforce consumer", "3MVG9|[A-Za-z0-9._]{79}[A-Za-z0-9]"),
     ("sourcegraph licence", "slk_|[a-f0-9]{64}"),
     ("stackhawk", "hawk.|[A-Za-z0-9]{20}.[A-Za-z0-9]{20}"),
-    ("stripe payment secret", "pi_3|[A-Za-z0-9]{23}_secret_[A-Za-z0-9]{25}"),
     ("teamwork", "tkn.v1_|[A-Za-z0-9]{80}="),
     ("telnyx", "KEY01|[A-F0-9]{30}_[A-Za-z0-9]{22}"),
     ("trigger.dev", "tr_prod_|[A-Za-z0-9]{20}"),

@@ -89,7 +89,7 @@ pub fn plain(chance: &mut Chance, index: usize) -> Sample {
         }
         _ => {
             let text = format!("\"{}\" \\\n  \"{}\"", parts[0], parts[1..].concat());
-            sample("strings with a backslash", format!("export API_KEY={text}"), &value)
+            sample("strings with a backslash", format!("api_key = {text}"), &value)
         }
     }
 }
