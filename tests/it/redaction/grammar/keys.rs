@@ -136,9 +136,9 @@ fn single(chance: &mut Chance, index: usize) -> Sample {
         (true, _) => Sample::new(name, format!("# public key: age1xyz\n{secret}\n"), &[&secret]),
         (_, true) => {
             let secret = text.rsplit(':').next().unwrap_or_default().to_string();
-            Sample::new(name, text, &[&secret])
+            Sample::new(name, text, &[&secret]).loose()
         }
-        _ => Sample::new(name, text.clone(), &[&secret]),
+        _ => Sample::new(name, text, &[&secret]).loose(),
     }
 }
 
