@@ -269,8 +269,27 @@ fn percent(text: &str) -> Option<View> {
     let bytes = text.as_bytes();
     let mut view = Decoding::of(text);
     let mut i = 0;
-    while let Some(next) = bytes[i..].iter().position(|b| *b == b'%') {
+    // Up to where a `+` is a blank, as forms write it.
+    let mut form = 0;
+    while let Some(next) = bytes[i..].iter().position(|b| matches!(b, b'%' | b'+')) {
         i += next;
+        if bytes[i] == b'+' {
+            if i >= form {
+                let word =
+                    bytes[i..].iter().take(WORD).take_while(|b| b.is_ascii_graphic()).count();
+                let encoded = bytes[i..i + word]
+                    .windows(3)
+                    .any(|w| w[0] == b'%' && hex_pair(&w[1..]).is_some());
+                form = i + word;
+                if !encoded {
+                    i = form;
+                    continue;
+                }
+            }
+            view.decoded(i, i + 1, b" ");
+            i += 1;
+            continue;
+        }
         match hex_pair(&bytes[i + 1..]) {
             Some(byte) => {
                 view.decoded(i, i + 3, &[byte]);

@@ -29,6 +29,11 @@ enum Trigger {
     Pgpass,
     Call(usize),
     Insert,
+    Printed(usize),
+    Relay,
+    AtAddress,
+    Oracle,
+    KeyXml,
     Jwk,
     Service(usize),
     Shadow,
@@ -71,6 +76,14 @@ static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
     files::KEY_FILES.iter().for_each(|word| add(word, Trigger::KeyFile));
     add(private_keys::JWK, Trigger::Jwk);
     services::keywords().enumerate().for_each(|(index, word)| add(word, Trigger::Service(index)));
+    files::PRINTED
+        .iter()
+        .enumerate()
+        .for_each(|(index, (word, _))| add(word, Trigger::Printed(index)));
+    files::RELAY.iter().for_each(|word| add(word, Trigger::Relay));
+    urls::AT_ADDRESS.iter().for_each(|word| add(word, Trigger::AtAddress));
+    urls::ORACLE.iter().for_each(|word| add(word, Trigger::Oracle));
+    add(private_keys::XML, Trigger::KeyXml);
     add("insert into", Trigger::Insert);
     prose::FOREIGN.iter().for_each(|word| add(word, Trigger::Foreign));
     files::PGPASS.iter().for_each(|word| add(word, Trigger::Pgpass));
@@ -169,6 +182,11 @@ impl Scanner {
                 Trigger::KeyFile => files::key_file(text, end, hits),
                 Trigger::Jwk => private_keys::jwk(text, start, hits),
                 Trigger::Service(index) => services::service(index, text, end, hits),
+                Trigger::Printed(index) => files::printed(index, text, start, hits),
+                Trigger::Relay => files::relay(text, end, hits),
+                Trigger::AtAddress => urls::at_address(text, start, hits),
+                Trigger::Oracle => urls::oracle(text, end, hits),
+                Trigger::KeyXml => private_keys::xml(text, end, hits),
                 Trigger::Insert => calls::insert(text, end, hits),
                 Trigger::Foreign => prose::foreign(text, end, hits),
             }

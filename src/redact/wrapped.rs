@@ -161,7 +161,17 @@ fn continued(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usiz
     let value = left.rsplit(|b| *b == b'=').next().unwrap_or(left);
     let sound = match sign {
         b'\\' => value.len() >= 4 && !right.is_empty() && (is_odd(value) || is_odd(right)),
-        _ => value.len() >= LEAST && is_odd(value) && !right.is_empty(),
+        _ => {
+            // The `=` of base64 ends a value; what follows must be the rest of one.
+            let next = bytes.get(open + right.len());
+            let alone = matches!(next, None | Some(b'\r' | b'\n'));
+            let rest = right.strip_suffix(b"=").unwrap_or(right);
+            value.len() >= LEAST
+                && is_odd(value)
+                && !right.is_empty()
+                && !rest.contains(&b'=')
+                && (is_odd(right) || alone && !is_words(text(right)))
+        }
     };
     sound.then_some((at, open))
 }

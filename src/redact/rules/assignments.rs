@@ -114,6 +114,12 @@ pub fn around(
         hits.push(Hit::new(start, end, rule_for(&text[name.start..name.end], strength)));
         return;
     }
+    // In an address, what is called a key is one.
+    let asked = name.start > 0 && b"?&".contains(&bytes[name.start - 1]);
+    let strength = match strength {
+        Strength::Weak if asked && bytes.get(name.end) == Some(&b'=') => Strength::Secret,
+        strength => strength,
+    };
     let Some(slot) = slot(text, &name) else { return };
     let Some((start, mut end, mut written)) = value(bytes, &slot) else { return };
     if written.shell && !written.quoted && strength != Strength::Password {
@@ -203,7 +209,14 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     let spaced = skip(bytes, at, 40, BLANK);
     let shell = is_shell(text, name);
     let rest = &bytes[spaced..];
+    // `${NAME:-x}` gives a value, `${NAME:+x}` and `${NAME:?x}` none.
+    let expands = before == Some(b'{') && text[..name.start].ends_with("${");
+    if expands && matches!(rest, [b':', b'+' | b'?', ..] | [b'+' | b'?' | b'}', ..]) {
+        return None;
+    }
     let (separator, mut written) = match rest {
+        [b':', b'-' | b'=', ..] if expands => (2, Written::default()),
+        [b'-', ..] if expands => (1, Written::default()),
         [b'=', b'=', b'=', ..] => (3, Written::default()),
         [b'=', b'=' | b'>', ..] | [b':' | b'!' | b'?' | b'~', b'=', ..] => (2, Written::default()),
         // Arrows need a blank: `self.password->value` is code.
@@ -242,16 +255,15 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         _ => return None,
     };
     written.shell |= flag;
-    written.flag = flag;
+    written.flag |= flag;
     let mut value = skip(bytes, spaced + separator, 40, BLANK);
     if matches!(rest.first(), Some(b':')) {
         // `password: str = "…"` declares a type first.
-        let line =
-            bytes[value..].iter().take(48).position(|b| matches!(b, b'\n' | b'"' | b'\'' | b'='));
+        let line = bytes[value..].iter().take(48).position(|b| matches!(b, b'\n' | b'"' | b'='));
         let equals = line
             .map(|n| value + n)
             .filter(|n| bytes[*n] == b'=' && bytes.get(n + 1) != Some(&b'='));
-        let is_type = |b: &u8| b.is_ascii_alphanumeric() || b" _.:<>[]|&?,".contains(b);
+        let is_type = |b: &u8| b.is_ascii_alphanumeric() || b" _.:<>[]|&?,'".contains(b);
         if let Some(equals) =
             equals.filter(|n| bytes[*n - 1] == b' ' && bytes[value..*n].iter().all(is_type))
         {
@@ -261,8 +273,9 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         }
     }
     if let Some(line) = next_line(bytes, value, rest.first() == Some(&b':')) {
+        written.bare = !b"|>".contains(&bytes[value]);
+        written.ends_line = true;
         value = line;
-        written.bare = true;
     }
     let slot = open(bytes, value, written);
     if slot.quote.is_some() && slot.quote == before && !quoted_name && value == spaced + separator {
@@ -283,6 +296,12 @@ fn value_key(text: &str, at: usize, quoted: bool) -> Option<usize> {
         return bytes[string..].starts_with(b"<string>").then_some(string + 8);
     }
     let mut key = skip(bytes, at, 80, b" \t\r\n,;:{\"'");
+    // The number of a listed line
+    let digits = bytes[key..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+    let mark = ["→", "|", "\t", ":"].iter().find(|m| text[key + digits..].starts_with(**m));
+    if let Some(mark) = mark.filter(|_| digits > 0) {
+        key = skip(bytes, key + digits + mark.len(), 80, b" \t\"'");
+    }
     if quoted && bytes[at..key].contains(&b'{') && !KEYS.iter().any(|k| text[key..].starts_with(k))
     {
         // `type = string`, then `default = …`
@@ -336,8 +355,18 @@ const WRAPPERS: &[&[u8]] = &[
 fn open(bytes: &[u8], at: usize, mut written: Written) -> Slot {
     let wrapper = WRAPPERS.iter().find(|w| bytes[at..].starts_with(w)).map_or(0, |w| w.len());
     // Two quotes are an empty value, unless a third begins a long one.
-    let empty = matches!(wrapper, 2) && bytes[at] != b'*' && bytes.get(at + 2) != bytes.get(at);
-    let at = if empty { at } else { at + wrapper };
+    let doubled = wrapper == 2 && bytes[at] != b'*';
+    if doubled && bytes.get(at + 2).is_some_and(u8::is_ascii_alphanumeric) {
+        // A quote inside a CSV field
+        written.quoted = true;
+        return Slot { at: at + 2, quote: Some(bytes[at]), written, element: false };
+    }
+    let empty = doubled && bytes.get(at + 2) != bytes.get(at);
+    let mut at = if empty { at } else { at + wrapper };
+    if bytes.get(at) == Some(&b'(') {
+        let inside = skip(bytes, at + 1, 40, b" \t\r\n");
+        at = if matches!(bytes.get(inside), Some(b'"' | b'\'')) { inside } else { at };
+    }
     let prefix = match bytes.get(at..at + 2) {
         Some([b'b' | b'r' | b'f' | b'u' | b'@' | b'L', b'"' | b'\'']) => 1,
         _ => 0,

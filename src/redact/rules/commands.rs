@@ -51,7 +51,10 @@ pub fn keywords() -> Vec<&'static str> {
 pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let previous = start.checked_sub(1).map(|n| &bytes[n]);
-    if previous.is_some_and(|b| b.is_ascii_alphanumeric() || b"_-.".contains(b)) {
+    // A diff may have put its sign there.
+    let marked = previous == Some(&b'-')
+        && matches!(start.checked_sub(2).map(|n| bytes[n]), None | Some(b'\n'));
+    if !marked && previous.is_some_and(|b| b.is_ascii_alphanumeric() || b"_-.".contains(b)) {
         return;
     }
     if READERS.contains(&keyword) {
@@ -212,7 +215,8 @@ fn expected(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
     let lead = before(text, start, 160).to_ascii_lowercase();
     let Some(close) = after(text, end, 256).find('"') else { return };
     if lead.contains("assword") || lead.contains("assphrase") || lead.contains("asscode") {
-        word(text, end, end + close, hits);
+        let escape = before_escape(&text.as_bytes()[end..end + close]);
+        word(text, end, end + escape.min(close), hits);
     }
 }
 

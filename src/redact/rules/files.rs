@@ -54,7 +54,13 @@ pub fn pgpass(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let host = bytes[..at].iter().rev().take(100).take_while(|b| is_field(b)).count();
     let start = at - host;
     let line_begins = start == 0 || b"\n \t\"'+`<>(=".contains(&bytes[start - 1]);
-    if host == 0 || !line_begins {
+    let whole = &bytes[start..at];
+    if host == 0
+        || !line_begins
+        || whole.iter().all(u8::is_ascii_lowercase)
+            && bytes[at..].starts_with(b":*:")
+            && !bytes[at..].starts_with(b":*:*:")
+    {
         return;
     }
     let mut at = at;
@@ -139,5 +145,42 @@ pub fn key_file(text: &str, at: usize, hits: &mut Vec<Hit>) {
             let start = key.as_ptr() as usize - text.as_ptr() as usize;
             return hits.push(Hit::new(start, start + key.len(), &RULES[4]));
         }
+    }
+}
+
+/// Where cloud tools print a secret under a name that says nothing: what stands before, and the
+/// name.
+pub const PRINTED: [(&str, &str); 3] = [
+    ("\"keyname\"", "\"value\""),
+    ("random_password", "\"result\""),
+    ("\"secretstring\"", "\"secretstring\""),
+];
+
+/// The value that entry `index` of [`PRINTED`] promises.
+pub fn printed(index: usize, text: &str, start: usize, hits: &mut Vec<Hit>) {
+    let tail = after(text, start, 320);
+    let name = PRINTED[index].1;
+    let lower = tail.to_ascii_lowercase();
+    let Some(at) = lower.find(name).map(|n| n + name.len()) else { return };
+    let rest = tail[at..].trim_start_matches([' ', ':']);
+    let Some((value, _)) = rest.strip_prefix('"').and_then(|r| r.split_once('"')) else { return };
+    if value.len() >= 8 && !is_placeholder(value) && !value.contains(['{', ' ', '\\']) {
+        let from = value.as_ptr() as usize - text.as_ptr() as usize;
+        hits.push(Hit::new(from, from + value.len(), &RULES[4]));
+    }
+}
+
+/// What stands behind the host in Postfix's password maps.
+pub const RELAY: [&str; 3] = ["]:587 ", "]:465 ", "]:25 "];
+
+/// `[smtp.host]:587 user:password`; `at` is where the user begins.
+pub fn relay(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let word = after(text, at, 160).split_ascii_whitespace().next().unwrap_or("");
+    let word = &word[..before_escape(word.as_bytes())];
+    let Some((_, password)) = word.split_once(':') else { return };
+    let password = password.split(['"', '\'', '`', '<']).next().unwrap_or("");
+    if password.len() >= 4 && !is_placeholder(password) && !is_reference(password) {
+        let from = password.as_ptr() as usize - text.as_ptr() as usize;
+        hits.push(Hit::new(from, from + password.len(), &RULES[1]));
     }
 }

@@ -11,13 +11,15 @@ pub static RULES: [Rule; 2] = [
 ];
 
 /// Keywords and what each starts.
-pub const AUTHORIZATION: &[&str] = &["authorization", "bearer "];
+pub const AUTHORIZATION: &[&str] = &["authorization", "bearer ", "basic "];
 pub const COOKIE: &[&str] = &["cookie"];
 
 #[rustfmt::skip]
 const SCHEMES: &[&str] = &[
     "basic ", "bearer ", "token ", "apikey ", "api-key ", "key ", "negotiate ", "ntlm ", "digest ",
-    "splunk ", "bot ", "snowflake ", "genie-key ", "sso-key ", "jwt ", "pat ",
+    "splunk ", "bot ", "snowflake ", "genie-key ", "geniekey ", "sso-key ", "jwt ", "pat ", "ssws ",
+    "oauth ", "apitoken ", "api-token ", "client-id ", "deepl-auth-key ", "zoho-oauthtoken ", "dpop ",
+    "discogs ", "sentry ", "hawk ", "mac ", "aws4-hmac-sha256 ", "ghost ", "private-token ",
 ];
 /// Attributes of a `Set-Cookie` line.
 const ATTRIBUTES: &[&str] =
@@ -30,6 +32,9 @@ fn is_credential(byte: &u8) -> bool {
 /// After `authorization` or `bearer`, at `end`.
 pub fn authorization(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
+    if bytes[start..end].eq_ignore_ascii_case(b"basic ") {
+        return basic(text, end, hits);
+    }
     let bearer = bytes[start].eq_ignore_ascii_case(&b'b');
     let mut at = end;
     if !bearer {
@@ -43,9 +48,41 @@ pub fn authorization(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) 
                 break;
             }
         }
+        parameters(text, at, hits);
     }
     at += bytes[at..].iter().take_while(|b| **b == b' ').take(8).count();
-    credential(text, at, hits);
+    // `Token token=…`
+    let name = ["token=\"", "token="].iter().find(|w| text[at..].starts_with(**w));
+    credential(text, at + name.map_or(0, |w| w.len()), hits);
+}
+
+/// `Basic dXNlcjpwYXNz` anywhere: base64 of `user:password`.
+fn basic(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    use base64::Engine as _;
+    let is_part = |b: &u8| b.is_ascii_alphanumeric() || b"+/=_-".contains(b);
+    let length = text.as_bytes()[at..].iter().take(2048).take_while(|b| is_part(b)).count();
+    let value = &text[at..at + length];
+    let digits = value.trim_end_matches('=');
+    let decoded = base64::engine::general_purpose::STANDARD_NO_PAD.decode(digits);
+    let pair = |d: Vec<u8>| d.contains(&b':') && d.iter().all(|b| !b.is_ascii_control());
+    if length >= 8 && decoded.is_ok_and(pair) {
+        hits.push(Hit::new(at, at + length, &RULES[0]));
+    }
+}
+
+/// `response="…"`, `Signature=…` and their like in a header that has several parts.
+fn parameters(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let line = after(text, at, 1024);
+    let line = &line[..line.find(['\n', '\r']).unwrap_or(line.len())];
+    for name in ["response=", "ignature=", "oauth_token=", "mac=", "oauth_signature="] {
+        let Some(found) = line.find(name).map(|n| n + name.len()) else { continue };
+        let start =
+            found + line[found..].bytes().take(2).take_while(|b| b"\"\\".contains(b)).count();
+        let length = line[start..].bytes().take_while(is_credential).count();
+        if length >= 16 {
+            hits.push(Hit::new(at + start, at + start + length, &RULES[0]));
+        }
+    }
 }
 
 /// The value of an `Authorization` entry of a structured header list.
@@ -101,6 +138,33 @@ fn past_separator(bytes: &[u8], end: usize) -> Option<usize> {
 pub fn cookie(text: &str, end: usize, hits: &mut Vec<Hit>) {
     if let Some(at) = past_separator(text.as_bytes(), end) {
         pairs(text, at, hits);
+    }
+    entries(text, end, hits);
+}
+
+/// `cookies={'NAME': 'VALUE'}`, `cookies.set('NAME', 'VALUE')`, `dict(NAME='VALUE')`: names and
+/// values as code writes them, up to the bracket that closes.
+fn entries(text: &str, end: usize, hits: &mut Vec<Hit>) {
+    let tail = after(text, end, 1024);
+    let Some(open) = tail.find(['{', '(']).filter(|n| *n <= 24) else { return };
+    let stop = tail[open..].find(['\n', '}', ')']).map_or(tail.len(), |n| open + n);
+    let body = &tail[open + 1..stop];
+    let mut words = body.split(['"', '\'']);
+    let mut before = words.next().unwrap_or("");
+    let mut name = "";
+    while let (Some(word), between) = (words.next(), words.next().unwrap_or("")) {
+        // `sessionid='…'` and `value: '…'` have names without quotes.
+        let own = before.trim_end_matches(['=', ':', ' ']);
+        let own = own.rsplit(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))).next();
+        let said =
+            own.filter(|o| !o.is_empty() && before.ends_with(['=', ':', ' ']) && *o != "value");
+        let named = said.filter(|o| *o != "name").unwrap_or(name);
+        if !named.is_empty() && is_session(&named.to_ascii_lowercase(), word) {
+            let start = word.as_ptr() as usize - text.as_ptr() as usize;
+            hits.push(Hit::new(start, start + word.len(), &RULES[1]));
+        }
+        name = word;
+        before = between;
     }
 }
 

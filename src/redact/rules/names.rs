@@ -18,7 +18,7 @@ pub enum Strength {
 /// Keywords that a name of interest contains one of.
 #[rustfmt::skip]
 pub const KEYWORDS: &[&str] = &[
-    "pass", "pwd", "secret", "token", "key", "auth", "cred", "sig", "sid", "session", "jwt", "otp",
+    "pass", "pwd", "secret", "token", "key", "auth", "cred", "sig", "sid", "session", "jwt", "otp", "appid",
     "csrf", "xsrf", "psk", "mnemonic", "seed", "kennwort", "senha", "contrasena", "pw", "webhook",
     "hmac", "salt", "_pat",
 ];
@@ -41,7 +41,10 @@ const HARMLESS_BEFORE: &[&str] = &[
     "max", "min", "num", "total", "next", "page", "eos", "bos", "pad", "unk", "mask", "sep", "cls",
     "special", "stop", "prev", "previous", "continuation", "cancellation", "completion", "prompt",
     "count", "no", "without", "forgot", "public", "primary", "foreign", "cache", "partition",
-    "sort", "input", "output",
+    "sort", "input", "output", "object", "row", "hash", "lookup", "dict", "map", "idempotency", "i18n",
+    "translation", "locale", "message", "item", "group", "index", "range", "routing", "dedup",
+    "dedupe", "config", "setting", "react", "json", "column", "field", "shortcut", "hot", "unique",
+    "natural", "composite", "surrogate", "join", "host",
 ];
 
 /// Words after a noun that make it something about the secret.
@@ -49,13 +52,13 @@ const HARMLESS_BEFORE: &[&str] = &[
 const HARMLESS_AFTER: &[&str] = &[
     "age", "alg", "algorithm", "arn", "attempts", "backend", "budget", "builder", "button",
     "callback", "change", "changed", "check", "class", "client", "column", "count", "created",
-    "detail", "details", "dialog", "dir", "enabled", "encoder", "endpoint", "env", "error", "event",
+    "detail", "details", "dialog", "dir", "enabled", "encoder", "encoding", "encryption", "endpoint", "env", "error", "event",
     "exchange", "exists", "expiration", "expired", "expires", "expiry", "extractor", "factory",
     "fail", "failed", "feature", "field", "file", "filename", "filter", "flow", "folder", "form",
-    "format", "function", "generator", "getter", "gid", "handler", "hasher", "helper", "hint", "id",
+    "format", "function", "generator", "getter", "gid", "handler", "hasher", "hashing", "helper", "hint", "id",
     "identifier", "ids", "impl", "index", "info", "input", "interceptor", "invalid", "issuer",
     "key_name", "kind", "kwargs", "label", "len", "length", "limit", "link", "location", "manager",
-    "max", "message", "mgr", "middleware", "min", "mode", "model", "module", "mount", "name",
+    "max", "message", "mgr", "middleware", "min", "method", "mode", "model", "module", "mount", "name",
     "names", "needed", "op", "ops", "option", "options", "page", "parameter", "params", "parser",
     "passes", "path", "pattern", "pipeline", "plugin", "policy", "prefix", "processor", "prompt",
     "protocol", "provider", "quota", "reader", "ref", "regex", "repository", "req", "request",
@@ -99,15 +102,15 @@ const SECRETS: &[&str] =
 #[rustfmt::skip]
 const WEAK: &[&str] = &[
     "auth", "key", "sig", "signature", "sid", "session", "sessionid", "jwt", "otp", "csrf", "xsrf",
-    "hmac", "salt", "seed", "webhook", "tokens",
+    "hmac", "salt", "seed", "webhook", "tokens", "appid",
 ];
 /// Compounds written as one word.
 #[rustfmt::skip]
 const SECRET_ENDS: &[&str] = &[
     "apikey", "secretkey", "privatekey", "accesskey", "authkey", "masterkey", "accountkey",
-    "sharedkey", "signingkey", "encryptionkey", "sharedaccesskey", "secret", "authtoken",
+    "sharedkey", "encryptionkey", "sharedaccesskey", "secret", "authtoken",
     "accesstoken", "refreshtoken", "bearertoken", "apitoken", "bottoken", "usertoken", "idtoken",
-    "sessiontoken", "clientsecret", "appsecret", "accountkey",
+    "sessiontoken", "clientsecret", "jsessionid", "phpsessid", "aspsessionid", "sessionid", "appsecret", "accountkey",
 ];
 
 /// Whether a name's last word is what makes it secret.
@@ -119,6 +122,11 @@ pub fn ends_in_noun(name: &str) -> bool {
 /// What a name says, or nothing.
 pub fn strength(name: &str) -> Option<Strength> {
     let words: Vec<String> = split_words(name).map(str::to_ascii_lowercase).take(16).collect();
+    // `RABBITMQ_DEFAULT_PASS`: shouted, it is no verb.
+    let shouted = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    if shouted && words.len() > 1 && words.last().is_some_and(|w| w == "pass") {
+        return Some(Strength::Password);
+    }
     let (at, strength) = (0..words.len()).rev().find_map(|at| Some((at, noun(&words, at)?)))?;
     let mut after = words[at + 1..].iter();
     if after.any(|w| HARMLESS_AFTER.contains(&w.as_str())) {
@@ -142,6 +150,9 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
     }
     if PASSWORDS.contains(&word) || word.ends_with("password") || word.ends_with("passwd") {
         return Some(Strength::Password);
+    }
+    if word == "key" && before.ends_with("api") {
+        return Some(Strength::Secret);
     }
     if word == "pass" {
         // `pass: 10` is a test report, a render pass draws; `db_pass` and `SMTP_PASS` do not.
@@ -174,8 +185,9 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
         return Some(Strength::Secret);
     }
     // `client-key-data` and `API_KEY_2` name the key, `sort_key` and `keyboard` do not.
-    if word == "key" && at > 0 {
-        return None;
+    if word == "signingkey" {
+        // Git's is the id of a key.
+        return Some(Strength::Weak);
     }
     WEAK.contains(&word).then_some(Strength::Weak)
 }
@@ -205,7 +217,9 @@ mod tests {
             ("_authToken", Some(Strength::Secret)),
             ("key", Some(Strength::Weak)),
             ("session_id", None),
-            ("sessionid", Some(Strength::Weak)),
+            ("sessionid", Some(Strength::Secret)),
+            ("WIDGET_KEY", Some(Strength::Weak)),
+            ("QUEUE_DEFAULT_PASS", Some(Strength::Password)),
             ("max_tokens", None),
             ("eos_token", None),
             ("token_count", None),

@@ -71,6 +71,7 @@ pub fn at_sign(text: &str, at: usize, emails: bool, prompts: bool, hits: &mut Ve
     // `alice@laptop:~/src$`, or the last login of a host.
     let shell = text[end..].strip_prefix(':').is_some_and(|rest| rest.starts_with(['~', '/']))
         || text[end..].starts_with(" ~")
+        || is_zsh(&text[end..])
         || text[end..].starts_with(' ') && text[..start].ends_with('[');
     let is_name = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
     if prompts && shell && is_name(local) && is_name(domain) && !domain.contains('.') {
@@ -81,6 +82,13 @@ pub fn at_sign(text: &str, at: usize, emails: bool, prompts: bool, hits: &mut Ve
             hits.push(Hit::new(at + 1, end, &HOST));
         }
     }
+}
+
+/// ` folder % command`, as macOS prompts.
+fn is_zsh(rest: &str) -> bool {
+    let line = after(rest, 0, 48).lines().next().unwrap_or("");
+    let mut words = line.split(' ').skip(1);
+    matches!((words.next(), words.next()), (Some(folder), Some("%")) if !folder.is_empty())
 }
 
 fn is_address(text: &str, start: usize, local: &str, domain: &str, end: usize) -> bool {
@@ -122,6 +130,9 @@ fn is_address(text: &str, start: usize, local: &str, domain: &str, end: usize) -
         if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) || port == password {
             return false;
         }
+    }
+    if lead.ends_with(['$', '{', '}', '%']) || domain == "domain.tld" {
+        return false;
     }
     // A decorator is called.
     !text[end..].starts_with('(')
@@ -170,8 +181,9 @@ pub fn home(text: &str, start: usize, at: usize, hits: &mut Vec<Hit>) {
     ]
     .iter()
     .any(|p| text[..start].ends_with(p));
+    let remote = text[..start].ends_with("ssh-remote") || text[..start].ends_with("wsl.localhost");
     let inside = |b: u8| b.is_ascii_alphanumeric() || b"_.}~-".contains(&b) || b == b'/' && !dashed;
-    if !mounted && preceding.is_some_and(inside) {
+    if !mounted && !remote && preceding.is_some_and(inside) {
         return;
     }
     let users = bytes[start + 1..at].first().is_some_and(|b| *b == b'u');
@@ -241,9 +253,33 @@ pub fn host(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
     {
         return;
     }
+    // Nobody names a module like this.
+    let plain = [
+        "host",
+        "hostname",
+        "server",
+        "ssh",
+        "ping",
+        "connected to",
+        "curl",
+        "nslookup",
+        "dig",
+        "to",
+        "from",
+        "on",
+        "at",
+    ];
+    let said = super::before(text, from, 24)
+        .trim_end_matches([' ', ':', '=', '"', '\'', '`'])
+        .to_ascii_lowercase();
+    let said = plain.iter().any(|w| {
+        said.strip_suffix(w).is_some_and(|r| !r.ends_with(|c: char| c.is_ascii_alphanumeric()))
+    });
     // `settings.local` and `module.internal` are names in code; hosts stand in URLs, after `@`,
     // before a port, or are numbered.
-    let located = text[..from].ends_with("//")
+    let located = said
+        || name.contains('.') && !matches!(next, Some(b'=' | b'['))
+        || text[..from].ends_with("//")
         || before == Some(b'@')
         || matches!((next, bytes.get(end + 1)), (Some(b':'), Some(b)) if b.is_ascii_digit())
         || name.bytes().any(|b| b.is_ascii_digit() || b == b'-');

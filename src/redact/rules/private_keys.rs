@@ -199,16 +199,33 @@ pub fn jwk(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let tail = after(text, at, 4096);
     let to = at + tail.find(['}', '{']).unwrap_or(tail.len());
     for (start, _) in text[from..to].match_indices("\":") {
-        let name = text[from..from + start].rsplit('"').next().unwrap_or("");
+        let name = text[from..from + start].trim_end_matches('"').rsplit('"').next().unwrap_or("");
         if !MEMBERS.contains(&name) {
             continue;
         }
         let rest = &text[from + start + 2..to];
         let Some(value) = rest.trim_start().strip_prefix('"') else { continue };
+        let value = value.trim_start_matches('"');
         let length = value.find('"').unwrap_or(value.len());
         let start = to - value.len();
         if length >= 16 {
             hits.push(Hit::new(start, start + length, &RULES[0]));
+        }
+    }
+}
+
+/// What begins a private key as .NET writes it.
+pub const XML: &str = "<rsakeyvalue>";
+
+/// The private members of a key in XML, after its beginning.
+pub fn xml(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let tail = after(text, at, 8192);
+    let tail = &tail[..tail.find("</RSAKeyValue>").unwrap_or(tail.len())];
+    for member in ["<D>", "<P>", "<Q>", "<DP>", "<DQ>", "<InverseQ>"] {
+        let Some(start) = tail.find(member).map(|n| n + member.len()) else { continue };
+        let length = tail[start..].find('<').unwrap_or(0);
+        if length >= PIECE {
+            hits.push(Hit::new(at + start, at + start + length, &RULES[0]));
         }
     }
 }

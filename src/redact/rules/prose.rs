@@ -13,7 +13,7 @@ pub static RULES: [Rule; 1] = [rule("prose.password", "PASSWORD", Class::Assignm
 const BRIDGES: &[&str] = &[
     "is now: ", "is now ", "is: ", "is ", "was: ", "was ", "to: ", "to ", "will be ", "should be ",
     "has been set to ", "set to ", "changed to ", "lautet: ", "lautet ", "ist: ", "ist ", "es: ", "es ",
-    "est: ", "est ", "é ", "=> ",
+    "est: ", "est ", "é ", "=> ", "- ", "– ", "— ", "= ", "being ", "below: ", "again: ", "here: ",
 ];
 
 /// The length of what leads from a name to its value in a sentence: ` is `, ` for the admin: `,
@@ -23,11 +23,33 @@ pub fn bridge(rest: &str) -> Option<usize> {
         return Some(word.len());
     }
     let lead = after(rest, 0, 40);
-    let colon = lead.find(": ")?;
-    let said = &lead[..colon];
-    let plain = said.bytes().all(|b| b.is_ascii_alphanumeric() || b" ()._@-".contains(&b));
-    let begins = ["for ", "of ", "(", "on ", "provided", "used", "generated"];
-    (plain && begins.iter().any(|b| said.starts_with(b))).then_some(colon + 2)
+    let end = [": ", " is ", " was ", ":\u{a0}"]
+        .iter()
+        .filter_map(|w| Some(lead.find(w)? + w.len()))
+        .min()?;
+    let said = &lead[..end - 2];
+    let plain = said.bytes().all(|b| b.is_ascii_alphanumeric() || b" ()._@'/-".contains(&b));
+    let begins = [
+        "for ",
+        "of ",
+        "(",
+        "on ",
+        "provided",
+        "used",
+        "generated",
+        "we ",
+        "i ",
+        "you ",
+        "in ",
+        "to ",
+        "from ",
+        "that ",
+        "here",
+        "there",
+        "at ",
+        "which ",
+    ];
+    (plain && begins.iter().any(|b| said.starts_with(b))).then_some(end)
 }
 
 /// `use X as the password`: the word before the name.

@@ -2,7 +2,7 @@
 
 use super::values::{is_placeholder, is_reference};
 use super::words::is_words;
-use super::{Hit, Rule, entropy, rule};
+use super::{Hit, Rule, after, before, entropy, rule};
 use crate::redact::policy::Class;
 
 pub static RULES: [Rule; 2] =
@@ -55,6 +55,10 @@ pub fn authority(text: &str, at: usize, hits: &mut Vec<Hit>) {
     }
     let Some((start, end)) = password else { return };
     let password = &text[start..end];
+    // A digest, a template's hole
+    if bytes[sign + 1..].starts_with(b"sha256:") || password.starts_with('{') {
+        return;
+    }
     let default = DEFAULTS.contains(&password) && user == password;
     if password.len() >= 3 && !default && !is_reference(password) && !is_placeholder(password) {
         hits.push(Hit::new(start, end, &RULES[0]));
@@ -74,6 +78,9 @@ const HOOK_HOSTS: &[&str] = &[
     "hooks.",
     "webhooks.",
     "ntfy.sh",
+    "smee.io",
+    "requestbin.",
+    "hookdeck.",
     "webhook.",
     "maker.ifttt.com",
 ];
@@ -150,4 +157,41 @@ fn is_capability(segment: &str) -> bool {
         && !segment.contains(['{', '$', '<', ':', '*'])
         && segment.bytes().filter(|b| *b == b'.').count() < 2
         && entropy(segment.as_bytes()) >= 2.2
+}
+
+/// What stands behind the password in the connection strings of Go's drivers.
+pub const AT_ADDRESS: [&str; 2] = ["@tcp(", "@unix("];
+
+/// `user:password@tcp(host:3306)/db`; `at` is where the `@` stands.
+pub fn at_address(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let lead = before(text, at, 160);
+    let token =
+        lead.rsplit(|c: char| c.is_whitespace() || "\"'`=<>".contains(c)).next().unwrap_or("");
+    let Some((_, password)) = token.split_once(':') else { return };
+    if password.len() >= 3
+        && !is_reference(password)
+        && !is_placeholder(password)
+        && !password.starts_with(['%', '{'])
+    {
+        hits.push(Hit::new(at - password.len(), at, &RULES[0]));
+    }
+}
+
+/// What `user/password@host` follows in Oracle's connection strings.
+pub const ORACLE: [&str; 2] = ["oracle:thin:", "oracle:oci:"];
+
+/// `user/password@…`, at `at`.
+pub fn oracle(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let tail = after(text, at, 160);
+    let tail = tail.split(|c: char| c.is_whitespace() || "\"'`<>".contains(c)).next().unwrap_or("");
+    let Some((account, _)) = tail.split_once('@') else { return };
+    let Some((_, password)) = account.split_once('/') else { return };
+    if password.len() >= 3
+        && !is_reference(password)
+        && !is_placeholder(password)
+        && !password.starts_with('{')
+    {
+        let start = password.as_ptr() as usize - text.as_ptr() as usize;
+        hits.push(Hit::new(start, start + password.len(), &RULES[0]));
+    }
 }

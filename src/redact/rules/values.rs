@@ -87,18 +87,22 @@ pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
         return false;
     }
     if written.bare {
-        let random = !is_words(value) && !is_hex(value) && !is_uuid(value) && is_scrambled(value);
+        let digest = is_hex(value) && value.len() >= 16 && is_random(value) || is_uuid(value);
+        let random = !is_words(value) && (digest || is_scrambled(value));
         let quoted = written.quoted && is_password(value, Written { prose: true, ..written });
         return match strength {
             Strength::Weak | Strength::Pass => false,
             Strength::Password if quoted => true,
+            Strength::Secret if written.quoted && digest => true,
             _ => value.len() >= 12 && random,
         };
     }
     match strength {
         Strength::Password => is_password(value, written),
         Strength::Pass => !is_words(value) && is_mixed(value, 2.0) && is_password(value, written),
-        Strength::Secret => !is_words(value) && is_random(value) || is_uuid(value),
+        Strength::Secret => {
+            !is_words(value) && is_random(value) || is_uuid(value) || is_numbered(value)
+        }
         Strength::Weak => {
             !is_words(value) && !is_uuid(value) && !is_hex(value) && is_scrambled(value)
         }
@@ -126,12 +130,13 @@ fn is_password(value: &str, written: Written) -> bool {
     }
     // `password: hunter2`, but not `password: user1.password`.
     let bare = !value.contains(['.', '_', ':']) && !is_camel(value);
-    !is_identifier(value) || written.ends_line && bare
+    !is_identifier(value) || is_numbered(value) || written.ends_line && bare
 }
 
 fn is_plain_word(word: &str) -> bool {
     let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
-    word.len() < 20 && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'\'')
+    let number = word.len() <= 3 && word.bytes().all(|b| b.is_ascii_digit());
+    word.len() < 20 && (number || word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'\''))
 }
 
 /// `YOUR_API_KEY`, `xxxx-xxxx`, `changeme123`, `<token>`, `********`, `...`.
@@ -211,7 +216,9 @@ pub fn is_reference(value: &str) -> bool {
 /// A number as code writes it: `4096`, `0xC000005A`, `-1i32`, `16u32`.
 fn is_number(value: &str) -> bool {
     let value = value.trim_start_matches(['-', '+']);
+    // A longer one is no number but a key.
     let hex = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
+    let hex = hex.filter(|digits| digits.len() <= 16);
     let digits = hex.unwrap_or(value);
     let length = match hex {
         Some(hex) => hex.bytes().take_while(|b| b.is_ascii_hexdigit() || *b == b'_').count(),
@@ -272,6 +279,20 @@ pub fn is_hex(value: &str) -> bool {
     value.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// Words with a number behind them that is no width of a type: `tiger_fox646`.
+fn is_numbered(value: &str) -> bool {
+    let digits = value.len() - value.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let number = &value[value.len() - digits..];
+    let width = ["16", "32", "64", "128", "192", "256", "384", "512", "1024", "2048", "4096"];
+    let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
+    (2..=4).contains(&digits)
+        && letters >= 6
+        && !width.contains(&number)
+        && !number.starts_with('0')
+        && !value.contains(['.', '/', ':', '$'])
+        && !["123", "1234", "12"].contains(&number)
+}
+
 /// Something a program computes: a call, an index, a chain of names.
 fn is_code(value: &str) -> bool {
     if value.contains(['(', ')', '[', ']', '{', '}'])
@@ -287,6 +308,9 @@ fn is_code(value: &str) -> bool {
     }
     if is_member(value) {
         return true;
+    }
+    if is_numbered(value) {
+        return false;
     }
     let value = value.trim_matches('_');
     let plain = value.trim_start_matches(['&', '*', '!', '@']);
@@ -331,7 +355,7 @@ fn is_random(value: &str) -> bool {
     if digits == value.len() {
         return value.len() >= 20;
     }
-    let floor = if value.len() >= 16 { 2.7 } else { 2.4 };
+    let floor = if value.len() > 16 { 2.7 } else { 2.4 };
     entropy(value.as_bytes()) >= floor
 }
 

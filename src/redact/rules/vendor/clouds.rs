@@ -49,6 +49,7 @@ pub static TOKENS: &[Token] = &[
     token("baidu-key", "BAIDU", &["bce-v3/ALTAK-"], r"bce-v3/ALTAK-[A-Za-z0-9]{21}/[a-f0-9]{40}"),
     token("exoscale-key", "EXOSCALE", &["EXO"], r"EXO[a-f0-9]{24}"),
     token("scaleway-key", "SCALEWAY", &["SCW"], r"SCW[A-Z0-9]{17}"),
+    token("aiven-token", "AIVEN", &["aivenv1"], r"aivenv1[A-Za-z0-9_+/=-]{50,}"),
     token("aiven-password", "AIVEN", &["AVNS_"], r"AVNS_[A-Za-z0-9_-]{15,25}"),
     token("clickhouse-key", "CLICKHOUSE", &["4b1d"], r"4b1d[A-Za-z0-9]{38}"),
     token("cockroach-key", "COCKROACH", &["CCDB1_"], r"CCDB1_[A-Za-z0-9]{22}_[A-Za-z0-9]{40}"),

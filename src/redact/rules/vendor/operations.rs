@@ -18,7 +18,7 @@ pub static TOKENS: &[Token] = &[
     token("grafana-key", "GRAFANA", &["eyJrIjoi"], r"eyJrIjoi[A-Za-z0-9]{60,400}={0,3}"),
     token("newrelic-key", "NEWRELIC", &["NRAK-", "NRAA-", "NRJS-", "NRII-", "NRIQ-", "NRRA-", "NRBR-"], r"NR(?:AK|AA|JS|II|IQ|RA|BR)-[A-Za-z0-9_-]{19,42}"),
     token("sentry-token", "SENTRY", &["sntrys_", "sntryu_"], r"(?:sntrys_eyJ[A-Za-z0-9+/=_-]{60,}|sntryu_[a-f0-9]{64})"),
-    token("dynatrace-token", "DYNATRACE", &["dt0c01.", "dt0s01.", "dt0s02.", "dt0s16."], r"dt0(?:c01|s01|s02|s16)\.[A-Z0-9]{8,24}\.[A-Z2-7]{64}"),
+    token("dynatrace-token", "DYNATRACE", &["dt0c01.", "dt0s01.", "dt0s02.", "dt0s16."], r"dt0(?:c01|s01|s02|s16)\.[A-Za-z0-9]{8,24}\.[A-Za-z0-9]{64}"),
     token("honeycomb-key", "HONEYCOMB", &["hcaik_", "hcalk_", "hcxik_", "hcxlk_"], r"hc[ax][il]k_[a-z0-9]{50,}"),
     token("launchdarkly-key", "LAUNCHDARKLY", &["sdk-", "api-", "mob-"], r"(?:sdk|api|mob)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
     token("posthog-key", "POSTHOG", &["phx_"], r"phx_[A-Za-z0-9_-]{40,}"),
