@@ -4,7 +4,7 @@ use proto::chance::Chance;
 
 use super::Sample;
 use super::digests::digests;
-use super::values::{fill, generated, password, pick, quoted_password, secret, words};
+use super::values::{fill, is_for_machines, pick, quoted_password, value, words};
 
 /// Names of secrets, in the form of environment variables.
 const NAMES: &[&str] = &[
@@ -218,15 +218,9 @@ pub fn sample(chance: &mut Chance, templates: &[&str], index: usize, spaces: boo
     let name = pick(chance, NAMES);
     let quoted = ["'{}'", "\"{}\"", "`{}`"].iter().any(|q| template.contains(q));
     let text = named(template, name);
-    // Keys and tokens are made by machines, passwords by people too.
-    let lower = text.to_lowercase();
-    let machine = ["key", "token", "secret"].iter().any(|word| lower.contains(word))
-        && !["pass", "pwd", "pw "].iter().any(|word| lower.contains(word));
     let value = match chance.below(8) {
-        _ if machine => generated(chance),
-        0 if quoted && spaces => quoted_password(chance),
-        0..=2 => password(chance),
-        _ => secret(chance),
+        0 if quoted && spaces && !is_for_machines(&text) => quoted_password(chance),
+        _ => value(chance, &text),
     };
     let text = fill(chance, &text, &value);
     Sample::new(template, text, &[&value])

@@ -16,45 +16,54 @@ const FORMS: &[Form] = &[
     ("aws credentials", |c| {
         pair(
             c,
-            "[default]\naws_access_key_id = ID\naws_secret_access_key = SECRET\nregion = eu-central-1",
+            "[default]\naws_access_key_id = <id>\naws_secret_access_key = <secret>\nregion = eu-central-1",
         )
     }),
     ("aws exports", |c| {
-        pair(c, "export AWS_ACCESS_KEY_ID=ID\nexport AWS_SECRET_ACCESS_KEY=SECRET\n")
+        pair(c, "export AWS_ACCESS_KEY_ID=<id>\nexport AWS_SECRET_ACCESS_KEY=<secret>\n")
     }),
     ("aws docker", |c| {
-        pair(c, "docker run -e AWS_ACCESS_KEY_ID=ID -e AWS_SECRET_ACCESS_KEY=SECRET app")
+        pair(c, "docker run -e AWS_ACCESS_KEY_ID=<id> -e AWS_SECRET_ACCESS_KEY=<secret> app")
     }),
-    ("aws json", |c| pair(c, "{\"AccessKeyId\": \"ID\", \"SecretAccessKey\": \"SECRET\"}")),
+    ("aws json", |c| pair(c, "{\"AccessKeyId\": \"<id>\", \"SecretAccessKey\": \"<secret>\"}")),
     ("aws create-access-key", |c| {
         pair(
             c,
-            "{\n    \"AccessKey\": {\n        \"UserName\": \"ci\",\n        \"AccessKeyId\": \"ID\",\n        \"Status\": \"Active\",\n        \"SecretAccessKey\": \"SECRET\",\n        \"CreateDate\": \"2024-07-01T12:00:00Z\"\n    }\n}",
+            "{\n    \"AccessKey\": {\n        \"UserName\": \"ci\",\n        \"AccessKeyId\": \"<id>\",\n        \"Status\": \"Active\",\n        \"SecretAccessKey\": \"<secret>\",\n        \"CreateDate\": \"2024-07-01T12:00:00Z\"\n    }\n}",
         )
     }),
-    ("aws csv", |c| pair(c, "Access key ID,Secret access key\nID,SECRET\n")),
+    ("aws csv", |c| pair(c, "Access key ID,Secret access key\n<id>,<secret>\n")),
     ("aws boto3", |c| {
-        pair(c, "boto3.client(\"s3\", aws_access_key_id=\"ID\", aws_secret_access_key=\"SECRET\")")
+        pair(
+            c,
+            "boto3.client(\"s3\", aws_access_key_id=\"<id>\", aws_secret_access_key=\"<secret>\")",
+        )
     }),
     ("aws terraform", |c| {
-        pair(c, "provider \"aws\" {\n  access_key = \"ID\"\n  secret_key = \"SECRET\"\n}")
+        pair(c, "provider \"aws\" {\n  access_key = \"<id>\"\n  secret_key = \"<secret>\"\n}")
     }),
-    ("aws sdk js", |c| pair(c, "credentials: { accessKeyId: 'ID', secretAccessKey: 'SECRET' }")),
-    ("aws side by side", |c| pair(c, "key ID secret SECRET")),
-    ("aws java", |c| pair(c, "new BasicAWSCredentials(\"ID\", \"SECRET\")")),
-    ("aws go", |c| pair(c, "credentials.NewStaticCredentials(\"ID\", \"SECRET\", \"\")")),
+    ("aws sdk js", |c| {
+        pair(c, "credentials: { accessKeyId: '<id>', secretAccessKey: '<secret>' }")
+    }),
+    ("aws side by side", |c| pair(c, "key <id> secret <secret>")),
+    ("aws java", |c| pair(c, "new BasicAWSCredentials(\"<id>\", \"<secret>\")")),
+    ("aws go", |c| pair(c, "credentials.NewStaticCredentials(\"<id>\", \"<secret>\", \"\")")),
     ("aws configure", |c| {
         pair(
             c,
-            "AWS Access Key ID [None]: ID\nAWS Secret Access Key [None]: SECRET\nDefault region name [None]: eu-central-1",
+            "AWS Access Key ID [None]: <id>\nAWS Secret Access Key [None]: <secret>\nDefault region name [None]: eu-central-1",
         )
     }),
-    ("aws rclone", |c| pair(c, "[s3]\ntype = s3\naccess_key_id = ID\nsecret_access_key = SECRET")),
-    ("aws s3cmd", |c| pair(c, "[default]\naccess_key = ID\nsecret_key = SECRET")),
-    ("aws s3fs", |c| pair(c, "echo ID:SECRET > ~/.passwd-s3fs")),
-    ("aws lines", |c| pair(c, "ID\nSECRET\n")),
-    ("aws yaml", |c| pair(c, "aws:\n  accessKeyId: ID\n  secretAccessKey: SECRET")),
-    ("aws appsettings", |c| pair(c, "\"AWS\": {\"AccessKey\": \"ID\", \"SecretKey\": \"SECRET\"}")),
+    ("aws rclone", |c| {
+        pair(c, "[s3]\ntype = s3\naccess_key_id = <id>\nsecret_access_key = <secret>")
+    }),
+    ("aws s3cmd", |c| pair(c, "[default]\naccess_key = <id>\nsecret_key = <secret>")),
+    ("aws s3fs", |c| pair(c, "echo <id>:<secret> > ~/.passwd-s3fs")),
+    ("aws lines", |c| pair(c, "<id>\n<secret>\n")),
+    ("aws yaml", |c| pair(c, "aws:\n  accessKeyId: <id>\n  secretAccessKey: <secret>")),
+    ("aws appsettings", |c| {
+        pair(c, "\"AWS\": {\"AccessKey\": \"<id>\", \"SecretKey\": \"<secret>\"}")
+    }),
     ("aws session", |c| {
         let id = shape(c, "ASIA[A-Z2-7]{16}");
         let secret = shape(c, "[A-Za-z0-9/+]{40}");
@@ -189,11 +198,7 @@ fn pair(chance: &mut Chance, template: &str) -> Sample {
             break secret;
         }
     };
-    let text = template.replace("SECRET_ACCESS", "S\0").replace("SECRET", &secret);
-    let text =
-        text.replace("S\0", "SECRET_ACCESS").replace("KEY_ID", "K\0").replace("KeyId", "k\0");
-    let text = text.replace(" ID [", " I\0 [").replace("key ID,S", "key I\0,S").replace("ID", &id);
-    let text = text.replace("K\0", "KEY_ID").replace("k\0", "KeyId").replace("I\0", "ID");
+    let text = template.replace("<id>", &id).replace("<secret>", &secret);
     Sample::new("", text, &[&id, &secret])
 }
 

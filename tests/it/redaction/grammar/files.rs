@@ -6,7 +6,7 @@ use proto::chance::Chance;
 
 use super::Sample;
 use super::digests::digests;
-use super::values::{fill, hex, password, secret, shape, word, words};
+use super::values::{fill, hex, password, shape, value, word, words};
 
 const FILES: &[&str] = &[
     // npmrc, yarnrc
@@ -85,7 +85,7 @@ const FILES: &[&str] = &[
     "kaggle.json\n{\"username\":\"~w~\",\"key\":\"HEX32\"}",
     "{\"token\": \"{}\", \"endpoint\": \"https://x\"}",
     "sonar.login={}",
-    "hudson.util.Secret: {AQAAABAAAAAw{}}",
+    "<secret>{AQAAABAAAAAw{}}</secret>",
     "proxy = http://~w~:{}@proxy:3128",
     "<SecureString Name=\"x\" password=\"{}\"/>",
     "\"claudeAiOauth\":{\"accessToken\":\"{}\",\"expiresAt\":1720000000000}",
@@ -95,7 +95,7 @@ const FILES: &[&str] = &[
 pub fn plain(chance: &mut Chance, index: usize) -> Sample {
     let template = FILES[index % FILES.len()];
     let value = loop {
-        let value = secret(chance);
+        let value = value(chance, template);
         // A colon would end the field, a leading `$` would be a variable.
         if !value.contains([':', '$']) {
             break value;

@@ -398,7 +398,7 @@ pub fn connection(chance: &mut Chance, index: usize) -> Sample {
     let template = CONNECTIONS[index % CONNECTIONS.len()];
     let value = if template.contains("AccountKey") {
         shape(chance, "[A-Za-z0-9+/]{86}==")
-    } else if template.contains("SharedAccessKey") || template.contains("accesskey") {
+    } else if ["SharedAccessKey", "accesskey", "Secret="].iter().any(|n| template.contains(n)) {
         shape(chance, "[A-Za-z0-9+/]{43}=")
     } else if template.contains("sig=") {
         shape(chance, "[A-Za-z0-9]{30}%2F[A-Za-z0-9]{12}%3D")
