@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use proto::redact::{Policy, Redactor};
+use rayon::prelude::*;
 use serde_json::Value;
 
 #[path = "../tests/it/redaction/grammar/mod.rs"]
@@ -149,7 +150,7 @@ fn main() {
 
     let all: Vec<Case> = seeds.iter().flat_map(|seed| cases(*seed, each)).collect();
     let redactor = Redactor::new(Policy::default()).expect("the built-in rules");
-    let outputs: Vec<Vec<String>> = all.iter().map(|case| redact(&redactor, case)).collect();
+    let outputs: Vec<Vec<String>> = all.par_iter().map(|case| redact(&redactor, case)).collect();
     let verdicts: Vec<Verdict> = all.iter().zip(&outputs).map(|(c, o)| judge(c, o)).collect();
 
     let folder = tempfile::tempdir().expect("a temporary folder");

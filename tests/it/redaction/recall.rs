@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::grammar::judge::judge;
 use super::grammar::{Kind, cases, names, texts};
 use super::redactor;
@@ -21,10 +23,13 @@ const WANTED: [(&str, f64); 4] =
 fn every_class_is_found_and_its_look_alikes_are_kept() {
     let redactor = redactor();
     let mut tally: BTreeMap<(&str, &str), (usize, Vec<String>)> = BTreeMap::new();
-    for case in cases(SEED, EACH) {
+    let cases = cases(SEED, EACH);
+    let judged = cases.par_iter().map(|case| {
         let out = redactor.session(&[&case.trace()]).unwrap();
         let outputs = texts(&out[0].trace);
-        let verdict = judge(&case, &outputs);
+        (judge(case, &outputs), outputs)
+    });
+    for (case, (verdict, outputs)) in cases.iter().zip(judged.collect::<Vec<_>>()) {
         let mut count = |what, failed: bool| {
             let (all, failures) = tally.entry((case.class, what)).or_default();
             *all += 1;
