@@ -292,6 +292,10 @@ fn percent(text: &str) -> Option<View> {
         }
         match hex_pair(&bytes[i + 1..]) {
             Some(byte) => {
+                if i >= form {
+                    let rest = bytes[i..].iter().take(WORD);
+                    form = i + rest.take_while(|b| b.is_ascii_graphic()).count();
+                }
                 view.decoded(i, i + 3, &[byte]);
                 i += 3;
             }

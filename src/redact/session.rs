@@ -214,7 +214,7 @@ fn spare_escapes(text: &str, place: &mut Place) -> bool {
     let is_open =
         |at: usize| bytes[..at].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1;
     let (start, end) = (place.start, place.end);
-    if is_open(start) {
+    if is_open(start) && !is_raw(bytes, start - 1) {
         place.start += match bytes.get(start) {
             Some(b'u') if bytes.len() >= start + 5 => 5,
             Some(b'n' | b'r' | b't' | b'b' | b'f' | b'"' | b'\\' | b'/') => 1,
@@ -231,6 +231,14 @@ fn spare_escapes(text: &str, place: &mut Place) -> bool {
         place.value = text[place.start..place.end].to_string();
     }
     true
+}
+
+/// Whether the backslash at `at` separates folders: the one before it begins no escape either.
+fn is_raw(bytes: &[u8], at: usize) -> bool {
+    let lead = &bytes[at.saturating_sub(48)..at];
+    let Some(before) = lead.iter().rposition(|b| *b == b'\\') else { return false };
+    let single = before.checked_sub(1).is_none_or(|n| lead[n] != b'\\');
+    single && lead.get(before + 1).is_some_and(|b| !b"\"\\/bfnrtu".contains(b))
 }
 
 /// The parts of a place that no placeholder covers.

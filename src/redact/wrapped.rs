@@ -98,7 +98,6 @@ fn part_before(bytes: &[u8], line: usize, end: usize) -> usize {
 /// The length of what stands before the text of a line: blanks, a diff's or a quotation's sign, a
 /// line number. None where the line before is marked otherwise.
 fn margin(bytes: &[u8], line: usize, next: usize) -> Option<usize> {
-    let sign = bytes.get(next).copied().filter(|b| b"+->|#*/".contains(b));
     let mut at = next;
     let numbered = |at: usize| {
         let blank = bytes[at..].iter().take(8).take_while(|b| **b == b' ').count();
@@ -110,10 +109,11 @@ fn margin(bytes: &[u8], line: usize, next: usize) -> Option<usize> {
     if let (Some(_), Some(width)) = (numbered(line), numbered(next)) {
         return Some(width + blanks(bytes, next + width));
     }
-    if let Some(sign) = sign
-        && bytes.get(line) == Some(&sign)
-    {
-        at += 1 + usize::from(bytes.get(next + 1) == Some(&sign) && b"/#".contains(&sign));
+    // The same signs before both lines
+    let same = |n: &usize| bytes.get(line + n) == bytes.get(next + n);
+    let is_sign = |n: &usize| bytes.get(next + n).is_some_and(|b| b" +->|#*/".contains(b));
+    if bytes.get(next).is_some() {
+        at += (0..12).take_while(|n| same(n) && is_sign(n)).count();
     }
     Some(at - next + blanks(bytes, at))
 }
@@ -184,7 +184,9 @@ fn block(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usize, u
     let right = part_after(bytes, open);
     let alone = matches!(bytes.get(open + right), Some(b'\r' | b'\n'));
     let sound = key.len() < head.len() && key.ends_with(b":") && right >= LEAST && alone;
-    (sound && is_odd(&bytes[open..open + right])).then_some((line + head.len(), open))
+    let mixed =
+        bytes[open..open + right].iter().any(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+    (sound && mixed).then_some((line + head.len(), open))
 }
 
 /// A token that was cut at a width.
@@ -228,6 +230,7 @@ fn broken(
     let same_width = lines.width >= 40 && lines.width == end - line;
     let sound = match right.len() {
         LEAST.. => is_odd(right),
+        _ if !right.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'=') => false,
         _ => alone && (chained || !is_words(text(right))) || chained && same_width,
     };
     // The middle of a token may be a line that looks like a word.

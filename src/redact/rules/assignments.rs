@@ -120,11 +120,15 @@ pub fn around(
         Strength::Weak if asked && bytes.get(name.end) == Some(&b'=') => Strength::Secret,
         strength => strength,
     };
+    if text[..name.start].ends_with("://") {
+        // The account of an address
+        return;
+    }
     let Some(slot) = slot(text, &name) else { return };
     let Some((start, mut end, mut written)) = value(bytes, &slot) else { return };
     if written.shell && !written.quoted && strength != Strength::Password {
         // A password may hold what ends a command; a token does not.
-        let stop = bytes[start..end].iter().position(|b| b"<>|;&(),".contains(b));
+        let stop = bytes[start..end].iter().position(|b| b"<>|;&(),[]{}".contains(b));
         end = stop.map_or(end, |n| start + n);
     }
     let Some(value) = text.get(start..end) else { return };
@@ -133,6 +137,16 @@ pub fn around(
     if written.list && !names::ends_in_noun(shown) {
         return;
     }
+    // `Token token=…`: the name is the second word.
+    let said_again = value.split_once('=').is_some_and(|(name, rest)| {
+        !rest.trim_matches('=').is_empty() && names::strength(name).is_some()
+    });
+    if (written.bare || written.prose) && said_again {
+        return;
+    }
+    // In a connection string nothing is code.
+    written.quoted |=
+        name.start > 0 && bytes[name.start - 1] == b';' && bytes.get(name.end) == Some(&b'=');
     if written.shell && shown.bytes().any(|b| b.is_ascii_lowercase()) {
         // `password=other,` and `password=self.password` are arguments of a call.
         written.shell = written.flag || next != Some(&b',') && !values::is_member(value);
@@ -363,7 +377,7 @@ fn open(bytes: &[u8], at: usize, mut written: Written) -> Slot {
     }
     let empty = doubled && bytes.get(at + 2) != bytes.get(at);
     let mut at = if empty { at } else { at + wrapper };
-    if bytes.get(at) == Some(&b'(') {
+    if matches!(bytes.get(at), Some(b'(' | b'[')) {
         let inside = skip(bytes, at + 1, 40, b" \t\r\n");
         at = if matches!(bytes.get(inside), Some(b'"' | b'\'')) { inside } else { at };
     }

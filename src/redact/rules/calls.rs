@@ -19,7 +19,7 @@ const CALLS: &[(&str, usize)] = &[
     ("plainauth(", 2), ("simple_bind_s(", 1), (".bind(", 1), ("sp_addlogin ", 1), ("fernet(", 0),
     ("password.equals(", 0), ("token.equals(", 0), ("secret.equals(", 0), ("setbasicauth(", 1),
     ("createuser(", 1), ("create_user(", 2), ("create_superuser(", 2), ("usernamepasswordcredentials(", 1),
-    ("convertto-securestring ", 0), ("convertto-securestring -string ", 0), ("starttls(", 9),
+    ("convertto-securestring ", 0), ("convertto-securestring -string ", 0), ("bearer_auth(", 0), ("bearerauth(", 0),
 ];
 
 /// What the scanner looks for.

@@ -4,7 +4,7 @@ mod flags;
 
 use flags::{FLAGS, Form};
 
-use super::values::{is_mixed, is_placeholder, is_reference};
+use super::values::{is_mixed, is_path, is_placeholder, is_reference};
 use super::words::is_words;
 use super::{Hit, Rule, after, before, before_escape, rule};
 use crate::redact::policy::Class;
@@ -12,7 +12,8 @@ use crate::redact::policy::Class;
 pub static RULES: [Rule; 1] = [rule("command.password", "PASSWORD", Class::Command)];
 
 /// Words of configuration files and SQL that a password follows.
-const DIRECTIVES: [&str; 7] = [
+const DIRECTIVES: [&str; 8] = [
+    "<pass encoding=\"base64\">",
     "requirepass ",
     "masterauth ",
     "bindpw ",
@@ -23,7 +24,8 @@ const DIRECTIVES: [&str; 7] = [
 ];
 
 /// Commands that read a password from a pipe or a here-string.
-const READERS: [&str; 9] = [
+const READERS: [&str; 10] = [
+    "vercel env add",
     "sudo -S",
     "--password-stdin",
     "--with-token",
@@ -80,7 +82,14 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
         }
         "send \"" | "send -- \"" => return expected(text, start, end, hits),
         "auth " | "pass " => return protocol(text, start, end, hits),
-        _ if DIRECTIVES.contains(&keyword) => return word(text, end, word_end(bytes, end), hits),
+        _ if DIRECTIVES.contains(&keyword) => {
+            let close = match keyword.as_bytes().last() {
+                Some(b'\'') => after(text, end, 256).find('\'').map(|n| end + n),
+                Some(b'>') => after(text, end, 256).find('<').map(|n| end + n),
+                _ => None,
+            };
+            return word(text, end, close.unwrap_or_else(|| word_end(bytes, end)), hits);
+        }
         _ => {}
     }
     if !keyword.ends_with(' ') && bytes.get(end) != Some(&b' ') {
@@ -179,6 +188,17 @@ fn flagged(text: &str, words: &[(usize, usize)], flag: &str, form: Form, hits: &
             {
                 pair(text, from + flag.len(), *to, separator, hits);
             }
+            // `curl -su user:password`
+            Form::Pair(separator)
+                if this.len() < 6
+                    && this.len() > 2
+                    && this.starts_with('-')
+                    && flag.len() == 2
+                    && this.ends_with(&flag[1..])
+                    && this[1..].bytes().all(|b| b.is_ascii_alphabetic()) =>
+            {
+                next.into_iter().for_each(|(from, to)| pair(text, from, to, separator, hits));
+            }
             Form::Cluster
                 if !this.starts_with("--")
                     && this.starts_with('-')
@@ -270,7 +290,8 @@ fn word(text: &str, from: usize, to: usize, hits: &mut Vec<Hit>) {
     if value.len() >= 4 && !value.starts_with('-') && !is_placeholder(value) && !is_reference(value)
     {
         // A variable, a path or a port is none.
-        let plain = value.starts_with(['/', '~', '<'])
+        let plain = value.starts_with(['~', '<'])
+            || value.starts_with('/') && (is_path(value) || value.matches('/').count() > 2)
             || value.bytes().all(|b| b.is_ascii_digit()) && value.len() < 6;
         if !plain {
             hits.push(Hit::new(from, to, &RULES[0]));

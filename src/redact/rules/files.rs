@@ -100,18 +100,13 @@ pub fn shadow(text: &str, at: usize, hits: &mut Vec<Hit>) {
 
 /// What ends a line of a dump of Windows' accounts.
 pub const ACCOUNTS: &str = ":::";
-/// The hashes of an empty password.
-const EMPTY: [&str; 2] = ["aad3b435b51404eeaad3b435b51404ee", "31d6cfe0d16ae931b73c59d7e0c089c0"];
 
 /// `user:500:LM:NT:::`; `at` is where [`ACCOUNTS`] stands.
 pub fn accounts(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let lead = before(text, at, 70);
-    for hash in lead.rsplit(':').take(2) {
-        let known = EMPTY.iter().any(|empty| hash.eq_ignore_ascii_case(empty));
-        if hash.len() == 32 && is_hex(hash) && !known {
-            let start = hash.as_ptr() as usize - text.as_ptr() as usize;
-            hits.push(Hit::new(start, start + hash.len(), &RULES[2]));
-        }
+    let mut hashes = lead.rsplit(':').take_while(|hash| hash.len() == 32 && is_hex(hash));
+    if let (Some(_), Some(_)) = (hashes.next(), hashes.next()) {
+        hits.push(Hit::new(at - 65, at, &RULES[2]));
     }
 }
 
@@ -150,7 +145,8 @@ pub fn key_file(text: &str, at: usize, hits: &mut Vec<Hit>) {
 
 /// Where cloud tools print a secret under a name that says nothing: what stands before, and the
 /// name.
-pub const PRINTED: [(&str, &str); 3] = [
+pub const PRINTED: [(&str, &str); 4] = [
+    ("\"github-oauth\"", "\"github.com\""),
     ("\"keyname\"", "\"value\""),
     ("random_password", "\"result\""),
     ("\"secretstring\"", "\"secretstring\""),

@@ -20,7 +20,7 @@ pub enum Strength {
 pub const KEYWORDS: &[&str] = &[
     "pass", "pwd", "secret", "token", "key", "auth", "cred", "sig", "sid", "session", "jwt", "otp", "appid",
     "csrf", "xsrf", "psk", "mnemonic", "seed", "kennwort", "senha", "contrasena", "pw", "webhook",
-    "hmac", "salt", "_pat",
+    "hmac", "salt", "_pat", "sonar.login",
 ];
 
 /// Qualifiers that make a `key` secret.
@@ -116,7 +116,9 @@ const SECRET_ENDS: &[&str] = &[
 /// Whether a name's last word is what makes it secret.
 pub fn ends_in_noun(name: &str) -> bool {
     let words: Vec<String> = split_words(name).map(str::to_ascii_lowercase).take(16).collect();
-    words.len().checked_sub(1).is_some_and(|last| noun(&words, last).is_some())
+    // Rails' `secret_key_base`
+    let base = usize::from(words.last().is_some_and(|w| w == "base"));
+    words.len().checked_sub(1 + base).is_some_and(|last| noun(&words, last).is_some())
 }
 
 /// What a name says, or nothing.
@@ -151,10 +153,21 @@ fn noun(words: &[String], at: usize) -> Option<Strength> {
     if PASSWORDS.contains(&word) || word.ends_with("password") || word.ends_with("passwd") {
         return Some(Strength::Password);
     }
-    if word == "key" && before.ends_with("api") {
+    if before == "pass" && ["phrase", "word", "code"].contains(&word) {
+        return Some(Strength::Password);
+    }
+    let site =
+        ["gitlab", "grafana", "laravel", "wordpress", "rack", "rails", "django", "flask", "gh"];
+    if word == "session" && site.contains(&before) || word == "key" && before.ends_with("api") {
         return Some(Strength::Secret);
     }
     if word == "pass" {
+        let before = match at.checked_sub(2) {
+            Some(n) if ["default", "initial", "old", "new", "temp"].contains(&before) => {
+                words[n].as_str()
+            }
+            _ => before,
+        };
         // `pass: 10` is a test report, a render pass draws; `db_pass` and `SMTP_PASS` do not.
         if at == 0 {
             return (words.len() == 1).then_some(Strength::Pass);

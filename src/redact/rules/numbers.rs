@@ -152,7 +152,8 @@ fn ends_number(bytes: &[u8], end: usize) -> bool {
 
 /// A payment card number at `at`: a known issuer, its length, and Luhn's check digit.
 fn card(bytes: &[u8], at: usize) -> Option<Hit> {
-    if at > 0 && matches!(bytes[at - 1], b'.' | b'-' | b'+') {
+    let starts_line = at < 2 || bytes[at - 2] == b'\n';
+    if at > 0 && matches!(bytes[at - 1], b'.' | b'-' | b'+') && !starts_line {
         return None;
     }
     let (number, end) = digits(bytes, at, 19, b" -");
@@ -282,6 +283,9 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
     if !(7..=15).contains(&total) || !ends_number(bytes, end) {
         return None;
     }
+    if is_fictional(bytes, at, end) || plus && !has_country(bytes, at, total) {
+        return None;
+    }
     let separated = groups.len() > 1;
     let line_start = start == 0 || bytes[start - 1] == b'\n';
     let sound = match (plus, labelled) {
@@ -289,26 +293,58 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
         // A line that a diff added may begin with a plus and a number.
         (true, false) if !separated && is_operand(&text[..start]) => false,
         (true, false) => {
-            total >= 8 && bytes[at] != b'0' && (separated || total >= 10 && !line_start)
+            total >= 8
+                && bytes[at] != b'0'
+                && (separated || total >= 11 || total >= 10 && !line_start)
         }
         (false, true) => separated || total >= 9,
         (false, false) => is_national(bytes, at, start, &groups, end),
     };
-    if !sound || is_date(&groups, bytes, at) {
+    if !sound || !plus && is_date(&groups, bytes, at) {
         return None;
     }
     Some(Hit::new(start, end, &PHONE))
 }
 
+/// Whether a North American number is one of those that belong to nobody: `555-0100` to `555-0199`.
+fn is_fictional(bytes: &[u8], at: usize, end: usize) -> bool {
+    let digits: Vec<u8> = bytes[at..end].iter().copied().filter(u8::is_ascii_digit).collect();
+    matches!(digits.len(), 7 | 10 | 11) && digits[digits.len() - 7..].starts_with(b"55501")
+}
+
+/// Whether what follows a plus begins with a country's code and is as long as numbers there are.
+fn has_country(bytes: &[u8], at: usize, total: usize) -> bool {
+    let digits: Vec<u8> =
+        bytes[at..].iter().take(8).copied().filter(u8::is_ascii_digit).take(3).collect();
+    match digits[..] {
+        [b'1', ..] => total == 11,
+        [b'7', ..] => total == 11,
+        [b'2', b'0' | b'7', _] | [b'3', b'0'..=b'4' | b'6' | b'9', _] => total >= 9,
+        [b'4', b'2', third] => matches!(third, b'0' | b'1' | b'3'),
+        [b'4', _, _] | [b'5', b'1'..=b'8', _] | [b'6', b'0'..=b'6', _] => total >= 8,
+        [b'8', b'1' | b'2' | b'4' | b'6', _] | [b'9', b'0'..=b'5' | b'8', _] => total >= 9,
+        [b'2', b'1'..=b'6' | b'9', _] | [b'3', b'5' | b'7' | b'8', _] => total >= 9,
+        [b'5', b'0' | b'9', _] | [b'6', b'7'..=b'9', _] | [b'8', b'0' | b'5' | b'7' | b'8', _] => {
+            total >= 8
+        }
+        [b'9', b'6' | b'7' | b'9', _] => total >= 9,
+        _ => false,
+    }
+}
+
 /// `x = +4294967296` is arithmetic.
 fn is_operand(lead: &str) -> bool {
-    ["= ", "(", "[", ", "].iter().any(|end| lead.ends_with(end))
+    ["= ", "[", ", "].iter().any(|end| lead.ends_with(end))
 }
 
 fn is_labelled(lead: &str) -> bool {
     let tail = before(lead, lead.len(), 24);
     let tail = tail.trim_end_matches(|c: char| " :=\"'.()#\t".contains(c)).to_ascii_lowercase();
-    let tail = tail.strip_suffix("number").or_else(|| tail.strip_suffix("_no")).unwrap_or(&tail);
+    let tail = tail.strip_suffix(" is").unwrap_or(&tail);
+    if tail.ends_with("my number") || tail.ends_with("your number") {
+        return true;
+    }
+    let tail = tail.strip_suffix("number").or_else(|| tail.strip_suffix("_no")).unwrap_or(tail);
     let tail = tail.trim_end_matches(['_', ' ', '-']);
     LABELS.iter().any(|label| {
         tail.strip_suffix(label)
@@ -346,7 +382,7 @@ fn is_national(bytes: &[u8], at: usize, start: usize, groups: &[usize], end: usi
     let area = |n: usize| bytes.get(at + n).is_some_and(|b| (b'2'..=b'9').contains(b));
     match groups {
         // North America
-        [3, 3, 4] if start < at => area(0) && gaps.contains(&b')'),
+        [3, 3, 4] if start < at && bytes.get(end) != Some(&b')') => area(0) && gaps.contains(&b')'),
         [3, 3, 4] => area(0) && area(4) && gaps[0] == gaps[1] && b"-. ".contains(&gaps[0]),
         [1, 3, 3, 4] => bytes[at] == b'1' && area(2) && gaps[1..].windows(2).all(|w| w[0] == w[1]),
         // A trunk zero, then groups

@@ -23,7 +23,7 @@ const GENERIC: &[&str] = &[
     "elasticsearch", "grafana", "prometheus", "kibana", "data", "appuser", "kali", "core", "opc",
     "azureuser", "cloud-user", "containeruser", "containeradministrator", "desktop", "documents",
     "src", "bin", "lib", "tmp", "local", "lost+found", "project", "projects", "work", "code",
-    "noreply", "no-reply", "donotreply", "support", "info", "help", "contact", "hello", "security",
+    "host", "hostname", "remote", "machine", "localhost", "myhost", "noreply", "no-reply", "donotreply", "support", "info", "help", "contact", "hello", "security",
 ];
 
 pub fn is_generic(name: &str) -> bool {
@@ -118,7 +118,7 @@ fn is_address(text: &str, start: usize, local: &str, domain: &str, end: usize) -
     }
     // The password of a URL is not the local part of an address.
     let lead = before(text, start, 200);
-    if lead.ends_with("://") && is_generic(local) {
+    if lead.ends_with("://") {
         return false;
     }
     let token =
@@ -131,7 +131,9 @@ fn is_address(text: &str, start: usize, local: &str, domain: &str, end: usize) -
             return false;
         }
     }
-    if lead.ends_with(['$', '{', '}', '%']) || domain == "domain.tld" {
+    if lead.ends_with(['$', '{', '}', '%'])
+        || matches!(domain, "domain.tld" | "bar.baz" | "host.tld")
+    {
         return false;
     }
     // A decorator is called.
@@ -157,6 +159,7 @@ pub const HOMES: &[&str] = &[
     "-home-",
     "-users-",
     "\\documents and settings\\",
+    "\\home\\",
 ];
 
 /// After the beginning of a home path, at `at`.
@@ -183,6 +186,8 @@ pub fn home(text: &str, start: usize, at: usize, hits: &mut Vec<Hit>) {
     .any(|p| text[..start].ends_with(p));
     let remote = text[..start].ends_with("ssh-remote") || text[..start].ends_with("wsl.localhost");
     let inside = |b: u8| b.is_ascii_alphanumeric() || b"_.}~-".contains(&b) || b == b'/' && !dashed;
+    // `\\wsl$\Ubuntu\home\…`
+    let remote = remote || text[start..at].eq_ignore_ascii_case("\\home\\");
     if !mounted && !remote && preceding.is_some_and(inside) {
         return;
     }
@@ -214,8 +219,17 @@ pub fn home(text: &str, start: usize, at: usize, hits: &mut Vec<Hit>) {
 }
 
 /// Top domains of private networks.
-pub const PRIVATE_TOPS: &[&str] =
-    &[".internal", ".corp", ".lan", ".intranet", ".local", ".home.arpa", ".ts.net"];
+pub const PRIVATE_TOPS: &[&str] = &[
+    ".internal",
+    ".corp",
+    ".lan",
+    ".intranet",
+    ".intra",
+    ".private",
+    ".local",
+    ".home.arpa",
+    ".ts.net",
+];
 
 /// Private-looking names that everybody has.
 #[rustfmt::skip]
@@ -278,7 +292,9 @@ pub fn host(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
     // `settings.local` and `module.internal` are names in code; hosts stand in URLs, after `@`,
     // before a port, or are numbered.
     let located = said
-        || name.contains('.') && !matches!(next, Some(b'=' | b'['))
+        || name.contains('.')
+            && !matches!(&full[name.len()..], ".internal" | ".local" | ".private")
+            && !matches!(next, Some(b'=' | b'['))
         || text[..from].ends_with("//")
         || before == Some(b'@')
         || matches!((next, bytes.get(end + 1)), (Some(b':'), Some(b)) if b.is_ascii_digit())

@@ -13,7 +13,8 @@ pub static RULES: [Rule; 1] = [rule("prose.password", "PASSWORD", Class::Assignm
 const BRIDGES: &[&str] = &[
     "is now: ", "is now ", "is: ", "is ", "was: ", "was ", "to: ", "to ", "will be ", "should be ",
     "has been set to ", "set to ", "changed to ", "lautet: ", "lautet ", "ist: ", "ist ", "es: ", "es ",
-    "est: ", "est ", "é ", "=> ", "- ", "– ", "— ", "= ", "being ", "below: ", "again: ", "here: ",
+    "est: ", "est ", "é ", "=> ", "- ", "– ", "— ", "= ", "being ", "below: ", "again: ", "here: ", "(",
+    "is generated for root@localhost: ", "is generated: root@localhost: ",
 ];
 
 /// The length of what leads from a name to its value in a sentence: ` is `, ` for the admin: `,
@@ -87,7 +88,7 @@ fn literal(text: &str, at: usize, word: &str) -> Option<(usize, usize)> {
     let bare = bare.trim_end_matches('.');
     let start = at + (bare.as_ptr() as usize).checked_sub(word.as_ptr() as usize)?;
     let written = Written { prose: true, ..Written::default() };
-    let odd = !is_words(bare) && values::is_mixed(bare, 2.2);
+    let odd = (!is_words(bare) || values::is_numbered(bare)) && values::is_mixed(bare, 2.2);
     (odd && values::is_secret(bare, Strength::Password, written) && text.is_char_boundary(start))
         .then_some((start, start + bare.len()))
 }

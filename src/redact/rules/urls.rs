@@ -111,7 +111,7 @@ fn webhook(text: &str, at: usize, end: usize, hits: &mut Vec<Hit>) {
         return;
     }
     let is_end =
-        |b: &u8| b.is_ascii_whitespace() || b.is_ascii_control() || b"\"'`<>\\,)]}|".contains(b);
+        |b: &u8| b.is_ascii_whitespace() || b.is_ascii_control() || b"\"'`<>\\,)]}|#".contains(b);
     let stop = end
         + bytes[end..]
             .iter()
@@ -160,14 +160,16 @@ fn is_capability(segment: &str) -> bool {
 }
 
 /// What stands behind the password in the connection strings of Go's drivers.
-pub const AT_ADDRESS: [&str; 2] = ["@tcp(", "@unix("];
+pub const AT_ADDRESS: [&str; 3] = ["@tcp(", "@unix(", "@//"];
 
 /// `user:password@tcp(host:3306)/db`; `at` is where the `@` stands.
 pub fn at_address(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let lead = before(text, at, 160);
     let token =
         lead.rsplit(|c: char| c.is_whitespace() || "\"'`=<>".contains(c)).next().unwrap_or("");
-    let Some((_, password)) = token.split_once(':') else { return };
+    // Oracle writes `user/password@//host`.
+    let sign = if text[at..].starts_with("@//") { '/' } else { ':' };
+    let Some((_, password)) = token.split_once(sign) else { return };
     if password.len() >= 3
         && !is_reference(password)
         && !is_placeholder(password)

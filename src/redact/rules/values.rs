@@ -122,15 +122,29 @@ fn is_password(value: &str, written: Written) -> bool {
     }
     if written.quoted || written.shell {
         // A sentence between quotes is a message about passwords.
-        return !(value.contains(' ') && value.split(' ').all(is_plain_word));
+        return !(value.contains(' ') && value.split(' ').all(is_plain_word)) || is_phrase(&lower);
     }
     // `password: hunter` on a line of its own is a setting; in the middle of a line it is talk.
+    if letters && is_jumbled(value) {
+        return true;
+    }
     if letters {
         return written.ends_line && value.len() >= 6 && !is_camel(value);
     }
     // `password: hunter2`, but not `password: user1.password`.
     let bare = !value.contains(['.', '_', ':']) && !is_camel(value);
     !is_identifier(value) || is_numbered(value) || written.ends_line && bare
+}
+
+/// Some words and a number, none of which a message would have.
+fn is_phrase(lower: &str) -> bool {
+    let words: Vec<&str> = lower.split(' ').collect();
+    let (Some((number, rest)), true) = (words.split_last(), words.len() <= 6) else { return false };
+    let common =
+        |w: &&&str| w.len() < 4 || DESCRIPTIONS.contains(w) || FILLER.contains(w) || **w == "least";
+    rest.len() >= 2
+        && number.bytes().all(|b| b.is_ascii_digit())
+        && !rest.iter().any(|w| common(&w))
 }
 
 fn is_plain_word(word: &str) -> bool {
@@ -238,7 +252,7 @@ fn is_checksum(value: &str) -> bool {
         .any(|p| value.starts_with(p))
 }
 
-fn is_path(value: &str) -> bool {
+pub fn is_path(value: &str) -> bool {
     let drive = value.as_bytes().get(1..3).is_some_and(|b| b == b":\\" || b == b":/");
     let from = if drive { 2 } else { value.len() - value.trim_start_matches('~').len() };
     let rooted = drive || ["/", "./", "../", "~/", "\\\\"].iter().any(|p| value.starts_with(p));
@@ -280,7 +294,7 @@ pub fn is_hex(value: &str) -> bool {
 }
 
 /// Words with a number behind them that is no width of a type: `tiger_fox646`.
-fn is_numbered(value: &str) -> bool {
+pub fn is_numbered(value: &str) -> bool {
     let digits = value.len() - value.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let number = &value[value.len() - digits..];
     let width = ["16", "32", "64", "128", "192", "256", "384", "512", "1024", "2048", "4096"];
@@ -306,7 +320,11 @@ fn is_code(value: &str) -> bool {
     if constant {
         return true;
     }
-    if is_member(value) {
+    // `t.token=t.key=void 0`
+    let chain = value.split_once('=').is_some_and(|(name, rest)| {
+        !rest.is_empty() && !rest.starts_with('=') && is_identifier(name)
+    });
+    if chain || is_member(value) {
         return true;
     }
     if is_numbered(value) {

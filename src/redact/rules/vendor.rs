@@ -18,6 +18,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
+use super::values::is_placeholder;
 use super::words::is_words;
 use super::{Hit, Rule, entropy, is_edge};
 use crate::redact::policy::Class;
@@ -106,7 +107,10 @@ pub fn scan(index: usize, text: &str, at: usize, hits: &mut Vec<Hit>) {
         && is_edge(bytes.get(end))
         && entropy(&bytes[start..found.end() + from]) >= token.entropy
         // A webhook's address is made of words.
-        && (token.label == "WEBHOOK" || !is_words(&text[start..end]))
+        && match token.label {
+            "WEBHOOK" => !text[start..end].rsplit('/').next().is_some_and(is_placeholder),
+            _ => !is_words(&text[start..end]),
+        }
     {
         let rule = Rule {
             name: Cow::Borrowed(token.name),

@@ -13,7 +13,7 @@ pub static TOKENS: &[Token] = &[
     token("gcp-refresh-token", "GCP", &["1//0"], r"1//0[A-Za-z0-9_-]{30,}"),
     behind(4, token("azure-client-secret", "AZURE", &["Q~"], r"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}")),
     behind(80, token("azure-devops-token", "AZURE", &["AZDO"], r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}")),
-    behind(48, token("azure-function-key", "AZURE", &["AzFu"], r"[A-Za-z0-9_-]{44}AzFu[A-Za-z0-9_-]{5}[AQgw]={0,2}")),
+    behind(48, token("azure-function-key", "AZURE", &["AzFu"], r"[A-Za-z0-9_-]{44}AzFu[A-Za-z0-9_-]{6}={0,2}")),
     behind(44, token("azure-search-key", "AZURE", &["AzSe"], r"[A-Za-z0-9]{42}AzSe[A-D][A-Za-z0-9]{5}")),
     behind(80, token("azure-cosmos-key", "AZURE", &["ACDb"], r"[A-Za-z0-9+/]{76}ACDb[A-Za-z0-9+/]{6}={0,2}")),
     behind(80, token("azure-storage-key", "AZURE", &["+ASt"], r"[A-Za-z0-9+/]{75,76}\+ASt[A-Za-z0-9+/]{4,6}={0,2}")),

@@ -23,6 +23,7 @@ pub static TOKENS: &[Token] = &[
     token("pulumi-token", "PULUMI", &["pul-"], r"pul-[a-f0-9]{40}"),
     token("sourcegraph-token", "SOURCEGRAPH", &["sgp_", "slk_"], r"(?:sgp_(?:[a-f0-9]{16}_|local_)?[a-f0-9]{40}|slk_[a-f0-9]{64})"),
     token("deno-token", "DENO", &["ddp_", "ddw_"], r"dd[pw]_[A-Za-z0-9]{36}"),
+    token("bitbucket-server-token", "ATLASSIAN", &["BBDC-"], r"BBDC-[A-Za-z0-9+/]{40,50}={0,2}"),
     token("github-app-token", "GITHUB", &["v1."], r"v1\.[a-f0-9]{40}"),
     token("jetbrains-token", "JETBRAINS", &["perm:", "perm-"], r"perm[:-][A-Za-z0-9=+/]{4,}\.[A-Za-z0-9=+/]{2,}\.[A-Za-z0-9]{24,}"),
     token("openvsx-token", "OPENVSX", &["ovsxp_", "ovsxat_"], r"ovsx(?:p|at)_[A-Za-z0-9_-]{30,}"),

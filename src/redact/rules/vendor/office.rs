@@ -27,6 +27,7 @@ pub static TOKENS: &[Token] = &[
     token("settlemint-token", "SETTLEMINT", &["sm_aat_", "sm_pat_", "sm_sat_"], r"sm_[aps]at_[A-Za-z0-9]{16,}"),
     token("instagram-token", "INSTAGRAM", &["IGQV", "IGAA"], r"IG(?:QV|AA)[A-Za-z0-9_-]{60,}"),
     behind(16, token("facebook-app-token", "FACEBOOK", &["0|", "1|", "2|", "3|", "4|", "5|", "6|", "7|", "8|", "9|"], r"[0-9]{15,16}\|[A-Za-z0-9_-]{27,40}")),
+    token("cloudinary-url", "CLOUDINARY", &["cloudinary://"], r"cloudinary://[0-9]{10,18}:[A-Za-z0-9_-]{20,40}(?:@[a-z0-9-]+)?"),
     token("pinterest-token", "PINTEREST", &["pina_", "pinr."], r"pin(?:a_|r\.)[A-Za-z0-9_.-]{40,}"),
     token("trello-token", "TRELLO", &["ATTA"], r"ATTA[a-f0-9]{72}"),
     token("salesforce-session", "SALESFORCE", &["00D"], r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{60,}"),

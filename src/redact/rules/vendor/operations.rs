@@ -31,6 +31,7 @@ pub static TOKENS: &[Token] = &[
     token("inngest-key", "INNGEST", &["signkey-"], r"signkey-[a-z]+-[a-f0-9]{32,64}"),
     token("trigger-dev-key", "TRIGGER_DEV", &["tr_prod_", "tr_dev_", "tr_pat_", "tr_stg_"], r"tr_(?:prod|dev|pat|stg)_[A-Za-z0-9]{20,}"),
     behind(46, token("newrelic-license", "NEWRELIC", &["NRAL"], r"(?:eu01xx)?[a-f0-9]{30,36}(?:FFFF)?NRAL")),
+    token("jenkins-secret", "JENKINS", &["AQAAABAAAA"], r"AQAAABAAAA[A-Za-z0-9+/]{16,}={0,2}"),
     token("octopus-key", "OCTOPUS", &["API-"], r"API-[A-Z0-9]{26}"),
     token("defined-token", "DEFINED", &["dnkey-"], r"dnkey-[A-Za-z0-9=_-]{26}-[A-Za-z0-9=_-]{52}"),
     behind(44, token("authress-key", "AUTHRESS", &[".acc_", ".acc-"], r"(?:sc|ext|scauth|authress)_[A-Za-z0-9]{5,30}\.[A-Za-z0-9]{4,6}\.acc[_-][a-z0-9-]{10,32}\.[A-Za-z0-9+/_=-]{30,120}")),
