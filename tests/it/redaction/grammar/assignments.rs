@@ -476,6 +476,22 @@ const CODE_ALIKE: &[&str] = &[
     "monkeypatch.delenv(\"NAME\", raising=False)",
     "password_reset_url = reverse('password_reset')",
     "tokenize = re.compile(r\"[a-z]+|\\d+\").findall",
+    "self.pwd = None",
+    "self._passphrase_userdata = None",
+    "if self._passphrase is None:",
+    "user_pass = \"%s:%s\" % (user, password)",
+    "private_key: ed25519.Ed25519PrivateKey, memory: memoryview",
+    "nid_key = self._lib.NID_pbe_WithSHA1And3_Key_TripleDES_CBC",
+    "let key = r\"SOFTWARE\\Microsoft\\VisualStudio\\SxS\\VS7\";",
+    "credentials: components.CredentialsCreateOrUpdate$outboundSchema,",
+    "e.hasConfigApiKey||!!e.apiKey||e.profiles.length>0",
+    ":type passphrase: :py:data:`bytes`",
+    "passphrase: Optional[PassphraseCallableT] = None,",
+    "accessKeyId: string, secretAccessKey: string",
+    "access_token_url=\"https://api.example.com/oauth/access_token\",",
+    "password_field = form.fields[\"password\"].widget",
+    "const { password, ...rest } = user;",
+    "pub struct Credentials { pub user: String, pub password: SecretString }",
 ];
 
 pub fn file_alike(chance: &mut Chance, index: usize) -> Sample {

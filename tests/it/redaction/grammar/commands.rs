@@ -289,6 +289,12 @@ const PROSE_ALIKE: &[&str] = &[
     "access token lifetime: 3600 seconds",
     "Secret: see 1Password",
     "password reset e-mail sent",
+    "# The --username and --password options cannot be used for both",
+    "The --token option takes precedence over the environment",
+    "- Bearer https://tools.ietf.org/html/rfc6750",
+    ".. _`Bearer Token`: https://tools.ietf.org/html/rfc6750",
+    "aes192-set-encrypt-key-2.asm s390x/fat/aes256-decrypt-2.asm",
+    "see the chapter on passwords, keys and tokens",
 ];
 
 pub fn command_alike(chance: &mut Chance, index: usize) -> Sample {

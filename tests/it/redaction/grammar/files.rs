@@ -306,6 +306,7 @@ const HASHES_ALIKE: &[&str] = &[
     "blake3: DIGEST",
     "crc32c=RAND6==",
     "SHA512SUM  disk.img",
+    "bin:*:20228:0:99999:7:::",
 ];
 
 pub fn hash_alike(chance: &mut Chance, index: usize) -> Sample {

@@ -200,6 +200,8 @@ const AUTHORIZATION_ALIKE: &[&str] = &[
     "anthropic-version: 2023-06-01",
     "anthropic-beta: prompt-caching-2024-07-31",
     "openai-organization: org-northquay",
+    "this._noAuthorization = !req.headers.authorization;",
+    "if (req.headers.authorization) return next();",
 ];
 
 pub fn authorization_alike(chance: &mut Chance, index: usize) -> Sample {

@@ -156,6 +156,11 @@ const IP_ALIKE: &[&str] = &[
     "NTP 8.8.8.8",
     "dig @1.1.1.1 example.com",
     "dns: 8.8.4.4",
+    "ObjectIdentifier(\"2.5.29.33\")",
+    "ED448 = 1.3.101.113",
+    "section 8.2.4.44 of the specification",
+    "1.3.6.1.5.5.7.3.1 serverAuth",
+    "2001:db8::/32, fe80::/10, ff00::/8",
 ];
 
 pub fn ip_alike(chance: &mut Chance, index: usize) -> Sample {

@@ -336,6 +336,10 @@ const PHONE_ALIKE: &[&str] = &[
     "tel: <number>",
     "+++ b/src/a.rs\n+    12345 67890",
     "git diff HEAD~12 -- 345",
+    "01 02 03 04 05 06 07 08 09 10",
+    "01 03 05 07 08 10 12",
+    "00000010: 0300 3e00 0100 0000 7285 0000",
+    "0100 0000 4000 0000 8000 0000",
 ];
 
 pub fn phone_alike(chance: &mut Chance, index: usize) -> Sample {
