@@ -281,7 +281,12 @@ fn percent(text: &str) -> Option<View> {
                     .windows(3)
                     .any(|w| w[0] == b'%' && hex_pair(&w[1..]).is_some());
                 form = i + word;
-                if !encoded {
+                // `body=paid+by+card+…` has nothing else to escape.
+                let name =
+                    bytes[..i].iter().rev().take(64).take_while(|b| b.is_ascii_alphanumeric());
+                let given = bytes[..i].iter().rev().nth(name.count()) == Some(&b'=');
+                let blanks = || bytes[i..form].iter().filter(|b| **b == b'+').count() >= 3;
+                if !encoded && !(given && blanks()) {
                     i = form;
                     continue;
                 }

@@ -29,6 +29,7 @@ enum Trigger {
     Pgpass,
     Call(usize),
     Insert,
+    KnownCookie,
     Printed(usize),
     Relay,
     AtAddress,
@@ -84,6 +85,7 @@ static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
     urls::AT_ADDRESS.iter().for_each(|word| add(word, Trigger::AtAddress));
     urls::ORACLE.iter().for_each(|word| add(word, Trigger::Oracle));
     add(private_keys::XML, Trigger::KeyXml);
+    headers::KNOWN.iter().for_each(|word| add(word, Trigger::KnownCookie));
     add("insert into", Trigger::Insert);
     prose::FOREIGN.iter().for_each(|word| add(word, Trigger::Foreign));
     files::PGPASS.iter().for_each(|word| add(word, Trigger::Pgpass));
@@ -187,6 +189,7 @@ impl Scanner {
                 Trigger::AtAddress => urls::at_address(text, start, hits),
                 Trigger::Oracle => urls::oracle(text, end, hits),
                 Trigger::KeyXml => private_keys::xml(text, end, hits),
+                Trigger::KnownCookie => headers::known(text, end, hits),
                 Trigger::Insert => calls::insert(text, end, hits),
                 Trigger::Foreign => prose::foreign(text, end, hits),
             }

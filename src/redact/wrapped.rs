@@ -170,7 +170,8 @@ fn continued(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usiz
                 && is_odd(value)
                 && !right.is_empty()
                 && !rest.contains(&b'=')
-                && (is_odd(right) || alone && !is_words(text(right)))
+                && (right.len() >= LEAST && is_odd(right) || alone && !is_words(text(right)))
+                && !is_digest(value, right)
         }
     };
     sound.then_some((at, open))
@@ -225,13 +226,19 @@ fn broken(
         // Padding ends what it stands behind.
         return None;
     }
+    if is_digest(left, right) {
+        return None;
+    }
     let chained = lines.after_seam == line && lines.width > 0;
     let solid = left.len() >= LEAST && is_odd(left);
     let same_width = lines.width >= 40 && lines.width == end - line;
     let sound = match right.len() {
         LEAST.. => is_odd(right),
         _ if !right.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'=') => false,
-        _ => alone && (chained || !is_words(text(right))) || chained && same_width,
+        _ => {
+            alone && (chained || !is_words(text(right)))
+                || chained && same_width && !is_words(text(right))
+        }
     };
     // The middle of a token may be a line that looks like a word.
     let inner = chained && left.len() >= LEAST && start + left.len() == end;
@@ -249,6 +256,12 @@ fn is_odd(part: &[u8]) -> bool {
     let capital = |b: u8| b.is_ascii_uppercase();
     let changes = part.windows(2).filter(|w| capital(w[0]) != capital(w[1])).count();
     letters > 0 && (digits > 0 || changes >= 3 || part.len() >= 24) && !is_words(text(part))
+}
+
+/// Whether a line begins with a digest or an id, which a token of other letters does not go on with.
+fn is_digest(left: &[u8], right: &[u8]) -> bool {
+    let hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    right.len() >= 7 && hex(right) && !hex(&left[left.len().saturating_sub(16)..])
 }
 
 /// The name of a variable.

@@ -151,6 +151,10 @@ pub fn around(
         // `password=other,` and `password=self.password` are arguments of a call.
         written.shell = written.flag || next != Some(&b',') && !values::is_member(value);
     }
+    if asked {
+        end = bytes[start..end].iter().position(|b| b"#&".contains(b)).map_or(end, |n| start + n);
+    }
+    let Some(value) = text.get(start..end) else { return };
     let called = !written.quoted
         && (value.ends_with(['[', '(']) || !written.shell && matches!(next, Some(b'(' | b'[')));
     if !called && (values::is_secret(value, strength, written) || is_docker_auth(shown, value)) {
@@ -264,6 +268,7 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         }
         _ if spaced > at && !flag => match prose::bridge(&text[spaced..]) {
             Some(length) => (length, Written { prose: true, ..Written::default() }),
+            None if is_setting(text, name) => (0, Written { prose: true, ..Written::default() }),
             None => (0, Written { bare: true, ..Written::default() }),
         },
         _ => return None,
@@ -297,7 +302,22 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         return None;
     }
     // A list or a call needs quotes: `("password", user)` names a variable.
-    (slot.quote.is_some() || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
+    let literal = slot.quote.is_some() || written.prose;
+    (literal || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
+}
+
+/// `password x` on a line of its own, or after `login user`.
+fn is_setting(text: &str, name: &Name) -> bool {
+    let lead = before(text, name.start, 64);
+    let line = lead.rsplit('\n').next().unwrap_or("");
+    let own = text[name.start..name.end].to_ascii_lowercase();
+    let alone = || {
+        let rest = after(text, name.end, 96).lines().next().unwrap_or("");
+        line.trim().is_empty() && rest.split_whitespace().count() == 1
+    };
+    let account = || ["login ", "user ", "username "].iter().any(|w| line.contains(w));
+    let named = ["password", "passwd", "_pass"].iter().any(|w| own.ends_with(w));
+    named && (account() || alone())
 }
 
 /// `"DB_PASSWORD", "value": …`, `variable "db_password" { default = … }` and their like: gives the

@@ -32,7 +32,7 @@ pub fn call(index: usize, text: &str, at: usize, hits: &mut Vec<Hit>) {
     let Some((start, end)) = list(text, at).nth(CALLS[index].1) else { return };
     let written = Written { quoted: true, ..Written::default() };
     let value = &text[start..end];
-    let sure = !value.contains(' ') && values::is_mixed(value, 2.0);
+    let sure = value.contains(' ') || (values::is_mixed(value, 2.0) || values::is_jumbled(value));
     if sure && values::is_secret(value, Strength::Password, written) {
         hits.push(Hit::new(start, end, &RULES[0]));
     }

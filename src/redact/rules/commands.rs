@@ -4,7 +4,7 @@ mod flags;
 
 use flags::{FLAGS, Form};
 
-use super::values::{is_mixed, is_path, is_placeholder, is_reference};
+use super::values::{is_jumbled, is_mixed, is_path, is_placeholder, is_reference};
 use super::words::is_words;
 use super::{Hit, Rule, after, before, before_escape, rule};
 use crate::redact::policy::Class;
@@ -227,7 +227,10 @@ fn flagged(text: &str, words: &[(usize, usize)], flag: &str, form: Form, hits: &
 /// Whether a word of a command can only be a password.
 fn is_generated(word: &str) -> bool {
     let bare = word.trim_matches(['"', '\'']);
-    bare.len() >= 8 && !is_words(bare) && is_mixed(bare, 2.2) && !bare.contains("://")
+    bare.len() >= 8
+        && !is_words(bare)
+        && (is_mixed(bare, 2.2) || is_jumbled(bare))
+        && !bare.contains("://")
 }
 
 /// `expect "password:"`, then `send "…\r"`.
@@ -257,6 +260,12 @@ fn protocol(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
 /// The end of a shell word that begins at `at`.
 fn word_end(bytes: &[u8], at: usize) -> usize {
     let Some(first) = bytes.get(at) else { return at };
+    // Doubled quotes: the command stands in a CSV field.
+    if bytes[at..].starts_with(b"\"\"") && bytes.get(at + 2).is_some_and(u8::is_ascii_alphanumeric)
+    {
+        let close = bytes[at + 2..].iter().take(512).position(|b| *b == b'"' || *b == b'\n');
+        return close.map_or(at + 2, |n| at + n + 4).min(bytes.len());
+    }
     if matches!(first, b'"' | b'\'') {
         let close = bytes[at + 1..].iter().take(512).position(|b| b == first || *b == b'\n');
         return close.map_or(at + 1, |n| at + n + 2);
@@ -277,6 +286,8 @@ fn word_end(bytes: &[u8], at: usize) -> usize {
 fn word(text: &str, from: usize, to: usize, hits: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let from = from + bytes[from..to].iter().take_while(|b| **b == b'=').count();
+    let doubled = bytes[from..to].starts_with(b"\"\"") && to - from > 4;
+    let from = from + usize::from(doubled);
     let quote = bytes[from..to].first().copied().filter(|b| b"\"'`".contains(b));
     let from = from + usize::from(quote.is_some());
     // A quoted word ends with its quote; any other before one: `{"run": "mysql -pX"}`.

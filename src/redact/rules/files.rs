@@ -145,7 +145,8 @@ pub fn key_file(text: &str, at: usize, hits: &mut Vec<Hit>) {
 
 /// Where cloud tools print a secret under a name that says nothing: what stands before, and the
 /// name.
-pub const PRINTED: [(&str, &str); 4] = [
+pub const PRINTED: [(&str, &str); 5] = [
+    ("kaggle", "\"key\""),
     ("\"github-oauth\"", "\"github.com\""),
     ("\"keyname\"", "\"value\""),
     ("random_password", "\"result\""),
@@ -158,8 +159,8 @@ pub fn printed(index: usize, text: &str, start: usize, hits: &mut Vec<Hit>) {
     let name = PRINTED[index].1;
     let lower = tail.to_ascii_lowercase();
     let Some(at) = lower.find(name).map(|n| n + name.len()) else { return };
-    let rest = tail[at..].trim_start_matches([' ', ':']);
-    let Some((value, _)) = rest.strip_prefix('"').and_then(|r| r.split_once('"')) else { return };
+    let rest = tail[at..].trim_start_matches(['"', ' ', ':']);
+    let Some((value, _)) = rest.split_once('"') else { return };
     if value.len() >= 8 && !is_placeholder(value) && !value.contains(['{', ' ', '\\']) {
         let from = value.as_ptr() as usize - text.as_ptr() as usize;
         hits.push(Hit::new(from, from + value.len(), &RULES[4]));

@@ -134,6 +134,45 @@ fn past_separator(bytes: &[u8], end: usize) -> Option<usize> {
     Some(skip(at + prefix, b"\"'`[", 2))
 }
 
+/// Cookies that everybody's sessions hang on.
+#[rustfmt::skip]
+pub const KNOWN: &[&str] = &[
+    "asp.net_sessionid", "aspsessionid", "jsessionid", "phpsessid", "connect.sid", "_gitlab_session",
+    "laravel_session", "grafana_session", "user_session", "_gh_sess", "csrftoken", "remember_token",
+    "li_at", "__host-", "__secure-", ".aspnetcore.", "wordpress_logged_in", "remember_user_token",
+    "cf_clearance", "_session_id", "datr", "sapisid", "auth_token",
+];
+
+/// After a known cookie's name: the value, however it is written.
+pub fn known(text: &str, end: usize, hits: &mut Vec<Hit>) {
+    let tail = after(text, end, 4096).as_bytes();
+    let name = tail
+        .iter()
+        .take(40)
+        .take_while(|b| b.is_ascii_alphanumeric() || b"_-.".contains(b))
+        .count();
+    let gap =
+        |at: usize| tail[at..].iter().take(24).take_while(|b| b" \"'\\,:=\n".contains(b)).count();
+    let mut at = name + gap(name);
+    if tail[at..].starts_with(b"value") {
+        at += 5 + gap(at + 5);
+    }
+    let gap = &tail[name..at];
+    let assigned = gap.iter().any(|b| b",:=".contains(b));
+    let length = tail[at..].iter().take_while(|b| is_credential(b) && !b"=".contains(b)).count();
+    let length = length + tail[at + length..].iter().take(2).take_while(|b| **b == b'=').count();
+    let value = &text[end + at..end + at + length];
+    if assigned
+        && length >= 16
+        && !is_words(value)
+        && !is_placeholder(value)
+        && !is_reference(value)
+        && is_mixed(value, 2.8)
+    {
+        hits.push(Hit::new(end + at, end + at + length, &RULES[1]));
+    }
+}
+
 /// After `cookie`, at `end`: each pair's value.
 pub fn cookie(text: &str, end: usize, hits: &mut Vec<Hit>) {
     if let Some(at) = past_separator(text.as_bytes(), end) {
@@ -180,7 +219,7 @@ pub fn pairs(text: &str, from: usize, hits: &mut Vec<Hit>) {
             return;
         }
         let name = text[at..name_end].to_ascii_lowercase();
-        let is_end = |b: &u8| b.is_ascii_whitespace() || b";\"'`,\\<>".contains(b);
+        let is_end = |b: &u8| b.is_ascii_whitespace() || b";\"'`,\\<>]".contains(b);
         let start = name_end + 1;
         let end = start + bytes[start..limit].iter().take_while(|b| !is_end(b)).count();
         let value = &text[start..end];

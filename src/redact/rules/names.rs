@@ -129,9 +129,17 @@ pub fn strength(name: &str) -> Option<Strength> {
     if shouted && words.len() > 1 && words.last().is_some_and(|w| w == "pass") {
         return Some(Strength::Password);
     }
+    if let [.., before, last] = &words[..]
+        && shouted
+        && last == "key"
+        && !HARMLESS_BEFORE.contains(&before.as_str())
+    {
+        return Some(Strength::Secret);
+    }
     let (at, strength) = (0..words.len()).rev().find_map(|at| Some((at, noun(&words, at)?)))?;
     let mut after = words[at + 1..].iter();
-    if after.any(|w| HARMLESS_AFTER.contains(&w.as_str())) {
+    let harmless = |w: &str| HARMLESS_AFTER.contains(&w);
+    if after.any(|w| harmless(w) || w.strip_suffix('s').is_some_and(harmless)) {
         return None;
     }
     match words[at + 1..].iter().any(|w| w == "hash" || w == "hashes") {
@@ -231,7 +239,8 @@ mod tests {
             ("key", Some(Strength::Weak)),
             ("session_id", None),
             ("sessionid", Some(Strength::Secret)),
-            ("WIDGET_KEY", Some(Strength::Weak)),
+            ("WIDGET_KEY", Some(Strength::Secret)),
+            ("widget_key", Some(Strength::Weak)),
             ("QUEUE_DEFAULT_PASS", Some(Strength::Password)),
             ("max_tokens", None),
             ("eos_token", None),

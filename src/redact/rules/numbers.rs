@@ -256,7 +256,7 @@ fn iban(bytes: &[u8], at: usize) -> Option<Hit> {
 /// Words before a number that make any plausible number a phone number.
 const LABELS: &[&str] = &[
     "phone", "tel", "mobile", "cell", "fax", "whatsapp", "handy", "telefon", "call", "sms", "dial",
-    "mob",
+    "mob", "ring",
 ];
 
 /// A phone number whose first digit is at `at`.
@@ -272,7 +272,13 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
         start -= 1;
     }
     let labelled = is_labelled(&text[..start]);
-    if !labelled && start > 0 && is_word(&bytes[start - 1]) && !text[..start].ends_with("tel:") {
+    let given = start > 1 && bytes[start - 1] == b'=' && bytes[start - 2].is_ascii_alphabetic();
+    if !labelled
+        && !given
+        && start > 0
+        && is_word(&bytes[start - 1])
+        && !text[..start].ends_with("tel:")
+    {
         let assigned = plus && matches!(bytes[start - 1], b':' | b'=' | b'/' | b'@');
         if !assigned {
             return None;
@@ -282,6 +288,10 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
     let total: usize = groups.iter().sum();
     if !(7..=15).contains(&total) || !ends_number(bytes, end) {
         return None;
+    }
+    let open = start < at && !plus;
+    if open && !bytes[at..end].contains(&b')') {
+        start += 1;
     }
     if is_fictional(bytes, at, end) || plus && !has_country(bytes, at, total) {
         return None;
@@ -341,7 +351,7 @@ fn is_labelled(lead: &str) -> bool {
     let tail = before(lead, lead.len(), 24);
     let tail = tail.trim_end_matches(|c: char| " :=\"'.()#\t".contains(c)).to_ascii_lowercase();
     let tail = tail.strip_suffix(" is").unwrap_or(&tail);
-    if tail.ends_with("my number") || tail.ends_with("your number") {
+    if ["my number", "your number", "me at", "us at"].iter().any(|w| tail.ends_with(w)) {
         return true;
     }
     let tail = tail.strip_suffix("number").or_else(|| tail.strip_suffix("_no")).unwrap_or(tail);
@@ -382,7 +392,7 @@ fn is_national(bytes: &[u8], at: usize, start: usize, groups: &[usize], end: usi
     let area = |n: usize| bytes.get(at + n).is_some_and(|b| (b'2'..=b'9').contains(b));
     match groups {
         // North America
-        [3, 3, 4] if start < at && bytes.get(end) != Some(&b')') => area(0) && gaps.contains(&b')'),
+        [3, 3, 4] if start < at || gaps.contains(&b')') => area(0) && gaps.contains(&b')'),
         [3, 3, 4] => area(0) && area(4) && gaps[0] == gaps[1] && b"-. ".contains(&gaps[0]),
         [1, 3, 3, 4] => bytes[at] == b'1' && area(2) && gaps[1..].windows(2).all(|w| w[0] == w[1]),
         // A trunk zero, then groups

@@ -118,7 +118,7 @@ fn is_address(text: &str, start: usize, local: &str, domain: &str, end: usize) -
     }
     // The password of a URL is not the local part of an address.
     let lead = before(text, start, 200);
-    if lead.ends_with("://") {
+    if lead.ends_with("://") || lead.ends_with(">:") {
         return false;
     }
     let token =
@@ -188,7 +188,10 @@ pub fn home(text: &str, start: usize, at: usize, hits: &mut Vec<Hit>) {
     let inside = |b: u8| b.is_ascii_alphanumeric() || b"_.}~-".contains(&b) || b == b'/' && !dashed;
     // `\\wsl$\Ubuntu\home\…`
     let remote = remote || text[start..at].eq_ignore_ascii_case("\\home\\");
-    if !mounted && !remote && preceding.is_some_and(inside) {
+    // A diff's sign
+    let marked = preceding == Some(b'-')
+        && matches!(start.checked_sub(2).map(|n| bytes[n]), None | Some(b'\n'));
+    if !mounted && !remote && !marked && preceding.is_some_and(inside) {
         return;
     }
     let users = bytes[start + 1..at].first().is_some_and(|b| *b == b'u');
@@ -292,8 +295,8 @@ pub fn host(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
     // `settings.local` and `module.internal` are names in code; hosts stand in URLs, after `@`,
     // before a port, or are numbered.
     let located = said
-        || name.contains('.')
-            && !matches!(&full[name.len()..], ".internal" | ".local" | ".private")
+        || (name.contains('.') && name.split('.').all(|label| label.len() >= 3 && label != "env"))
+            && !matches!(&full[name.len()..], ".internal")
             && !matches!(next, Some(b'=' | b'['))
         || text[..from].ends_with("//")
         || before == Some(b'@')

@@ -20,7 +20,7 @@ const BRIDGES: &[&str] = &[
 /// The length of what leads from a name to its value in a sentence: ` is `, ` for the admin: `,
 /// ` (staging): `.
 pub fn bridge(rest: &str) -> Option<usize> {
-    if let Some(word) = BRIDGES.iter().find(|w| rest.starts_with(**w)) {
+    if let Some(word) = BRIDGES.iter().filter(|w| rest.starts_with(**w)).max_by_key(|w| w.len()) {
         return Some(word.len());
     }
     let lead = after(rest, 0, 40);
@@ -85,10 +85,11 @@ pub fn pair(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
 /// A word that can be nothing but a password, without what the sentence puts around it.
 fn literal(text: &str, at: usize, word: &str) -> Option<(usize, usize)> {
     let bare = word.trim_matches(|c: char| "\"'`*()[],;:<>".contains(c));
-    let bare = bare.trim_end_matches('.');
+    let bare = bare.split(['"', '<', '`']).next().unwrap_or("").trim_end_matches(['.', '\\', ',']);
     let start = at + (bare.as_ptr() as usize).checked_sub(word.as_ptr() as usize)?;
     let written = Written { prose: true, ..Written::default() };
-    let odd = (!is_words(bare) || values::is_numbered(bare)) && values::is_mixed(bare, 2.2);
+    let odd = (!is_words(bare) || values::is_numbered(bare))
+        && (values::is_mixed(bare, 2.2) || values::is_jumbled(bare));
     (odd && values::is_secret(bare, Strength::Password, written) && text.is_char_boundary(start))
         .then_some((start, start + bare.len()))
 }

@@ -321,9 +321,9 @@ fn is_code(value: &str) -> bool {
         return true;
     }
     // `t.token=t.key=void 0`
-    let chain = value.split_once('=').is_some_and(|(name, rest)| {
-        !rest.is_empty() && !rest.starts_with('=') && is_identifier(name)
-    });
+    let chain = value
+        .split_once('=')
+        .is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
     if chain || is_member(value) {
         return true;
     }
@@ -347,8 +347,13 @@ pub fn is_member(value: &str) -> bool {
             && digits <= 4
     };
     value.contains('.')
-        && value.trim_start_matches(['&', '*']).split('.').all(|p| is_name(p) && is_words(p))
+        && value.trim_start_matches(['&', '*']).split('.').all(is_name)
+        && (value.split('.').all(is_words) || split_words(value).any(is_long_word))
         && value.find('.').is_some_and(|n| n <= 12 || is_words(&value[..n]))
+}
+
+fn is_long_word(word: &str) -> bool {
+    word.len() >= 5 && word.bytes().all(|b| b.is_ascii_alphabetic()) && is_words(word)
 }
 
 /// Names joined by dots, of which every one could be a variable.
@@ -387,7 +392,7 @@ fn is_scrambled(value: &str) -> bool {
 }
 
 /// Letters whose case changes as nobody writes it.
-fn is_jumbled(value: &str) -> bool {
+pub fn is_jumbled(value: &str) -> bool {
     let capital = |b: &u8| b.is_ascii_uppercase();
     let changes = value.as_bytes().windows(2).filter(|w| capital(&w[0]) != capital(&w[1])).count();
     value.len() >= 14 && changes * 3 >= value.len()

@@ -101,14 +101,18 @@ pub fn scan(index: usize, text: &str, at: usize, hits: &mut Vec<Hit>) {
         let goes_on = |b: &&u8| b.is_ascii_alphanumeric() || b"_.+/=-".contains(b);
         end += bytes[end..].iter().take_while(goes_on).count();
     }
+    // A full stop ends the sentence.
+    while end > at && bytes[end - 1] == b'.' {
+        end -= 1;
+    }
     let covers = start <= at && at < end;
     if covers
         && is_edge(before(start))
         && is_edge(bytes.get(end))
-        && entropy(&bytes[start..found.end() + from]) >= token.entropy
+        && entropy(&bytes[start..end.min(found.end() + from)]) >= token.entropy
         // A webhook's address is made of words.
         && match token.label {
-            "WEBHOOK" => !text[start..end].rsplit('/').next().is_some_and(is_placeholder),
+            "WEBHOOK" => !text[start..end].rsplit('/').next().is_some_and(|last| last.len() >= 8 && is_placeholder(last)),
             _ => !is_words(&text[start..end]),
         }
     {

@@ -21,6 +21,7 @@ pub static TOKENS: &[Token] = &[
     token("gocardless-token", "GOCARDLESS", &["live_", "sandbox_"], r"(?:live|sandbox)_[A-Za-z0-9_=-]{40}"),
     token("adyen-key", "ADYEN", &["AQE"], r"AQE[a-z][A-Za-z0-9+/=-]{60,}"),
     token("paddle-key", "PADDLE", &["pdl_"], r"pdl_(?:live|sdbx)_apikey_[a-z0-9]{26}_[A-Za-z0-9]{22}_[A-Za-z0-9]{3}"),
+    token("ramp-secret", "RAMP", &["ramp_"], r"ramp_(?:sec|tok|business_tok)_[A-Za-z0-9]{30,}"),
     token("polar-token", "POLAR", &["polar_"], r"polar_(?:oat|pat|sk)_[A-Za-z0-9_-]{30,}"),
     token("mercury-token", "MERCURY", &["mercury_production_"], r"mercury_production_[a-z]{3}_[A-Za-z0-9_]{30,}"),
     token("woocommerce-key", "WOOCOMMERCE", &["ck_", "cs_"], r"c[ks]_[a-f0-9]{40}"),

@@ -9,7 +9,7 @@ pub static TOKENS: &[Token] = &[
     token("linear-key", "LINEAR", &["lin_api_", "lin_oauth_"], r"lin_(?:api|oauth)_[A-Za-z0-9]{40,}"),
     token("notion-token", "NOTION", &["ntn_", "secret_"], r"(?:ntn_[A-Za-z0-9]{40,}|secret_[A-Za-z0-9]{43})"),
     token("airtable-token", "AIRTABLE", &["pat"], r"pat[A-Za-z0-9]{14}\.[a-f0-9]{64}"),
-    token("asana-token", "ASANA", &["0/0", "0/1", "1/0", "1/1", "1/2", "1/3", "1/4", "1/5", "1/6", "1/7", "1/8", "1/9", "2/0", "2/1", "2/2", "2/3", "2/4", "2/5", "2/6", "2/7", "2/8", "2/9"], r"[012]/[0-9]{13,17}(?:/[0-9]{15,17})?:[a-f0-9]{32}"),
+    token("asana-token", "ASANA", &["0/0", "0/1", "0/2", "0/3", "0/4", "0/5", "0/6", "0/7", "0/8", "0/9", "1/0", "1/1", "1/2", "1/3", "1/4", "1/5", "1/6", "1/7", "1/8", "1/9", "2/0", "2/1", "2/2", "2/3", "2/4", "2/5", "2/6", "2/7", "2/8", "2/9"], r"[012]/[0-9]{13,17}(?:/[0-9]{15,17})?:[a-f0-9]{32}"),
     token("clickup-token", "CLICKUP", &["pk_"], r"pk_[0-9]{6,10}_[A-Z0-9]{32}"),
     token("figma-token", "FIGMA", &["figd_", "figu_", "figo_"], r"fig[duo]_[A-Za-z0-9_-]{38,}"),
     token("dropbox-token", "DROPBOX", &["sl."], r"sl\.(?:u\.)?[A-Za-z0-9_-]{60,}"),
