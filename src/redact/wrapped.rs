@@ -255,13 +255,14 @@ fn is_odd(part: &[u8]) -> bool {
     let letters = part.iter().filter(|b| b.is_ascii_alphabetic()).count();
     let capital = |b: u8| b.is_ascii_uppercase();
     let changes = part.windows(2).filter(|w| capital(w[0]) != capital(w[1])).count();
-    letters > 0 && (digits > 0 || changes >= 3 || part.len() >= 24) && !is_words(text(part))
+    letters > 0 && (digits > 0 || changes >= 2 || part.len() >= 24) && !is_words(text(part))
 }
 
 /// Whether a line begins with a digest or an id, which a token of other letters does not go on with.
 fn is_digest(left: &[u8], right: &[u8]) -> bool {
     let hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    right.len() >= 7 && hex(right) && !hex(&left[left.len().saturating_sub(16)..])
+    let last = left.rsplit(|b| !b.is_ascii_alphanumeric()).next().unwrap_or(left);
+    right.len() >= 7 && hex(right) && !hex(&last[last.len().saturating_sub(16)..])
 }
 
 /// The name of a variable.

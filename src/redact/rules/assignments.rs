@@ -117,6 +117,7 @@ pub fn around(
     // In an address, what is called a key is one.
     let asked = name.start > 0 && b"?&".contains(&bytes[name.start - 1]);
     let strength = match strength {
+        Strength::Pass if before(text, name.start, 32).contains("login") => Strength::Password,
         Strength::Weak if asked && bytes.get(name.end) == Some(&b'=') => Strength::Secret,
         strength => strength,
     };
@@ -125,7 +126,7 @@ pub fn around(
         return;
     }
     let Some(slot) = slot(text, &name) else { return };
-    let Some((start, mut end, mut written)) = value(bytes, &slot) else { return };
+    let Some((mut start, mut end, mut written)) = value(bytes, &slot) else { return };
     if written.shell && !written.quoted && strength != Strength::Password {
         // A password may hold what ends a command; a token does not.
         let stop = bytes[start..end].iter().position(|b| b"<>|;&(),[]{}".contains(b));
@@ -134,6 +135,10 @@ pub fn around(
     let Some(value) = text.get(start..end) else { return };
     let shown = &text[name.start..name.end];
     let next = bytes.get(end);
+    if names::is_account(shown) {
+        start += value.find(':').map_or(0, |n| n + 1);
+        written.quoted = true;
+    }
     if written.list && !names::ends_in_noun(shown) {
         return;
     }
@@ -149,7 +154,8 @@ pub fn around(
         name.start > 0 && bytes[name.start - 1] == b';' && bytes.get(name.end) == Some(&b'=');
     if written.shell && shown.bytes().any(|b| b.is_ascii_lowercase()) {
         // `password=other,` and `password=self.password` are arguments of a call.
-        written.shell = written.flag || next != Some(&b',') && !values::is_member(value);
+        written.shell = written.flag
+            || next != Some(&b',') && !values::is_member(value) && !values::is_chain(value);
     }
     if asked {
         end = bytes[start..end].iter().position(|b| b"#&".contains(b)).map_or(end, |n| start + n);
@@ -297,13 +303,23 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
         value = line;
     }
     let slot = open(bytes, value, written);
-    if slot.quote.is_some() && slot.quote == before && !quoted_name && value == spaced + separator {
+    let doubled = bytes[value..].starts_with(b"\"\"");
+    let same = slot.quote.is_some() && slot.quote == before && !doubled;
+    if same && !quoted_name && value == spaced + separator {
         // `'Password:', next` ends a string; it does not begin one.
         return None;
     }
     // A list or a call needs quotes: `("password", user)` names a variable.
     let literal = slot.quote.is_some() || written.prose;
     (literal || !matches!(rest.first(), Some(b',' | b'('))).then_some(slot)
+}
+
+/// Past the number of a listed line that begins at `at`.
+fn past_number(bytes: &[u8], at: usize) -> Option<usize> {
+    let digits = bytes[at..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+    let rest = &bytes[at + digits..];
+    let mark = ["→", "|", "\t", ":"].iter().find(|mark| rest.starts_with(mark.as_bytes()));
+    mark.filter(|_| digits > 0).map(|mark| at + digits + mark.len())
 }
 
 /// `password x` on a line of its own, or after `login user`.
@@ -330,11 +346,8 @@ fn value_key(text: &str, at: usize, quoted: bool) -> Option<usize> {
         return bytes[string..].starts_with(b"<string>").then_some(string + 8);
     }
     let mut key = skip(bytes, at, 80, b" \t\r\n,;:{\"'");
-    // The number of a listed line
-    let digits = bytes[key..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
-    let mark = ["→", "|", "\t", ":"].iter().find(|m| text[key + digits..].starts_with(**m));
-    if let Some(mark) = mark.filter(|_| digits > 0) {
-        key = skip(bytes, key + digits + mark.len(), 80, b" \t\"'");
+    if let Some(past) = past_number(bytes, key) {
+        key = skip(bytes, past, 80, b" \t\"'");
     }
     if quoted && bytes[at..key].contains(&b'{') && !KEYS.iter().any(|k| text[key..].starts_with(k))
     {
@@ -399,6 +412,7 @@ fn open(bytes: &[u8], at: usize, mut written: Written) -> Slot {
     let mut at = if empty { at } else { at + wrapper };
     if matches!(bytes.get(at), Some(b'(' | b'[')) {
         let inside = skip(bytes, at + 1, 40, b" \t\r\n");
+        let inside = past_number(bytes, inside).map_or(inside, |n| skip(bytes, n, 40, b" \t"));
         at = if matches!(bytes.get(inside), Some(b'"' | b'\'')) { inside } else { at };
     }
     let prefix = match bytes.get(at..at + 2) {

@@ -296,7 +296,7 @@ fn word(text: &str, from: usize, to: usize, hits: &mut Vec<Hit>) {
     while quote.is_none() && to > from && b");,".contains(&bytes[to - 1]) {
         to -= 1;
     }
-    let to = from + before_escape(&bytes[from..to]);
+    let to = from + before_escape(bytes[from..to].trim_ascii_end());
     let Some(value) = text.get(from..to) else { return };
     if value.len() >= 4 && !value.starts_with('-') && !is_placeholder(value) && !is_reference(value)
     {

@@ -53,7 +53,7 @@ pub fn pgpass(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let is_field = |b: &u8| b.is_ascii_alphanumeric() || b"._-*".contains(b);
     let host = bytes[..at].iter().rev().take(100).take_while(|b| is_field(b)).count();
     let start = at - host;
-    let line_begins = start == 0 || b"\n \t\"'+`<>(=".contains(&bytes[start - 1]);
+    let line_begins = start == 0 || b"\n \t\"'+`<>([=".contains(&bytes[start - 1]);
     let whole = &bytes[start..at];
     if host == 0
         || !line_begins
@@ -116,7 +116,7 @@ pub const COOKIE_LINE: [&str; 2] = ["\tTRUE\t", "\tFALSE\t"];
 /// `.host TRUE / TRUE 1700000000 name VALUE`; `at` is after the second flag or the first.
 pub fn cookie_line(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let tail = after(text, at, 8192);
-    let line = tail.split(['\n', '\r']).next().unwrap_or("");
+    let line = tail.split(['\n', '\r', '"', '\\', '<']).next().unwrap_or("");
     let mut fields = line.split('\t');
     let time =
         fields.next().is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()));

@@ -1,6 +1,6 @@
 //! `Authorization` and cookie headers, in requests, logs, curl calls and code.
 
-use super::values::{is_mixed, is_placeholder, is_reference};
+use super::values::{is_member, is_mixed, is_placeholder, is_reference};
 use super::words::is_words;
 use super::{Hit, Rule, after, rule};
 use crate::redact::policy::Class;
@@ -104,6 +104,7 @@ fn credential(text: &str, start: usize, hits: &mut Vec<Hit>) {
     }
     let value = &text[start..end];
     if end - start >= 8
+        && !value.starts_with('!')
         && !is_placeholder(value)
         && !is_reference(value)
         && !is_words(value)
@@ -116,7 +117,12 @@ fn credential(text: &str, start: usize, hits: &mut Vec<Hit>) {
 
 /// Letters only, yet no words: base64 that happens to have no digit.
 fn is_scrambled(value: &str) -> bool {
-    !is_placeholder(value) && !is_words(value) && super::entropy(value.as_bytes()) >= 3.0
+    let code = value.starts_with('!') || is_member(value);
+    !is_placeholder(value)
+        && !is_reference(value)
+        && !code
+        && !is_words(value)
+        && super::entropy(value.as_bytes()) >= 3.0
 }
 
 /// Past `: `, `=`, `": "`, `', '` and their like.

@@ -20,7 +20,7 @@ pub enum Strength {
 pub const KEYWORDS: &[&str] = &[
     "pass", "pwd", "secret", "token", "key", "auth", "cred", "sig", "sid", "session", "jwt", "otp", "appid",
     "csrf", "xsrf", "psk", "mnemonic", "seed", "kennwort", "senha", "contrasena", "pw", "webhook",
-    "hmac", "salt", "_pat", "sonar.login",
+    "hmac", "salt", "_pat", "sonar.login", "bundle_",
 ];
 
 /// Qualifiers that make a `key` secret.
@@ -124,6 +124,10 @@ pub fn ends_in_noun(name: &str) -> bool {
 /// What a name says, or nothing.
 pub fn strength(name: &str) -> Option<Strength> {
     let words: Vec<String> = split_words(name).map(str::to_ascii_lowercase).take(16).collect();
+    // Both hold `user:password`.
+    if is_account(name) {
+        return Some(Strength::Password);
+    }
     // `RABBITMQ_DEFAULT_PASS`: shouted, it is no verb.
     let shouted = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     if shouted && words.len() > 1 && words.last().is_some_and(|w| w == "pass") {
@@ -146,6 +150,11 @@ pub fn strength(name: &str) -> Option<Strength> {
         true => Some(Strength::Weak),
         false => Some(strength),
     }
+}
+
+/// Whether a name's value is a user and a password with a colon between.
+pub fn is_account(name: &str) -> bool {
+    name.ends_with("AuthIdent") || name.starts_with("BUNDLE_") && name.contains("__")
 }
 
 fn noun(words: &[String], at: usize) -> Option<Strength> {

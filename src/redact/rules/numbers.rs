@@ -52,7 +52,10 @@ fn ipv4(text: &str, at: usize) -> Option<Hit> {
         || matches!(after, [b'-' | b'+', next, ..] if next.is_ascii_alphanumeric());
     // Sections of standards are numbered like this: `// 23.3.4.6 modifiers`.
     let located = after.first() == Some(&b':') || matches!(bytes[..at].last(), Some(b'/' | b'@'));
-    let section = !located && address.octets().iter().all(|o| *o < 32);
+    // Identifiers of objects begin with few numbers: `2.5.29.33`.
+    let o = address.octets();
+    let object = matches!(o[..2], [0, _] | [1, 2 | 3] | [2, 5 | 16 | 23]);
+    let section = !located && (object || o.iter().all(|o| *o < 32));
     if glued || section || is_version(&text[..at]) || !is_public_v4(address) {
         return None;
     }
@@ -273,8 +276,11 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
     }
     let labelled = is_labelled(&text[..start]);
     let given = start > 1 && bytes[start - 1] == b'=' && bytes[start - 2].is_ascii_alphabetic();
+    // A diff's sign
+    let marked = start > 0 && bytes[start - 1] == b'-' && (start == 1 || bytes[start - 2] == b'\n');
     if !labelled
         && !given
+        && !marked
         && start > 0
         && is_word(&bytes[start - 1])
         && !text[..start].ends_with("tel:")
@@ -286,7 +292,11 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
     }
     let (groups, end) = groups(bytes, at);
     let total: usize = groups.iter().sum();
-    if !(7..=15).contains(&total) || !ends_number(bytes, end) {
+    // A bot's or an app's token begins with its number.
+    let token = bytes[end..].starts_with(b":AA")
+        || bytes.get(end) == Some(&b'|')
+            && bytes.get(end + 1).is_some_and(u8::is_ascii_alphanumeric);
+    if token || !(7..=15).contains(&total) || !ends_number(bytes, end) {
         return None;
     }
     let open = start < at && !plus;
@@ -403,7 +413,10 @@ fn is_national(bytes: &[u8], at: usize, start: usize, groups: &[usize], end: usi
                 && groups.iter().sum::<usize>() >= 10
         }
         [2..=5, 2..=4, 2..=5] | [2..=5, 2..=4, 2..=4, 2..=4] | [2, 2, 2, 2, 2] => {
-            bytes[at] == b'0'
+            let listed = matches!(bytes[..at], [.., b'0'..=b'9', b' '])
+                || matches!(bytes[end..], [b' ', b'0'..=b'9', ..]);
+            !listed
+                && bytes[at] == b'0'
                 && bytes[at + 1] != b'0'
                 && groups.iter().sum::<usize>() >= 9
                 && gaps.iter().all(|g| b" -/()".contains(g))

@@ -190,7 +190,10 @@ pub fn home(text: &str, start: usize, at: usize, hits: &mut Vec<Hit>) {
     let remote = remote || text[start..at].eq_ignore_ascii_case("\\home\\");
     // A diff's sign
     let marked = preceding == Some(b'-')
-        && matches!(start.checked_sub(2).map(|n| bytes[n]), None | Some(b'\n'));
+        && matches!(
+            start.checked_sub(2).map(|n| bytes[n]),
+            None | Some(b'\n' | b'"' | b'<' | b'>' | b' ')
+        );
     if !mounted && !remote && !marked && preceding.is_some_and(inside) {
         return;
     }

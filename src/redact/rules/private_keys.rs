@@ -198,6 +198,8 @@ pub fn jwk(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let from = lead.rfind(['{', '}']).map_or(at, |n| at - lead.len() + n);
     let tail = after(text, at, 4096);
     let to = at + tail.find(['}', '{']).unwrap_or(tail.len());
+    // Keys stand one to an object.
+    let to = tail.get(JWK.len()..).and_then(|rest| rest.find(JWK)).map_or(to, |n| to.min(at + n));
     for (start, _) in text[from..to].match_indices("\":") {
         let name = text[from..from + start].trim_end_matches('"').rsplit('"').next().unwrap_or("");
         if !MEMBERS.contains(&name) {

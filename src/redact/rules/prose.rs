@@ -56,6 +56,14 @@ pub fn bridge(rest: &str) -> Option<usize> {
 /// `use X as the password`: the word before the name.
 pub fn said_before(text: &str, name: usize, strength: Strength) -> Option<(usize, usize)> {
     matches!(strength, Strength::Password | Strength::Secret).then_some(())?;
+    // `#[arg(default_value = "…")] password: String`
+    if text[..name].ends_with("\")] ") {
+        let lead = before(text, name - 4, 160);
+        let (head, value) = lead.rsplit_once('"')?;
+        let written = Written { quoted: true, ..Written::default() };
+        let sound = head.contains("default") && values::is_secret(value, strength, written);
+        return sound.then_some((name - 4 - value.len(), name - 4));
+    }
     let lead = before(text, name, 64);
     let lead = [" as the ", " as your ", " as its ", " as my ", " as an ", " as a ", " as "]
         .iter()

@@ -31,7 +31,7 @@ const DESCRIPTIONS: &[&str] = &[
     "encrypted", "error", "expired", "expires", "failed", "failure", "false", "file", "for", "form",
     "function", "has", "hash", "hashed", "hint", "incorrect", "input", "int", "integer", "label",
     "length", "long", "manager", "match", "matches", "minimum", "must", "nil", "number", "object",
-    "only", "option", "parameter", "policy", "prompt", "property", "protected", "reset", "return",
+    "only", "option", "options", "flag", "flags", "arguments", "may", "are", "is", "and", "or", "with", "parameter", "policy", "prompt", "property", "protected", "reset", "return",
     "rotated", "rotation", "schema", "short", "should", "str", "strength", "successfully", "that",
     "to", "too", "true", "updated", "url", "valid", "validation", "varchar", "was", "weak", "when",
     "will", "wrong",
@@ -162,7 +162,20 @@ pub fn is_placeholder(value: &str) -> bool {
     if distinct <= 2 || (bytes.len() >= 12 && distinct <= 3) {
         return true;
     }
-    let enclosed = [("<", ">"), ("[", "]"), ("{", "}"), ("(", ")"), ("%", "%"), ("__", "__")];
+    // What `printf` fills in, and a placeholder in HTML
+    let filled = value.starts_with('%') && value.bytes().all(|b| b"%sdvr:@/ -".contains(&b));
+    if filled || value.starts_with("&lt;") && value.contains("&gt") {
+        return true;
+    }
+    let enclosed = [
+        ("<", ">"),
+        ("[", "]"),
+        ("{", "}"),
+        ("(", ")"),
+        ("%", "%"),
+        ("__", "__"),
+        ("&lt;", "&gt;"),
+    ];
     if enclosed.iter().any(|(a, b)| value.starts_with(a) && value.ends_with(b)) {
         let inside = value.trim_matches(|c: char| "<>[]{}()%_".contains(c));
         if is_words(inside) || inside.is_empty() {
@@ -257,6 +270,10 @@ pub fn is_path(value: &str) -> bool {
     let from = if drive { 2 } else { value.len() - value.trim_start_matches('~').len() };
     let rooted = drive || ["/", "./", "../", "~/", "\\\\"].iter().any(|p| value.starts_with(p));
     let is_name = |part: &str| part.is_empty() || part == "." || part == ".." || is_words(part);
+    let keys: Vec<&str> = value.split('\\').collect();
+    if keys.len() > 2 && keys.iter().all(|key| is_name(key) || key.len() <= 4) {
+        return true;
+    }
     (rooted || value.contains('/')) && value[from..].split(['/', '\\']).all(is_name)
 }
 
@@ -320,11 +337,7 @@ fn is_code(value: &str) -> bool {
     if constant {
         return true;
     }
-    // `t.token=t.key=void 0`
-    let chain = value
-        .split_once('=')
-        .is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
-    if chain || is_member(value) {
+    if is_chain(value) || is_member(value) {
         return true;
     }
     if is_numbered(value) {
@@ -336,6 +349,12 @@ fn is_code(value: &str) -> bool {
         return true;
     }
     is_identifier(value) && (value.contains('.') || value.contains('_') || is_camel(value))
+}
+
+/// `t.key=void`: one assignment after another.
+pub fn is_chain(value: &str) -> bool {
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic());
+    value.split_once('=').is_some_and(|(name, rest)| name.contains('.') && goes_on(rest))
 }
 
 /// `self.password`, `Config.Auth2Token`: names joined by dots, too short to be a token.

@@ -237,6 +237,30 @@ mod tests {
     }
 
     #[test]
+    fn what_only_begins_like_a_token_stays() {
+        let redactor = Redactor::new(Policy::default()).unwrap();
+        let mut chance = Chance::new(12, "vendor look-alikes");
+        let mut taken = Vec::new();
+        for token in TOKENS.iter().filter(|token| token.back == 0) {
+            for key in token.keys.iter().filter(|key| key.ends_with(['_', '-'])) {
+                let mut letters = String::new();
+                (0..6).for_each(|_| letters.push(char::from(b"abcdefgh"[chance.below(8)])));
+                for text in [
+                    format!("see {key}{letters} there"),
+                    format!("see {key}{} there", "x".repeat(40)),
+                    format!("see x{key} there"),
+                    format!("see {key}my-own-name there"),
+                ] {
+                    if redactor.text(&text).unwrap() != text {
+                        taken.push(format!("{}: {text}", token.name));
+                    }
+                }
+            }
+        }
+        assert!(taken.is_empty(), "{} taken: {taken:#?}", taken.len());
+    }
+
+    #[test]
     fn there_are_many_vendors() {
         assert!(TOKENS.len() >= 200, "{}", TOKENS.len());
         for token in TOKENS.iter() {

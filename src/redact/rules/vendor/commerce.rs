@@ -4,7 +4,7 @@ use super::{Token, token};
 
 #[rustfmt::skip]
 pub static TOKENS: &[Token] = &[
-    token("stripe-key", "STRIPE", &["sk_live_", "sk_test_", "rk_live_", "rk_test_", "sk_prod_", "rk_prod_"], r"[sr]k_(?:live|test|prod)_[A-Za-z0-9]{10,}"),
+    token("stripe-key", "STRIPE", &["sk_live_", "sk_test_", "rk_live_", "rk_test_", "sk_prod_", "rk_prod_"], r"[sr]k_(?:live|test|prod)_[A-Za-z0-9]{14,}"),
     token("stripe-webhook-secret", "STRIPE", &["whsec_"], r"whsec_[A-Za-z0-9+/=]{24,}"),
     token("shopify-token", "SHOPIFY", &["shpat_", "shpca_", "shppa_", "shpss_", "shptka_"], r"shp(?:at|ca|pa|ss|tka)_[a-fA-F0-9]{32}"),
     token("square-token", "SQUARE", &["sq0atp-", "sq0csp-", "EAAA"], r"(?:sq0(?:atp|csp)-[A-Za-z0-9_-]{22,43}|EAAA[A-Za-z0-9_-]{56,70})"),

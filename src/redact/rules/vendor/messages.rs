@@ -22,7 +22,7 @@ pub static TOKENS: &[Token] = &[
     token("mailersend-key", "MAILERSEND", &["mlsn."], r"mlsn\.[a-f0-9]{64}"),
     token("onesignal-key", "ONESIGNAL", &["os_v2_"], r"os_v2_(?:app|org)_[a-z2-7]{80,}"),
     token("telnyx-key", "TELNYX", &["KEY"], r"KEY[A-F0-9]{32}_[A-Za-z0-9]{22}"),
-    token("pubnub-secret", "PUBNUB", &["sec-c-"], r"sec-c-[A-Za-z0-9]{40,}"),
+    token("pubnub-secret", "PUBNUB", &["sec-c-"], r"sec-c-[A-Za-z0-9+/]{40,}={0,2}"),
     token("matrix-token", "MATRIX", &["syt_", "mct_"], r"(?:syt_[A-Za-z0-9+/=]{4,}_[A-Za-z]{20}_[A-Za-z0-9]{6}|mct_[A-Za-z0-9]{30,}_[A-Za-z0-9]{6})"),
     token("beamer-token", "BEAMER", &["b_"], r"b_[A-Za-z0-9=_-]{44}"),
     token("courier-key", "COURIER", &["pk_prod_", "pk_test_"], r"pk_(?:prod|test)_[A-Z0-9]{28}"),

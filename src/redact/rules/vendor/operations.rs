@@ -35,6 +35,7 @@ pub static TOKENS: &[Token] = &[
     token("swarm-token", "DOCKER", &["SWMTKN-1-"], r"SWMTKN-1-[a-z0-9]{40,60}-[a-z0-9]{20,30}"),
     behind(68, token("k3s-token", "KUBERNETES", &["::server:", "::node:"], r"K10[a-f0-9]{64}::(?:server|node):[A-Za-z0-9]{16,}")),
     token("dependency-track-key", "DEPENDENCY_TRACK", &["odt_"], r"odt_[A-Za-z0-9]{32,48}"),
+    token("zuplo-key", "ZUPLO", &["zpka_"], r"zpka_[a-f0-9]{32}_[a-f0-9]{8}"),
     token("octopus-key", "OCTOPUS", &["API-"], r"API-[A-Z0-9]{26}"),
     token("defined-token", "DEFINED", &["dnkey-"], r"dnkey-[A-Za-z0-9=_-]{26}-[A-Za-z0-9=_-]{52}"),
     behind(44, token("authress-key", "AUTHRESS", &[".acc_", ".acc-"], r"(?:sc|ext|scauth|authress)_[A-Za-z0-9]{5,30}\.[A-Za-z0-9]{4,6}\.acc[_-][a-z0-9-]{10,32}\.[A-Za-z0-9+/_=-]{30,120}")),
