@@ -331,6 +331,8 @@ const PHONE_ALIKE: &[&str] = &[
     "grep -c 415 867.txt",
     "phone: string",
     "phone VARCHAR(20)",
+    "pub const MS_NOUSER: u32 = 2147483648;",
+    "IORING_REGISTER_RING = 2147483648,",
     "phone = request.form[\"phone\"]",
     "phone_number = models.CharField(max_length=20)",
     "tel: <number>",
