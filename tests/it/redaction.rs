@@ -5,7 +5,9 @@ use proto::redact::{Policy, Redactor};
 use proto::trace::{Message, Role, Trace};
 
 mod gitleaks;
+mod grammar;
 mod proof;
+mod recall;
 mod rules;
 mod sessions;
 
