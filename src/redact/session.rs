@@ -138,7 +138,7 @@ impl Redactor {
             ensure!(!value.trim().is_empty(), "redaction rule `{rule}`: it gave an empty value");
             chase.insert(value, &TeamRule::named(rule)?);
         }
-        chase.prepare()?;
+        chase.prepare();
         let mut pending: Vec<usize> = (0..texts.len()).collect();
         for _ in 0..ROUNDS {
             let mut places: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
