@@ -1,6 +1,6 @@
 //! All traces of one session, redacted together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
@@ -347,7 +347,7 @@ fn replace(
         let rule = place.rule.name.to_string();
         *account.counts.entry(rule.clone()).or_default() += 1;
         let find = Find { class: place.rule.class, rule };
-        account.found.entry(placeholder).or_insert_with(BTreeSet::new).insert(find);
+        account.found.entry(placeholder).or_default().insert(find);
     }
     out += &text[from..];
     Some(out)
