@@ -203,7 +203,7 @@ static RULES: LazyLock<Vec<(Kind, Regex, Check)>> = LazyLock::new(|| {
         (Kind::Token, r"\bglpat-[\w-]{20,}|\bglsa_\w{40,}|\bhvs\.[\w-]{24,}", varied),
         (
             Kind::Token,
-            r"\bxox[a-z]-[0-9A-Za-z-]{24,}|hooks\.slack\.com/services/\w+/\w+/\w{20,}",
+            r"\bxox[a-z]-[0-9A-Za-z-]{24,}|hooks\.slack\.com/services/\w+/\w+/(\w{20,})",
             varied,
         ),
         (Kind::Token, r"\bsk-(?:proj|ant|svcacct|or)-[\w-]{30,}|\bsk-[0-9A-Za-z]{40,}", varied),
@@ -293,6 +293,10 @@ fn generated(value: &str, _: &str, _: &str) -> bool {
 
 fn person(value: &str, before: &str, after: &str) -> bool {
     let (local, domain) = value.split_once('@').unwrap_or((value, ""));
+    // At this depth of escaping, a tab before the address looks like its first letter.
+    let escaped = before.ends_with('\\') && local.starts_with(['n', 'r', 't']);
+    let local = if escaped { &local[1..] } else { local };
+    let local = local.trim_start_matches(['+', '-']);
     let robots =
         ["git", "hg", "noreply", "no-reply", "you", "your.email", "your-email", "youremail"];
     let invented =
@@ -301,14 +305,17 @@ fn person(value: &str, before: &str, after: &str) -> bool {
         && !local.ends_with("do-not-reply")
         && !local.ends_with("donotreply")
         && !invented.iter().any(|i| domain.contains(i))
-        && !before.ends_with([':', '/', '@', '%', '\'', '+', '.', '-'])
+        && !before.ends_with([':', '/', '@', '%', '\'', '+', '.', '-', '$'])
         && !after.starts_with(['(', '@', '-', '_'])
         && !after.strip_prefix('.').is_some_and(|a| a.starts_with(char::is_alphanumeric))
 }
 
 fn phone(value: &str, before: &str, after: &str) -> bool {
-    let digits = value.bytes().filter(u8::is_ascii_digit).count();
-    (10..=15).contains(&digits)
+    let digits: String = value.chars().filter(char::is_ascii_digit).collect();
+    // North America keeps 555-01xx for fiction.
+    let fiction = digits.starts_with('1') && digits.get(4..9) == Some("55501");
+    (10..=15).contains(&digits.len())
+        && !fiction
         && before.chars().next_back().is_none_or(|c| c == ' ' || c == '"')
         && after.chars().next().is_none_or(|c| " \"\n".contains(c))
 }

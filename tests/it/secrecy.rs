@@ -9,6 +9,13 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use proto::chance::Chance;
 use serde_json::json;
 
+/// The secret of a line: its longest word, the one with most digits where several are long.
+fn value(line: &str) -> &str {
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric());
+    let digits = |word: &str| word.bytes().filter(u8::is_ascii_digit).count();
+    words.max_by_key(|word| (word.len() > 11, digits(word))).unwrap_or_default()
+}
+
 /// Secrets as they stand in traces, and the line each stands in.
 fn planted() -> Vec<(String, String)> {
     let mut chance = Chance::new(71, "secrecy");
@@ -25,11 +32,7 @@ fn planted() -> Vec<(String, String)> {
         format!("sshpass -p {} ssh build@10.0.0.4", any(16)),
         format!("write to {}@quarry-mail.com", any(12).to_lowercase()),
     ];
-    let value = |line: &String| {
-        let words = line.split(|c: char| !c.is_ascii_alphanumeric());
-        words.max_by_key(|word| (word.len() > 11, word.bytes().filter(u8::is_ascii_digit).count()))
-    };
-    lines.iter().map(|line| (value(line).unwrap().to_string(), line.clone())).collect()
+    lines.iter().map(|line| (value(line).to_string(), line.clone())).collect()
 }
 
 struct Place(tempfile::TempDir);
