@@ -123,8 +123,8 @@ pub fn cases() -> Vec<Case> {
             lines(bytes, |n| format!("/home/{}/x\n", value(n, 8)))
         }),
         text("one secret thousands of times", |bytes| {
-            format!("PASSWORD={}\n", value(3, 20))
-                + &format!("so {} it is ", value(3, 20)).repeat(bytes / 30)
+            let again = format!("so {} it is ", value(3, 20)).repeat(bytes / 30);
+            format!("PASSWORD={}\n{again}", value(3, 20))
         }),
         text("secrets that begin alike", |bytes| {
             lines(bytes, |n| format!("TOKEN={}{n}\n", value(4, 40)))

@@ -9,12 +9,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::redact::fit_to_show;
+
 mod check;
 mod config;
 mod doc;
 mod export;
 mod ingest;
 mod layers;
+mod redact;
 mod review;
 mod run;
 mod show;
@@ -38,6 +41,7 @@ enum Command {
     Config(config::Config),
     Export(export::Export),
     Ingest(ingest::Ingest),
+    Redact(redact::Redact),
     Show(show::Show),
     Review(review::Review),
 }
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Config(config) => config.execute(),
         Command::Export(export) => export.execute(),
         Command::Ingest(ingest) => ingest.execute(),
+        Command::Redact(redact) => redact.execute(),
         Command::Show(show) => show.execute(),
         Command::Review(review) => review.execute(),
     };
@@ -69,7 +74,8 @@ pub fn main() -> ExitCode {
         Ok(Outcome::NotPassed) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // An error may quote what a script threw, and that may be anything.
+            eprintln!("error: {}", fit_to_show(&format!("{error:#}")));
             ExitCode::from(2)
         }
     }

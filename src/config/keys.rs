@@ -92,8 +92,11 @@ pub const KEYS: &[Key] = &[
     key("VAL_FILES", Kind::Paths, "", "validate on these files instead of the run's own split (with TRAIN_FILES)"),
     key("SEED", COUNT, "17", "the seed of everything random"),
     // Redaction
-    key("REDACT_CLASSES", Kind::Text, "secrets,pii", "what is redacted: secrets, pii, or both"),
+    key("REDACT_CLASSES", Kind::Text, "secrets,pii", "what is redacted: secrets, pii, single classes such as vendor or email; -host takes one away again"),
     key("REDACT_ALLOW", Kind::Text, "", "literal values that are never redacted, comma-separated"),
+    key("REDACT_RULES", Kind::Paths, "", "the team's own rules, files in gitleaks' TOML format, comma-separated"),
+    key("REDACT_DROP_MESSAGE", Kind::Text, "", "classes (as in REDACT_CLASSES) whose finds cost the whole message, with what cannot stand without it"),
+    key("REDACT_DROP_SESSION", Kind::Text, "", "classes (as in REDACT_CLASSES) whose finds cost the whole session"),
     key("REDACT_MAX_SHARE", SHARE, "0.5", "drop a row when more than this share of its text was redacted"),
     key("REDACT_MIN_CANARY_RECALL", SHARE, "1.0", "share of planted secrets that must be found for redaction_ok"),
     key("REDACT_MAX_RESIDUE", COUNT, "0", "rows in which the second scan may find something before redaction_ok is false"),

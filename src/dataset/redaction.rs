@@ -1,6 +1,6 @@
 //! Redaction of rows, a session at a time, and what it found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -12,7 +12,9 @@ use super::{Example, Rows, Stage};
 use crate::chance::Chance;
 use crate::files;
 use crate::progress::{Counter, Observer};
-use crate::redact::{Policy, Proof, Recall, Redacted, Redactor, canaries};
+use crate::redact::{
+    Canaries, Class, Dropping, Known, Policy, Proof, Redacted, Redactor, canaries,
+};
 use crate::trace::Trace;
 
 /// Rows in whose shadow copies canaries are planted, at most.
@@ -29,6 +31,8 @@ pub struct Redaction {
     pub sessions: u64,
     /// Rows in which something was replaced.
     pub changed: u64,
+    /// Messages left out for what was found in them.
+    pub dropped_messages: u64,
     /// Rows that joined these without going through it: above zero nothing is proven.
     pub unredacted: u64,
     /// Canaries, replaced values by rule, and what the second scan found.
@@ -38,26 +42,34 @@ pub struct Redaction {
 /// A policy as the manifest shows it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PolicyNote {
-    /// Whether secrets are redacted.
-    pub secrets: bool,
-    /// Whether personal data are.
-    pub pii: bool,
+    /// What is redacted.
+    pub classes: Vec<String>,
     /// Classes switched off nevertheless.
     pub without: Vec<String>,
+    /// What costs the message it is found in.
+    pub drop_message: Vec<String>,
+    /// What costs the session.
+    pub drop_session: Vec<String>,
     /// How many literal values are allowed to stay.
     pub allowed_values: u64,
     /// The names of the team's own rules.
     pub team_rules: Vec<String>,
+    /// SHA-256 of the files they came from.
+    pub rule_files: Vec<String>,
 }
 
 impl PolicyNote {
     fn of(policy: &Policy) -> Self {
+        let names =
+            |classes: &BTreeSet<Class>| classes.iter().map(|c| c.as_str().to_string()).collect();
         PolicyNote {
-            secrets: policy.secrets,
-            pii: policy.pii,
-            without: policy.without.iter().map(|c| c.as_str().to_string()).collect(),
+            classes: names(&policy.classes),
+            without: names(&policy.without),
+            drop_message: names(&policy.drop_message),
+            drop_session: names(&policy.drop_session),
             allowed_values: policy.allow.len() as u64,
             team_rules: policy.extra.iter().map(|r| r.name.clone()).collect(),
+            rule_files: policy.rule_files.clone(),
         }
     }
 }
@@ -69,16 +81,8 @@ impl Redaction {
         self.sessions += other.sessions;
         self.changed += other.changed;
         self.unredacted += other.unredacted;
-        let proof = &other.proof;
-        self.proof.canaries(proof.by_class.clone());
-        for (rule, n) in &proof.by_rule {
-            *self.proof.by_rule.entry(rule.clone()).or_default() += n;
-        }
-        self.proof.rows += proof.rows;
-        self.proof.residue_rows += proof.residue_rows;
-        for (class, n) in &proof.residue {
-            *self.proof.residue.entry(class.clone()).or_default() += n;
-        }
+        self.dropped_messages += other.dropped_messages;
+        self.proof.and(&other.proof);
         self
     }
 }
@@ -94,8 +98,20 @@ pub fn redact(
     seed: u64,
     observer: &dyn Observer,
 ) -> Result<Rows> {
+    redact_knowing(rows, redactor, &[], seed, observer)
+}
+
+/// The same, where it is known of some rows which values in them have to go: a list for each row,
+/// or none at all.
+pub fn redact_knowing(
+    rows: &Rows,
+    redactor: &Redactor,
+    known: &[Vec<Known>],
+    seed: u64,
+    observer: &dyn Observer,
+) -> Result<Rows> {
     observer.begin("redact", Some(rows.len() as u64), "rows");
-    let redacted = by_session(&rows.examples, redactor, observer);
+    let redacted = by_session(&rows.examples, redactor, known, observer);
     let recall = plant(&rows.examples, redactor, seed);
     observer.end();
     let (redacted, sessions) = redacted?;
@@ -107,17 +123,41 @@ pub fn redact(
     };
     account.proof.canaries(recall?);
 
+    let dropping: Vec<Dropping> =
+        redacted.par_iter().map(|found| Dropping::of(redactor.policy(), found)).collect();
+    let lost: BTreeSet<String> = rows
+        .examples
+        .iter()
+        .zip(&dropping)
+        .filter(|(_, dropping)| dropping.session)
+        .map(|(example, _)| example.session_key())
+        .collect();
     let names = session_names(&rows.examples, &redacted, redactor)?;
     let mut dropped = BTreeMap::new();
     let mut renamed: BTreeMap<String, String> = BTreeMap::new();
     let mut kept: Vec<Example> = Vec::with_capacity(rows.len());
     let mut former: Vec<Option<String>> = Vec::with_capacity(rows.len());
-    for (example, found) in rows.examples.iter().zip(redacted) {
+    for ((example, mut found), dropping) in rows.examples.iter().zip(redacted).zip(dropping) {
         account.proof.redacted(&found);
+        let reason = if lost.contains(&example.session_key()) {
+            Some("drop_session")
+        } else if redactor.too_much(&found) {
+            Some("redacted_share")
+        } else if dropping.messages.len() == found.trace.messages.len()
+            && !found.trace.messages.is_empty()
+        {
+            Some("drop_message")
+        } else {
+            None
+        };
+        if !dropping.messages.is_empty() {
+            account.dropped_messages += dropping.messages.len() as u64;
+            found.trace.messages = dropping.left(&found.trace.messages);
+        }
         let changed = found.trace != example.trace;
         account.changed += u64::from(changed);
-        if redactor.too_much(&found) {
-            *dropped.entry("redacted_share".to_string()).or_default() += 1;
+        if let Some(reason) = reason {
+            *dropped.entry(reason.to_string()).or_default() += 1;
             continue;
         }
         let name = names.get(&example.session_key());
@@ -155,6 +195,7 @@ pub fn redact(
 pub(super) fn by_session(
     examples: &[Arc<Example>],
     redactor: &Redactor,
+    known: &[Vec<Known>],
     observer: &dyn Observer,
 ) -> Result<(Vec<Redacted>, u64)> {
     let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -169,7 +210,9 @@ pub(super) fn by_session(
             group.iter().try_for_each(|_| counter.tick())?;
             let traces: Vec<&Trace> = group.iter().map(|at| &examples[*at].trace).collect();
             let place = || format!("{}: cannot redact it", examples[group[0]].place());
-            redactor.session(&traces).with_context(place)
+            let known: Vec<Known> =
+                group.iter().filter_map(|at| known.get(*at)).flatten().cloned().collect();
+            redactor.session_knowing(&traces, &known).with_context(place)
         })
         .collect();
     let mut places: Vec<Option<Redacted>> = examples.iter().map(|_| None).collect();
@@ -184,11 +227,7 @@ pub(super) fn by_session(
 }
 
 /// Plants canaries in copies of some rows, the same for any order of rows.
-fn plant(
-    examples: &[Arc<Example>],
-    redactor: &Redactor,
-    seed: u64,
-) -> Result<BTreeMap<String, Recall>> {
+fn plant(examples: &[Arc<Example>], redactor: &Redactor, seed: u64) -> Result<Canaries> {
     let mut rows: Vec<&Arc<Example>> = examples.iter().collect();
     rows.sort_by(|a, b| a.id.cmp(&b.id));
     Chance::new(seed, "rows for canaries").shuffle(&mut rows);
@@ -284,6 +323,55 @@ mod tests {
         let stage = out.stages.last().unwrap();
         assert_eq!(stage.dropped["redacted_share"], 1);
         assert!(stage.adds_up());
+    }
+
+    #[test]
+    fn a_policy_drops_sessions_and_messages_by_class() {
+        let key = format!("-----BEGIN PRIVATE KEY-----\n{}\n", "Zk4mQ9xTb2LcV7wR".repeat(4));
+        let all = vec![
+            chat("a", &format!("{key}{}", prose(5, 60)), "never show that"),
+            chat("a", "hello again", "hi"),
+            chat("b", &mail("mira.holt"), "done"),
+            chat("c", "hello", &mail("tom.berg")),
+        ];
+        let with = |session: &[Class], message: &[Class]| {
+            let policy = Policy {
+                drop_session: session.iter().copied().collect(),
+                drop_message: message.iter().copied().collect(),
+                ..Policy::default()
+            };
+            redact(&rows(all.clone()), &Redactor::new(policy).unwrap(), 1, &Silent).unwrap()
+        };
+        let out = with(&[Class::PrivateKey], &[Class::Email]);
+        let stage = out.stages.last().unwrap();
+        // A question goes with its turn, an answer alone.
+        assert_eq!((stage.dropped["drop_session"], stage.dropped["drop_message"]), (2, 1));
+        assert_eq!(out.len(), 1);
+        assert_eq!(out.examples[0].trace.messages.len(), 1);
+        assert_eq!(out.account.redaction.as_ref().unwrap().dropped_messages, 3);
+        assert!(stage.adds_up());
+        assert_eq!(with(&[], &[]).len(), 4);
+        // What was redacted earlier counts by its placeholder.
+        let once = with(&[], &[]);
+        let strict = Policy { drop_session: [Class::PrivateKey].into(), ..Policy::default() };
+        let again = redact(&once, &Redactor::new(strict).unwrap(), 1, &Silent).unwrap();
+        assert_eq!(again.len(), 2);
+    }
+
+    #[test]
+    fn what_is_known_of_a_row_goes_from_its_whole_session() {
+        let all = vec![
+            chat("a", "ring Corvane today", "I rang them"),
+            chat("a", "and Corvane2?", "no, Corvane. cm9ydCBDb3J2YW5lIGFnYWlu"),
+            chat("b", "Corvane is a village", "yes"),
+        ];
+        let known = |value: &str| Known { rule: "customer".into(), value: value.into() };
+        let known = [vec![known("Corvane")], Vec::new(), Vec::new()];
+        let out = redact_knowing(&rows(all), &redactor(), &known, 1, &Silent).unwrap();
+        let text = |n: usize, m: usize| out.examples[n].trace.messages[m].content.clone();
+        assert_eq!(text(0, 0), "ring <SECRET_TEAM_CUSTOMER_1> today");
+        assert!(text(1, 1).starts_with("no, <SECRET_TEAM_CUSTOMER_1>. "), "{}", text(1, 1));
+        assert_eq!(text(2, 0), "Corvane is a village");
     }
 
     #[test]

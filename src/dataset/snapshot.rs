@@ -179,11 +179,7 @@ impl Scan<'_> {
         let mut clean = Vec::with_capacity(batch.len());
         for (example, scanned) in batch.iter().zip(scanned) {
             let (line, proof) = scanned?;
-            self.proof.rows += proof.rows;
-            self.proof.residue_rows += proof.residue_rows;
-            for (class, n) in proof.residue {
-                *self.proof.residue.entry(class).or_default() += n;
-            }
+            self.proof.and(&proof);
             if let Some(line) = line {
                 clean.push((example.clone(), line));
             }

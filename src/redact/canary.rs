@@ -1,8 +1,6 @@
 //! Canaries: invented secrets planted in shadow copies of real rows, to measure what redaction
 //! finds. The copies are thrown away.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +8,7 @@ use rayon::prelude::*;
 
 use super::decode::Views;
 use super::policy::Class;
-use super::{Recall, Redactor, walk};
+use super::{Canaries, Redactor, walk};
 use crate::chance::Chance;
 use crate::trace::Trace;
 
@@ -22,11 +20,7 @@ const HEX: &str = "0123456789abcdef";
 /// Plants one canary of every class the policy covers in a copy of every trace, redacts the
 /// copies and counts by class what is gone. Classes the policy switches off with `without` are
 /// planted all the same.
-pub fn canaries(
-    redactor: &Redactor,
-    traces: &[&Trace],
-    seed: u64,
-) -> Result<BTreeMap<String, Recall>> {
+pub fn canaries(redactor: &Redactor, traces: &[&Trace], seed: u64) -> Result<Canaries> {
     let mut chance = Chance::new(seed, "canaries");
     let mut shadows = Vec::with_capacity(traces.len());
     for trace in traces.iter().copied().filter(|t| !t.messages.is_empty()) {
@@ -40,17 +34,33 @@ pub fn canaries(
             let before = shown(trace);
             let after: String =
                 redactor.session(&[&shadow])?.iter().map(|r| shown(&r.trace)).collect();
-            let gone = |(class, value): (Class, String)| (class, is_gone(&value, &before, &after));
+            let gone = |planted: Planted| {
+                let gone = match planted.class {
+                    Some(_) => is_gone(&planted.value, &before, &after),
+                    None => !after.contains(&planted.value),
+                };
+                (planted, gone)
+            };
             Ok(planted.into_iter().map(gone).collect::<Vec<_>>())
         })
         .collect::<Result<_>>()?;
-    let mut recall: BTreeMap<String, Recall> = BTreeMap::new();
-    for (class, gone) in found.into_iter().flatten() {
-        let count = recall.entry(class.as_str().to_string()).or_default();
-        count.planted += 1;
-        count.found += u64::from(gone);
+    let mut measured = Canaries::default();
+    for (planted, gone) in found.into_iter().flatten() {
+        let recall = match planted.class {
+            Some(class) => measured.by_class.entry(class.as_str().into()).or_default(),
+            None => measured.decoys.entry(planted.decoy.into()).or_default(),
+        };
+        recall.planted += 1;
+        recall.found += u64::from(gone);
     }
-    Ok(recall)
+    Ok(measured)
+}
+
+/// What was planted: a canary of a class, or a decoy.
+struct Planted {
+    class: Option<Class>,
+    decoy: &'static str,
+    value: String,
 }
 
 /// Everything a trace says, encoded or not.
@@ -75,20 +85,28 @@ fn is_gone(value: &str, before: &str, after: &str) -> bool {
     parts.iter().all(|part| !after.contains(part) || before.contains(part))
 }
 
-fn plant_all(shadow: &mut Trace, redactor: &Redactor, chance: &mut Chance) -> Vec<(Class, String)> {
+fn plant_all(shadow: &mut Trace, redactor: &Redactor, chance: &mut Chance) -> Vec<Planted> {
     let classes = Class::BUILT_IN.into_iter().filter(|c| redactor.policy().covers(*c));
     let mut planted = Vec::new();
-    let mut places = Vec::new();
+    let mut lines = Vec::new();
     for class in classes {
         let (line, value) = canary(class, chance);
+        lines.push(wrap(&line, chance));
+        planted.push(Planted { class: Some(class), decoy: "", value });
+    }
+    for decoy in DECOYS {
+        let (line, value) = decoy_line(decoy, chance);
+        lines.push(line);
+        planted.push(Planted { class: None, decoy, value });
+    }
+    let mut places = Vec::new();
+    for line in lines {
         let message = chance.below(shadow.messages.len());
         let content = &shadow.messages[message].content;
         let mut starts: Vec<usize> = content.match_indices('\n').map(|(n, _)| n + 1).collect();
         starts.push(0);
         starts.push(content.len());
-        let at = starts[chance.below(starts.len())];
-        places.push((message, at, wrap(&line, chance)));
-        planted.push((class, value));
+        places.push((message, starts[chance.below(starts.len())], line));
     }
     // From the back, so that no place moves and no canary lands in another.
     places.sort();
@@ -96,6 +114,55 @@ fn plant_all(shadow: &mut Trace, redactor: &Redactor, chance: &mut Chance) -> Ve
         shadow.messages[message].content.insert_str(at, &format!("\n{text}\n"));
     }
     planted
+}
+
+/// Look-alikes: what a model needs to see and redaction should leave.
+const DECOYS: [&str; 9] = [
+    "commit",
+    "uuid",
+    "digest",
+    "integrity",
+    "version",
+    "placeholder",
+    "reference",
+    "address",
+    "code",
+];
+
+/// Names that people give to services.
+const NAMES: [&str; 6] = ["payment", "search", "billing", "upload", "report", "mirror"];
+
+/// A line that holds a decoy, and what of it must stay.
+fn decoy_line(decoy: &str, chance: &mut Chance) -> (String, String) {
+    let value = match decoy {
+        "commit" => any(chance, &[HEX], 40),
+        "uuid" => {
+            let parts = [8, 4, 4, 4, 12].map(|n| any(chance, &[HEX], n));
+            parts.join("-")
+        }
+        "digest" => format!("sha256:{}", any(chance, &[HEX], 64)),
+        "integrity" => {
+            let bytes: Vec<u8> = (0..64).map(|_| chance.below(256) as u8).collect();
+            format!("sha512-{}", STANDARD.encode(bytes))
+        }
+        "version" => {
+            format!("{}.{}.{}", 1 + chance.below(20), chance.below(40), chance.below(90))
+        }
+        "placeholder" => format!("YOUR_{}_KEY", NAMES[chance.below(NAMES.len())].to_uppercase()),
+        "reference" => format!("${}_TOKEN", NAMES[chance.below(NAMES.len())].to_uppercase()),
+        "address" => format!("192.168.{}.{}:8080", chance.below(255), 1 + chance.below(254)),
+        _ => format!("let token = {}_token(&request)?;", NAMES[chance.below(NAMES.len())]),
+    };
+    let line = match decoy {
+        "commit" => format!("HEAD is now at {value}"),
+        "uuid" => format!("request {value} done"),
+        "integrity" => format!("      \"integrity\": \"{value}\","),
+        "version" => format!("Compiling {} v{value}", word(chance, 6)),
+        "placeholder" => format!("API_KEY={value}"),
+        "reference" => format!("deploy --token {value}"),
+        _ => value.clone(),
+    };
+    (line, value)
 }
 
 /// The line as it is, as a JSON string, or in base64.

@@ -159,7 +159,8 @@ impl Chase {
         new
     }
 
-    fn insert(&mut self, value: &str, rule: &Rule) -> bool {
+    /// Remembers a value whatever it looks like.
+    pub fn insert(&mut self, value: &str, rule: &Rule) -> bool {
         if self.values.contains_key(value) {
             return false;
         }

@@ -368,7 +368,7 @@ fn percent(text: &str) -> Option<View> {
                     bytes[..i].iter().rev().take(64).take_while(|b| b.is_ascii_alphanumeric());
                 let given = bytes[..i].iter().rev().nth(name.count()) == Some(&b'=');
                 let blanks = || bytes[i..form].iter().filter(|b| **b == b'+').count() >= 3;
-                if !encoded && !(given && blanks()) {
+                if !(encoded || given && blanks()) {
                     i = form;
                     continue;
                 }

@@ -30,6 +30,20 @@ pub fn placeholders(text: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// The classes that a placeholder may stand for, as far as its label tells.
+pub(super) fn classes_of(placeholder: &str) -> BTreeSet<Class> {
+    let name = placeholder.trim_matches(['<', '>']);
+    let label = name.rsplit_once('_').map_or(name, |(label, _)| label);
+    match label.strip_prefix("SECRET_") {
+        Some(label) if label.starts_with("TEAM_") => BTreeSet::from([Class::Team]),
+        Some(label) => super::rules::LABELS.get(label).cloned().unwrap_or_default(),
+        None => Class::BUILT_IN
+            .into_iter()
+            .filter(|class| class.is_personal() && class.as_str().eq_ignore_ascii_case(label))
+            .collect(),
+    }
+}
+
 fn is_name(name: &str) -> bool {
     let Some((label, number)) = name.rsplit_once('_') else { return false };
     let numbered = (1..=9).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
@@ -39,7 +53,7 @@ fn is_name(name: &str) -> bool {
 
 /// Labels are words: a live token in capitals between angle brackets must not pass for one.
 fn is_secret_label(label: &str) -> bool {
-    super::rules::LABELS.contains(label) || label.starts_with("TEAM_")
+    super::rules::LABELS.contains_key(label) || label.starts_with("TEAM_")
 }
 
 /// The placeholders of one session.

@@ -1,10 +1,13 @@
 //! What is redacted.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::gitleaks;
+use super::team::TeamRule;
 use crate::config::Config;
 
 /// A kind of secret or personal datum; rules of one class are switched together.
@@ -97,24 +100,11 @@ impl Class {
     }
 }
 
-/// A rule of the team's own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TeamRule {
-    /// Its name in counts and errors.
-    pub name: String,
-    /// Upper-case letters, digits and `_`: a hit becomes `<SECRET_{label}_n>`.
-    pub label: String,
-    /// A `fancy-regex` pattern. Its first group is redacted where it has one, else the match.
-    pub pattern: String,
-}
-
 /// What is redacted and how much of it a row may lose.
 #[derive(Clone)]
 pub struct Policy {
-    /// Redact secrets.
-    pub secrets: bool,
-    /// Redact personal data.
-    pub pii: bool,
+    /// What is redacted.
+    pub classes: BTreeSet<Class>,
     /// Classes switched off nevertheless; canaries of them are still planted, so that the proof
     /// shows what is missing.
     pub without: BTreeSet<Class>,
@@ -122,53 +112,54 @@ pub struct Policy {
     pub allow: Vec<String>,
     /// A row that lost more than this share of its text teaches nothing.
     pub max_share: f64,
+    /// A message in which one of these is found is left out, with what cannot stand without it.
+    pub drop_message: BTreeSet<Class>,
+    /// A session in which one of these is found is left out.
+    pub drop_session: BTreeSet<Class>,
     /// Rules besides the built-in ones.
     pub extra: Vec<TeamRule>,
+    /// SHA-256 of the files that rules came from.
+    pub rule_files: Vec<String>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Policy {
-            secrets: true,
-            pii: true,
+            classes: Class::BUILT_IN.into(),
             without: BTreeSet::new(),
             allow: Vec::new(),
             max_share: 0.5,
+            drop_message: BTreeSet::new(),
+            drop_session: BTreeSet::new(),
             extra: Vec::new(),
+            rule_files: Vec::new(),
         }
     }
 }
 
 impl Policy {
-    /// The policy of `REDACT_CLASSES`, `REDACT_ALLOW` and `REDACT_MAX_SHARE`.
+    /// The policy that the `REDACT_…` keys describe.
     pub fn from_config(config: &Config) -> Result<Self> {
         let mut policy = Policy {
-            secrets: false,
-            pii: false,
+            classes: classes(config, "REDACT_CLASSES")?,
             allow: config.list("REDACT_ALLOW"),
             max_share: config.float("REDACT_MAX_SHARE"),
+            drop_message: classes(config, "REDACT_DROP_MESSAGE")?,
+            drop_session: classes(config, "REDACT_DROP_SESSION")?,
             ..Policy::default()
         };
-        for word in config.list("REDACT_CLASSES") {
-            match word.as_str() {
-                "secrets" => policy.secrets = true,
-                "pii" => policy.pii = true,
-                _ => bail!(
-                    "{}: REDACT_CLASSES={word}: expected secrets, pii, or both",
-                    config.provenance("REDACT_CLASSES")
-                ),
-            }
+        for path in config.list("REDACT_RULES") {
+            let place = || format!("{}: REDACT_RULES", config.provenance("REDACT_RULES"));
+            let file = gitleaks::read(Path::new(&path)).with_context(place)?;
+            policy.extra.extend(file.rules);
+            policy.rule_files.extend(file.digests);
         }
         Ok(policy)
     }
 
     /// Whether the policy asks for a class at all.
     pub fn covers(&self, class: Class) -> bool {
-        match class {
-            Class::Team => true,
-            _ if class.is_personal() => self.pii,
-            _ => self.secrets,
-        }
+        class == Class::Team || self.classes.contains(&class)
     }
 
     /// Whether a class is searched for.
@@ -177,15 +168,50 @@ impl Policy {
     }
 }
 
+/// A list of `secrets`, `pii` and names of classes; a `-` before one takes it away again.
+fn classes(config: &Config, key: &str) -> Result<BTreeSet<Class>> {
+    let all: Vec<Class> = Class::BUILT_IN.into_iter().chain([Class::Team]).collect();
+    let mut chosen = BTreeSet::new();
+    for word in config.list(key) {
+        let (name, wanted) = match word.strip_prefix('-') {
+            Some(name) => (name, false),
+            None => (word.as_str(), true),
+        };
+        let named: Vec<Class> = match name {
+            "secrets" => all.iter().copied().filter(|c| !c.is_personal()).collect(),
+            "pii" => all.iter().copied().filter(|c| c.is_personal()).collect(),
+            _ => all.iter().copied().filter(|c| c.as_str() == name).collect(),
+        };
+        if named.is_empty() {
+            let known: Vec<_> = all.iter().map(|c| c.as_str()).collect();
+            bail!(
+                "{}: {key}={word}: expected secrets, pii, or one of {}; with - before it, it is \
+                 taken away again",
+                config.provenance(key),
+                known.join(", ")
+            );
+        }
+        for class in named {
+            if wanted {
+                chosen.insert(class)
+            } else {
+                chosen.remove(&class)
+            };
+        }
+    }
+    Ok(chosen)
+}
+
 impl std::fmt::Debug for Policy {
     /// Leaves the allowed values out: what is not redacted may still be nobody else's business.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Policy")
-            .field("secrets", &self.secrets)
-            .field("pii", &self.pii)
+            .field("classes", &self.classes)
             .field("without", &self.without)
             .field("allow", &self.allow.len())
             .field("max_share", &self.max_share)
+            .field("drop_message", &self.drop_message)
+            .field("drop_session", &self.drop_session)
             .field("extra", &self.extra)
             .finish()
     }

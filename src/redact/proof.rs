@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Redacted, second};
+use super::{Class, Policy, Redacted, second};
 
 /// How many planted canaries of one class were found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,10 +16,24 @@ pub struct Recall {
 }
 
 impl Recall {
+    fn add(&mut self, more: Recall) {
+        self.planted += more.planted;
+        self.found += more.found;
+    }
+
     /// The share found; zero when nothing was planted, since that proves nothing.
     pub fn share(self) -> f64 {
         if self.planted == 0 { 0.0 } else { self.found as f64 / self.planted as f64 }
     }
+}
+
+/// What planting in shadow copies measured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Canaries {
+    /// Secrets and personal data, by class.
+    pub by_class: BTreeMap<String, Recall>,
+    /// Look-alikes that should stay, by what they are.
+    pub decoys: BTreeMap<String, Recall>,
 }
 
 /// What is known about the redaction of one dataset.
@@ -31,6 +45,9 @@ pub struct Proof {
     pub found: u64,
     /// The same by class.
     pub by_class: BTreeMap<String, Recall>,
+    /// Harmless look-alikes planted beside them, and how many were redacted all the same: an
+    /// estimate of what redaction takes too much.
+    pub decoys: BTreeMap<String, Recall>,
     /// Places redacted, by rule.
     pub by_rule: BTreeMap<String, u64>,
     /// Rows the second scan read.
@@ -43,19 +60,41 @@ pub struct Proof {
 
 impl Proof {
     /// Takes up what [`super::canaries`] measured.
-    pub fn canaries(&mut self, by_class: BTreeMap<String, Recall>) {
-        for (class, recall) in by_class {
+    pub fn canaries(&mut self, measured: Canaries) {
+        for (class, recall) in measured.by_class {
             self.planted += recall.planted;
             self.found += recall.found;
-            let sum = self.by_class.entry(class).or_default();
-            sum.planted += recall.planted;
-            sum.found += recall.found;
+            self.by_class.entry(class).or_default().add(recall);
         }
+        for (decoy, recall) in measured.decoys {
+            self.decoys.entry(decoy).or_default().add(recall);
+        }
+    }
+
+    /// Both together.
+    pub fn and(&mut self, other: &Proof) {
+        let Proof { by_class, decoys, .. } = other.clone();
+        self.canaries(Canaries { by_class, decoys });
+        self.rows += other.rows;
+        self.residue_rows += other.residue_rows;
+        for (rule, n) in &other.by_rule {
+            *self.by_rule.entry(rule.clone()).or_default() += n;
+        }
+        for (class, n) in &other.residue {
+            *self.residue.entry(class.clone()).or_default() += n;
+        }
+    }
+
+    /// The share of decoys that were redacted.
+    pub fn over_redaction(&self) -> f64 {
+        let mut all = Recall::default();
+        self.decoys.values().for_each(|recall| all.add(*recall));
+        all.share()
     }
 
     /// Adds the counts of a redacted trace.
     pub fn redacted(&mut self, redacted: &Redacted) {
-        for (rule, count) in &redacted.counts {
+        for (rule, count) in &redacted.account.counts {
             *self.by_rule.entry(rule.clone()).or_default() += count;
         }
     }
@@ -65,9 +104,8 @@ impl Proof {
         self.rows += 1;
         let mut clean = true;
         for finding in second::scan(text) {
-            let wanted = if finding.class.is_personal() { policy.pii } else { policy.secrets };
             let value = &text[finding.start..finding.end];
-            if wanted && !policy.allow.iter().any(|a| a == value) {
+            if policy.covers(class_of(finding.class)) && !policy.allow.iter().any(|a| a == value) {
                 clean = false;
                 *self.residue.entry(finding.class.as_str().into()).or_default() += 1;
             }
@@ -89,5 +127,24 @@ impl Proof {
             && self.rows > 0
             && self.recall() >= min_recall
             && self.residue_rows <= max_residue
+    }
+}
+
+/// The class that the first scanner knows a finding of the second by.
+fn class_of(kind: second::Kind) -> Class {
+    match kind {
+        second::Kind::Token => Class::Vendor,
+        second::Kind::WebToken => Class::Jwt,
+        second::Kind::PasswordHash => Class::PasswordHash,
+        second::Kind::PrivateKey => Class::PrivateKey,
+        second::Kind::UrlPassword => Class::Url,
+        second::Kind::Header => Class::Header,
+        second::Kind::Assignment => Class::Assignment,
+        second::Kind::Email => Class::Email,
+        second::Kind::Phone => Class::Phone,
+        second::Kind::Ip => Class::Ip,
+        second::Kind::Card => Class::Card,
+        second::Kind::Iban => Class::Iban,
+        second::Kind::User => Class::User,
     }
 }

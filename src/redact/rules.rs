@@ -2,7 +2,7 @@
 //! keywords after which [`super::scan`] calls it.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use super::policy::Class;
@@ -52,8 +52,8 @@ impl Hit {
     }
 }
 
-/// Every label a built-in secret rule gives, without `SECRET_`.
-pub(super) static LABELS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
+/// Every label a built-in secret rule gives, without `SECRET_`, and the classes it stands for.
+pub(super) static LABELS: LazyLock<BTreeMap<&'static str, BTreeSet<Class>>> = LazyLock::new(|| {
     let families = [
         &assignments::RULES[..],
         &calls::RULES[..],
@@ -66,10 +66,14 @@ pub(super) static LABELS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
         &urls::RULES[..],
     ];
     let fixed = families.into_iter().flatten().map(|rule| match &rule.label {
-        Cow::Borrowed(label) => *label,
-        Cow::Owned(_) => "",
+        Cow::Borrowed(label) => (*label, rule.class),
+        Cow::Owned(_) => ("", rule.class),
     });
-    fixed.chain(vendor::TOKENS.iter().map(|token| token.label)).collect()
+    let mut labels: BTreeMap<_, BTreeSet<Class>> = BTreeMap::new();
+    for (label, class) in fixed.chain(vendor::TOKENS.iter().map(|t| (t.label, t.class))) {
+        labels.entry(label).or_default().insert(class);
+    }
+    labels
 });
 
 /// Whether a byte may stand right before or after a token without belonging to it.

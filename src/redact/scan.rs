@@ -2,14 +2,15 @@
 
 use std::sync::LazyLock;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 
 use super::keywords::Keywords;
-use super::policy::{Class, Policy, TeamRule};
+use super::policy::{Class, Policy};
 use super::rules::{
-    Hit, Rule, assignments, calls, commands, files, headers, names, numbers, people, private_keys,
-    prose, services, urls, vendor,
+    Hit, assignments, calls, commands, files, headers, names, numbers, people, private_keys, prose,
+    services, urls, vendor,
 };
+use super::team::TeamRules;
 
 /// What a keyword starts.
 #[derive(Clone, Copy)]
@@ -93,18 +94,15 @@ static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
     Prefilter { keywords: Keywords::new(&words), triggers }
 });
 
-/// How often a team's pattern may step back before it is refused.
-const BACKTRACKS: usize = 200_000;
-
 /// Finds what a policy asks for.
 pub(super) struct Scanner {
     policy: Policy,
-    team: Vec<(Rule, fancy_regex::Regex)>,
+    team: TeamRules,
 }
 
 impl Scanner {
     pub fn new(policy: Policy) -> Result<Self> {
-        let team = policy.extra.iter().map(compile).collect::<Result<_>>()?;
+        let team = TeamRules::new(&policy.extra)?;
         Ok(Scanner { policy, team })
     }
 
@@ -119,10 +117,11 @@ impl Scanner {
             self.named(name, text, &mut hits);
         }
         self.keywords(text, &mut hits);
-        if self.policy.pii {
+        let numbers = [Class::Phone, Class::Ip, Class::Card, Class::Iban];
+        if numbers.iter().any(|class| self.policy.searches(*class)) {
             numbers::scan(text, &mut hits);
         }
-        self.team_rules(text, &mut hits)?;
+        self.team.scan(text, &mut hits)?;
         hits.retain(|hit| hit.end > hit.start && self.policy.searches(hit.rule.class));
         Ok(hits)
     }
@@ -188,36 +187,4 @@ impl Scanner {
             Trigger::Foreign => prose::foreign(text, end, hits),
         });
     }
-
-    fn team_rules(&self, text: &str, hits: &mut Vec<Hit>) -> Result<()> {
-        for (rule, pattern) in &self.team {
-            for found in pattern.captures_iter(text) {
-                // The error may quote the pattern, never the text.
-                let found = found.map_err(|e| {
-                    anyhow!("redaction rule `{}`: {e}; write it with less repetition", rule.name)
-                })?;
-                if let Some(span) = found.get(1).or_else(|| found.get(0)) {
-                    hits.push(Hit::new(span.start(), span.end(), rule));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn compile(team: &TeamRule) -> Result<(Rule, fancy_regex::Regex)> {
-    let is_label = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-    if team.label.is_empty() || team.label.len() > 24 || !team.label.bytes().all(is_label) {
-        bail!("redaction rule `{}`: its label must be 1 to 24 of A-Z, 0-9 and _", team.name);
-    }
-    let pattern = fancy_regex::RegexBuilder::new(&team.pattern)
-        .backtrack_limit(BACKTRACKS)
-        .build()
-        .map_err(|e| anyhow!("redaction rule `{}`: {e}", team.name))?;
-    let rule = Rule {
-        name: team.name.clone().into(),
-        label: format!("TEAM_{}", team.label).into(),
-        class: Class::Team,
-    };
-    Ok((rule, pattern))
 }

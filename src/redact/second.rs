@@ -13,8 +13,12 @@ use regex::Regex;
 /// What kind of thing was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A token with a vendor's shape, a web token or a stored hash.
+    /// A token with a vendor's shape.
     Token,
+    /// A JSON web token.
+    WebToken,
+    /// A stored hash of a password.
+    PasswordHash,
     /// The body of a private key.
     PrivateKey,
     /// A password in a URL.
@@ -42,6 +46,8 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Token => "token",
+            Kind::WebToken => "jwt",
+            Kind::PasswordHash => "password_hash",
             Kind::PrivateKey => "private_key",
             Kind::UrlPassword => "url_password",
             Kind::Header => "header",
@@ -53,11 +59,6 @@ impl Kind {
             Kind::Iban => "iban",
             Kind::User => "user",
         }
-    }
-
-    /// Whether it is personal data rather than a secret.
-    pub fn is_personal(self) -> bool {
-        self >= Kind::Email
     }
 }
 
@@ -221,8 +222,8 @@ static RULES: LazyLock<Vec<(Kind, Regex, Check)>> = LazyLock::new(|| {
         (Kind::Token, r"\bdop_v1_[0-9a-f]{64}|\bshpat_[0-9a-f]{32}|\bdapi[0-9a-f]{32}\b", varied),
         (Kind::Token, r"\bSG\.[\w-]{22}\.[\w-]{43}|\bPMAK-[0-9a-f]{24}-[0-9a-f]{34}", varied),
         (Kind::Token, r"\bAGE-SECRET-KEY-1[0-9A-Z]{58}|\blin_api_\w{40}", varied),
-        (Kind::Token, r"\beyJ[\w-]{15,}\.eyJ[\w-]{10,}\.[\w-]{20,}", varied),
-        (Kind::Token, r"\$(?:2[aby]\$[0-9]{2}|[156]|y|apr1)\$[./0-9A-Za-z$]{30,}", varied),
+        (Kind::WebToken, r"\beyJ[\w-]{15,}\.eyJ[\w-]{10,}\.[\w-]{20,}", varied),
+        (Kind::PasswordHash, r"\$(?:2[aby]\$[0-9]{2}|[156]|y|apr1)\$[./0-9A-Za-z$]{30,}", varied),
         (Kind::PrivateKey, r"BEGIN [A-Z ]{0,20}PRIVATE KEY-----\s+([0-9A-Za-z+/=]{40,})", varied),
         (Kind::PrivateKey, r"([0-9A-Za-z+/=]{40,})\s+-----END [A-Z ]{0,20}PRIVATE KEY", varied),
         (

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use serde_json::Value;
 
-use super::Redacted;
 use super::chase::Chase;
 use super::decode::Views;
 use super::placeholders::{Numbering, placeholders};
 use super::policy::Policy;
 use super::rules::Rule;
 use super::scan::Scanner;
-use super::walk;
+use super::team::TeamRule;
+use super::walk::{self, Leaf};
+use super::{Account, Find, Redacted};
 use crate::trace::Trace;
 
 /// How often a session is read again until nothing more is found. Redaction only ever shrinks
@@ -36,6 +38,15 @@ struct Place {
     value: String,
 }
 
+/// A value of which the caller knows that it has to go.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The name of the rule that says so.
+    pub rule: String,
+    /// The value, as it stands in the session.
+    pub value: String,
+}
+
 /// One string of the session on its way.
 struct Text {
     text: String,
@@ -44,6 +55,12 @@ struct Text {
     trace: usize,
     /// What is decoded from it as it stands, once that was asked for.
     views: Option<Views>,
+}
+
+impl Text {
+    fn new(leaf: Leaf, trace: usize) -> Self {
+        Text { text: leaf.text, name: leaf.name, trace, views: None }
+    }
 }
 
 impl Redactor {
@@ -59,44 +76,69 @@ impl Redactor {
 
     /// Whether a row lost more of its text than the policy allows.
     pub fn too_much(&self, redacted: &Redacted) -> bool {
-        redacted.share > self.policy().max_share
+        redacted.account.share() > self.policy().max_share
     }
 
     /// Redacts one text by itself.
     pub fn text(&self, text: &str) -> Result<String> {
-        let mut texts = vec![Text { text: text.to_string(), name: None, trace: 0, views: None }];
-        self.texts(&mut texts, 1)?;
-        Ok(texts.swap_remove(0).text)
+        Ok(self.account_of(text)?.0)
+    }
+
+    /// Redacts one text by itself and says what was found.
+    pub fn account_of(&self, text: &str) -> Result<(String, Account)> {
+        let mut texts = vec![Text::new(Leaf { text: text.to_string(), name: None }, 0)];
+        let account = self.texts(&mut texts, 1, &[])?.swap_remove(0);
+        Ok((texts.swap_remove(0).text, account))
+    }
+
+    /// Redacts JSON values together, with one numbering of placeholders: every string and number
+    /// but those at the top that are an `id`, and the structure of `messages`.
+    pub fn json(&self, values: &mut [Value]) -> Result<Vec<Account>> {
+        let mut texts = Vec::new();
+        for (index, value) in values.iter_mut().enumerate() {
+            texts.extend(walk::take_json(value).into_iter().map(|leaf| Text::new(leaf, index)));
+        }
+        let accounts = self.texts(&mut texts, values.len(), &[])?;
+        let mut texts = texts.into_iter().map(|t| t.text);
+        values.iter_mut().for_each(|value| walk::put_back_json(value, &mut texts));
+        Ok(accounts)
     }
 
     /// Redacts all traces of one session together, with one numbering of placeholders.
     pub fn session(&self, traces: &[&Trace]) -> Result<Vec<Redacted>> {
+        self.session_knowing(traces, &[])
+    }
+
+    /// The same, where it is known of some values that they have to go.
+    pub fn session_knowing(&self, traces: &[&Trace], known: &[Known]) -> Result<Vec<Redacted>> {
         let mut texts = Vec::new();
         let mut copies: Vec<Trace> = traces.iter().map(|trace| (*trace).clone()).collect();
         for (trace, copy) in copies.iter_mut().enumerate() {
-            let leaves = walk::take(copy).into_iter();
-            let text =
-                |leaf: walk::Leaf| Text { text: leaf.text, name: leaf.name, trace, views: None };
-            texts.extend(leaves.map(text));
+            texts.extend(walk::take(copy).into_iter().map(|leaf| Text::new(leaf, trace)));
         }
-        let accounts = self.texts(&mut texts, traces.len())?;
+        let accounts = self.texts(&mut texts, traces.len(), known)?;
         let mut texts = texts.into_iter().map(|t| t.text);
         let mut redacted = Vec::with_capacity(traces.len());
         for (mut trace, account) in copies.into_iter().zip(accounts) {
             walk::put_back(&mut trace, &mut texts);
-            redacted.push(Redacted { trace, share: account.share(), counts: account.counts });
+            redacted.push(Redacted { trace, account });
         }
         Ok(redacted)
     }
 
     /// Redacts texts in place until nothing more is found.
-    fn texts(&self, texts: &mut [Text], traces: usize) -> Result<Vec<Account>> {
+    fn texts(&self, texts: &mut [Text], traces: usize, known: &[Known]) -> Result<Vec<Account>> {
         let mut accounts: Vec<Account> = (0..traces).map(|_| Account::default()).collect();
         for text in texts.iter() {
             accounts[text.trace].total += text.text.len();
         }
         let mut numbering = Numbering::new(texts.iter().map(|t| t.text.as_str()));
         let mut chase = Chase::default();
+        for Known { rule, value } in known {
+            ensure!(!value.trim().is_empty(), "redaction rule `{rule}`: it gave an empty value");
+            chase.insert(value, &TeamRule::named(rule)?);
+        }
+        chase.prepare();
         let mut pending: Vec<usize> = (0..texts.len()).collect();
         for _ in 0..ROUNDS {
             let mut places: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
@@ -298,28 +340,15 @@ fn replace(
             true => &text[place.start..place.end],
             false => place.value.as_str(),
         };
-        out += &numbering.of(value, &place.rule);
+        let placeholder = numbering.of(value, &place.rule);
+        out += &placeholder;
         from = place.end;
-        *account.counts.entry(place.rule.name.to_string()).or_default() += 1;
         account.redacted += place.end - place.start;
+        let rule = place.rule.name.to_string();
+        *account.counts.entry(rule.clone()).or_default() += 1;
+        let find = Find { class: place.rule.class, rule };
+        account.found.entry(placeholder).or_default().insert(find);
     }
     out += &text[from..];
     Some(out)
-}
-
-/// What redaction did to one trace.
-#[derive(Default)]
-struct Account {
-    counts: BTreeMap<String, u64>,
-    total: usize,
-    redacted: usize,
-}
-
-impl Account {
-    fn share(&self) -> f64 {
-        match self.total {
-            0 => 0.0,
-            total => (self.redacted as f64 / total as f64).min(1.0),
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use crate::trace::Trace;
+use crate::trace::{Message, Trace};
 
 /// A string with the name it is the value of, where it stands in structured data.
 pub(super) struct Leaf {
@@ -36,6 +36,39 @@ pub(super) fn put_back(trace: &mut Trace, texts: impl Iterator<Item = String>) {
     });
 }
 
+/// The same of one message.
+pub(super) fn message_leaves(from: &Message) -> Vec<Leaf> {
+    let mut leaves = Vec::new();
+    message(&mut from.clone(), &mut |text, name| {
+        leaves.push(Leaf { text: std::mem::take(text), name: name.map(String::from) });
+    });
+    leaves
+}
+
+/// The same of any JSON, which may be a row with `messages`: what is structure there stays.
+pub(super) fn take_json(json: &mut Value) -> Vec<Leaf> {
+    let mut leaves = Vec::new();
+    value(json, None, true, &mut |text, name| {
+        leaves.push(Leaf { text: std::mem::take(text), name: name.map(String::from) });
+    });
+    leaves
+}
+
+/// Puts back texts in the order in which [`take_json`] gave them.
+pub(super) fn put_back_json(json: &mut Value, texts: impl Iterator<Item = String>) {
+    let mut texts = texts;
+    value(json, None, true, &mut |text, _| {
+        if let Some(new) = texts.next() {
+            *text = new;
+        }
+    });
+}
+
+/// What links the parts of a row and is no text of anybody's.
+const STRUCTURE: [&str; 5] = ["id", "role", "type", "tool_call_id", "call_id"];
+/// Where structure goes on.
+const STRUCTURED: [&str; 5] = ["messages", "conversation", "tool_calls", "function", "content"];
+
 type Visit<'a> = &'a mut dyn FnMut(&mut String, Option<&str>);
 
 fn visit(trace: &mut Trace, f: Visit) {
@@ -53,26 +86,28 @@ fn visit(trace: &mut Trace, f: Visit) {
         f(version, None);
     }
     for tool in &mut trace.tools {
-        value(tool, None, f);
+        value(tool, None, false, f);
     }
-    for message in &mut trace.messages {
-        if let Some(reasoning) = &mut message.reasoning_content {
-            f(reasoning, None);
-        }
-        f(&mut message.content, None);
-        for call in &mut message.tool_calls {
-            f(&mut call.name, None);
-            object(&mut call.arguments, f);
-        }
-        for text in
-            [&mut message.name, &mut message.author, &mut message.file].into_iter().flatten()
-        {
-            f(text, None);
-        }
+    for one in &mut trace.messages {
+        message(one, f);
     }
 }
 
-fn value(json: &mut Value, name: Option<&str>, f: Visit) {
+fn message(message: &mut Message, f: Visit) {
+    if let Some(reasoning) = &mut message.reasoning_content {
+        f(reasoning, None);
+    }
+    f(&mut message.content, None);
+    for call in &mut message.tool_calls {
+        f(&mut call.name, None);
+        object(&mut call.arguments, false, f);
+    }
+    for text in [&mut message.name, &mut message.author, &mut message.file].into_iter().flatten() {
+        f(text, None);
+    }
+}
+
+fn value(json: &mut Value, name: Option<&str>, structured: bool, f: Visit) {
     match json {
         Value::String(text) => f(text, name),
         Value::Array(items) => {
@@ -81,10 +116,10 @@ fn value(json: &mut Value, name: Option<&str>, f: Visit) {
                 // `["--password", "…"]`: a flag names the element after it.
                 let own = flag.take();
                 flag = item.as_str().filter(|t| t.starts_with("--")).map(String::from);
-                value(item, own.as_deref().or(name), f);
+                value(item, own.as_deref().or(name), structured, f);
             }
         }
-        Value::Object(map) => object(map, f),
+        Value::Object(map) => object(map, structured, f),
         // A number can be a card or a PIN; it becomes text only if it has to go.
         Value::Number(number) => {
             let mut text = number.to_string();
@@ -97,7 +132,7 @@ fn value(json: &mut Value, name: Option<&str>, f: Visit) {
     }
 }
 
-fn object(map: &mut Map<String, Value>, f: Visit) {
+fn object(map: &mut Map<String, Value>, structured: bool, f: Visit) {
     // `{"name": "DB_PASSWORD", "value": "…"}`: the name stands beside the value.
     let beside = ["name", "key", "variable", "Name", "Key"]
         .into_iter()
@@ -105,13 +140,19 @@ fn object(map: &mut Map<String, Value>, f: Visit) {
     let entries = std::mem::take(map);
     let mut copies: HashMap<String, usize> = HashMap::new();
     for (key, mut item) in entries {
+        if structured && !item.is_object() && !item.is_array() && STRUCTURE.contains(&key.as_str())
+        {
+            map.insert(key, item);
+            continue;
+        }
         let mut new = key.clone();
         f(&mut new, None);
         let name = match (key.as_str(), &beside) {
             ("value" | "Value", Some(name)) => name,
             _ => &key,
         };
-        value(&mut item, Some(name), f);
+        let inner = structured && STRUCTURED.contains(&key.as_str());
+        value(&mut item, Some(name), inner, f);
         // While its texts are taken out, an object keeps its keys.
         let new = if new.is_empty() { key } else { new };
         let mut free = new.clone();

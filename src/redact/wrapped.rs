@@ -146,7 +146,12 @@ fn literals(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usize
     // Without a sign between them, they are more often elements than parts.
     let sound = match joined {
         true => !left.is_empty() && !right.is_empty() && (is_odd(left) || is_odd(right)),
-        false => is_odd(left) && left.len() >= LEAST && !right.is_empty(),
+        false => {
+            // Each alone on its line, with no comma
+            let whole = close - left.len() == line + margin(bytes, line, line).unwrap_or(0) + 1;
+            let least = if whole { 4 } else { LEAST };
+            left.len() >= least && !right.is_empty() && (is_odd(left) || whole && is_odd(right))
+        }
     };
     let escaped = close.checked_sub(left.len() + 1).is_some_and(|n| bytes[n] == b'\\');
     (sound && !escaped).then_some((close, at + 1))

@@ -12,6 +12,7 @@ use rhai::{Dynamic, Engine, OptimizationLevel};
 use super::host::Host;
 use super::library::Library;
 use super::{compare, verbs};
+use crate::redact::fit_to_show;
 
 /// What a script may use up.
 pub struct Limits {
@@ -83,9 +84,11 @@ pub fn protocol(host: &Arc<Host>, library: &Library) -> Engine {
     engine.set_default_tag(Dynamic::from(verbs::HostHandle(host.clone())));
     engine.set_module_resolver(library.clone());
     let observer = host.observer.clone();
-    engine.on_print(move |text| observer.say(text));
+    // What a script shows of a row may not be redacted yet.
+    engine.on_print(move |text| observer.say(&fit_to_show(text)));
     let observer = host.observer.clone();
     engine.on_debug(move |text, source, position| {
+        let text = fit_to_show(text);
         observer.say(&format!("{}:{position:?}: {text}", source.unwrap_or("script")));
     });
     let observer = host.observer.clone();

@@ -12,6 +12,7 @@ use crate::dataset::manifest::Provenance;
 use crate::model::Base;
 use crate::progress::Observer;
 use crate::protocol::Protocol;
+use crate::redact::{Policy, Redactor, TeamRule};
 use crate::trace::places;
 use crate::train::Checkpoints;
 
@@ -34,6 +35,7 @@ pub struct Host {
     passed: Mutex<Option<bool>>,
     base: Mutex<Option<Arc<Base>>>,
     library: OnceLock<Library>,
+    team_rules: Mutex<Vec<TeamRule>>,
 }
 
 /// Where raw traces lie when TRACES names none, and what stands in while that folder is empty.
@@ -58,6 +60,7 @@ impl Host {
             passed: Mutex::new(None),
             base: Mutex::new(None),
             library: OnceLock::new(),
+            team_rules: Mutex::default(),
         }
     }
 
@@ -102,6 +105,21 @@ impl Host {
             tokenizer: base.codec.digest()?,
             chat_template: base.codec.template_digest(),
         })
+    }
+
+    /// The redactor as configured, with the rules that the script has added so far.
+    pub fn redactor(&self) -> Result<Redactor> {
+        let mut policy = Policy::from_config(&self.config)?;
+        let team = self.team_rules.lock().unwrap_or_else(PoisonError::into_inner);
+        policy.extra.extend(team.iter().cloned());
+        Redactor::new(policy)
+    }
+
+    /// Adds rules to every redaction from here on; one of the same name gives way.
+    pub fn redact_also(&self, rules: Vec<TeamRule>) {
+        let mut team = self.team_rules.lock().unwrap_or_else(PoisonError::into_inner);
+        team.retain(|old| rules.iter().all(|new| new.name != old.name));
+        team.extend(rules);
     }
 
     /// Where this run's scripts come from; the first library stays.

@@ -289,6 +289,7 @@ fn every_key_changes_something_beside_its_echo() {
     let request =
         json!({"messages": [{"role": "system", "content": "Be brief."}], "tools": [tool]});
     fs::write(place.path("request.json"), request.to_string()).unwrap();
+    fs::write(place.path("rules.toml"), "[[rules]]\nid = 'ledger'\nregex = 'ledgers'\n").unwrap();
     let cases = vec![
         dataset("TRACES", &place.path("fewer.jsonl")),
         dataset("TRACE_DAYS", "1"),
@@ -302,6 +303,9 @@ fn every_key_changes_something_beside_its_echo() {
         dataset("SEED", "18"),
         dataset("REDACT_CLASSES", "secrets"),
         dataset("REDACT_ALLOW", "maria.holm@fjordlager.no"),
+        dataset("REDACT_RULES", &place.path("rules.toml")),
+        dataset("REDACT_DROP_MESSAGE", "email"),
+        dataset("REDACT_DROP_SESSION", "email"),
         dataset("REDACT_MAX_SHARE", "0"),
         case("REDACT_MAX_RESIDUE", "9").script("careless.rhai"),
         dataset("TRAIN_OUTCOMES", "good"),

@@ -4,7 +4,10 @@ use proto::chance::Chance;
 use proto::redact::{Policy, Redactor};
 use proto::trace::{Message, Role, Trace};
 
+mod gitleaks;
+mod grammar;
 mod proof;
+mod recall;
 mod rules;
 mod sessions;
 

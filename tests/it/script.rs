@@ -476,3 +476,60 @@ fn gates_passed_only_when_all_did() {
     assert_eq!(host.passed(), Some(false));
     assert!(host.run_folder().is_err());
 }
+
+#[test]
+fn a_script_brings_redaction_rules_of_its_own() {
+    let rows = |rules: &str| {
+        format!(
+            r#"
+            let all = rows_from([
+                #{{session: "a", messages: [
+                    #{{role: "user", content: "ring Corvane about ACME-1234, not ACME-99"}},
+                    #{{role: "assistant", content: "Q29ydmFuZSBhbnN3ZXJlZA"}},
+                ]}},
+                #{{session: "b", messages: [
+                    #{{role: "user", content: "Corvane is a village"}},
+                    #{{role: "assistant", content: "I see"}},
+                ]}},
+            ]);
+            let out = all.redact({rules});
+            for row in out {{ print(row.text) }}
+            "#
+        )
+    };
+    let rules = r#"#{
+        ticket: "(?<=about )(ACME-[0-9]+)(?=,)",
+        customer: |row| if row.session == "a" { ["Corvane"] } else { [] },
+    }"#;
+    let said = said(&rows(rules)).join("\n");
+    assert!(
+        said.contains("ring <SECRET_TEAM_CUSTOMER_1> about <SECRET_TEAM_TICKET_1>, not ACME-99")
+    );
+    assert!(said.contains("Corvane is a village") && !said.contains("Q29ydmFuZSB"), "{said}");
+    for (rules, wanted) in [
+        ("#{ticket: \"(\"}", "redaction rule `ticket`"),
+        ("#{ticket: 3}", "a pattern or a closure is expected, not"),
+        ("#{ticket: |row| row.text}", "must return an array of the values that have to go"),
+        ("#{ticket: |row| [3]}", "must return an array of the values that have to go"),
+        ("#{ticket: |row| [\" \"]}", "redaction rule `ticket`: it gave an empty value"),
+    ] {
+        let error = failure(&rows(rules)).to_string();
+        assert!(error.contains(wanted), "{rules}: {error}");
+    }
+}
+
+#[test]
+fn a_pattern_that_backtracks_too_long_is_named() {
+    let text = format!(
+        r#"rows_from([#{{messages: [
+            #{{role: "user", content: "{}!"}}, #{{role: "assistant", content: "ok"}},
+        ]}}]).redact(#{{slow: `(a+)+\1$`}});"#,
+        "a".repeat(60)
+    );
+    let error = failure(&text).to_string();
+    assert!(
+        error.contains("redaction rule `slow`") && error.contains("less repetition"),
+        "{error}"
+    );
+    assert!(!error.contains("aaaaaaaa"), "{error}");
+}

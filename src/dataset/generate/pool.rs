@@ -77,7 +77,7 @@ impl Pool {
     pub fn new(rows: &Rows, redactor: &Redactor, observer: &dyn Observer) -> Result<Pool> {
         let real: Vec<_> = rows.examples.iter().filter(|e| e.kind == Kind::Real).cloned().collect();
         observer.begin("collect values", Some(real.len() as u64), "rows");
-        let redacted = by_session(&real, redactor, observer);
+        let redacted = by_session(&real, redactor, &[], observer);
         observer.end();
         let (redacted, _) = redacted?;
         Ok(Pool::collect(redacted.iter().map(|r| &r.trace)))

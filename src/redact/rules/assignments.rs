@@ -412,7 +412,7 @@ fn open(bytes: &[u8], at: usize, mut written: Written) -> Slot {
     let empty = doubled && bytes.get(at + 2) != bytes.get(at);
     let mut at = if empty { at } else { at + wrapper };
     if matches!(bytes.get(at), Some(b'(' | b'[')) {
-        let inside = skip(bytes, at + 1, 40, b" \t\r\n");
+        let inside = skip(bytes, at + 1, 40, b" \t\r\n+>");
         let inside = past_number(bytes, inside).map_or(inside, |n| skip(bytes, n, 40, b" \t"));
         at = if matches!(bytes.get(inside), Some(b'"' | b'\'')) { inside } else { at };
     }

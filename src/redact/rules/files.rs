@@ -54,13 +54,9 @@ pub fn pgpass(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let host = bytes[..at].iter().rev().take(100).take_while(|b| is_field(b)).count();
     let start = at - host;
     let line_begins = start == 0 || b"\n \t\"'+`<>([=".contains(&bytes[start - 1]);
-    let whole = &bytes[start..at];
-    if host == 0
-        || !line_begins
-        || whole.iter().all(u8::is_ascii_lowercase)
-            && bytes[at..].starts_with(b":*:")
-            && !bytes[at..].starts_with(b":*:*:")
-    {
+    // `daemon:*:19000:…` is an account without a password.
+    let days = bytes[at..].starts_with(b":*:") && bytes.get(at + 3).is_some_and(u8::is_ascii_digit);
+    if host == 0 || !line_begins || days {
         return;
     }
     let mut at = at;

@@ -282,7 +282,7 @@ fn iban(bytes: &[u8], at: usize) -> Option<Hit> {
 /// Words before a number that make any plausible number a phone number.
 const LABELS: &[&str] = &[
     "phone", "tel", "mobile", "cell", "fax", "whatsapp", "handy", "telefon", "call", "sms", "dial",
-    "mob", "ring",
+    "mob",
 ];
 
 /// A phone number whose first digit is at `at`.
@@ -388,6 +388,9 @@ fn is_operand(lead: &str) -> bool {
 
 fn is_labelled(lead: &str) -> bool {
     let tail = before(lead, lead.len(), 24);
+    if tail == "ring " || tail.ends_with(" ring ") {
+        return true;
+    }
     let tail = tail.trim_end_matches(|c: char| " :=\"'.()#\t".contains(c)).to_ascii_lowercase();
     let tail = tail.strip_suffix(" is").unwrap_or(&tail);
     if ["my number", "your number", "me at", "us at"].iter().any(|w| tail.ends_with(w)) {

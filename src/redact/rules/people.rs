@@ -56,6 +56,9 @@ pub fn at_sign(text: &str, at: usize, emails: bool, prompts: bool, hits: &mut Ve
     let lead = before(text, at, 96);
     let local = &lead[lead.trim_end_matches(is_local).len()..];
     let local = local.trim_start_matches(['.', '-', '%', '+', '\'']);
+    // The escaped line end of a JSON string, and a diff's sign
+    let escaped = text[..at - local.len()].ends_with('\\') && local.starts_with(['n', 't', 'r']);
+    let local = if escaped { local[1..].trim_start_matches(['+', '-']) } else { local };
     let start = at - local.len();
     let tail = after(text, at + 1, 200);
     let reach = tail.find(|c| !is_domain(c)).unwrap_or(tail.len());

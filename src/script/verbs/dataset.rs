@@ -1,8 +1,8 @@
 //! From rows to a dataset on disk: redact, filter, deduplicate, split, mix, write.
 
 use anyhow::Context;
-use rhai::Array;
 use rhai::plugin::*;
+use rhai::{Array, FnPtr, Map};
 
 use super::host;
 use crate::dataset::generate::{Pool, generate as make, generator};
@@ -13,7 +13,9 @@ use crate::dataset::snapshot::{self, Shards, Snapshot};
 use crate::dataset::split::{self, Parts};
 use crate::dataset::windows::windows as cut;
 use crate::dataset::{Dataset, Example, Rows, mix, redaction};
-use crate::redact::{Policy, Redactor};
+use crate::redact::{Known, TeamRule};
+use crate::script::closures::each_row;
+use crate::script::compare::named;
 use crate::script::host::Host;
 use crate::script::{RhaiResultOf, fail};
 
@@ -36,10 +38,6 @@ fn tokens(
     })
 }
 
-fn redactor(host: &Host) -> anyhow::Result<Redactor> {
-    Redactor::new(Policy::from_config(&host.config)?)
-}
-
 fn seed(host: &Host) -> u64 {
     host.config.size("SEED") as u64
 }
@@ -47,6 +45,18 @@ fn seed(host: &Host) -> u64 {
 fn told<T>(host: &Host, line: Option<String>, value: T) -> T {
     line.iter().for_each(|line| host.observer.say(line));
     value
+}
+
+/// What a redaction rule's closure returned.
+fn values(answer: Dynamic) -> Result<Vec<String>, String> {
+    let wrong = |found: &Dynamic| {
+        format!(
+            "the closure must return an array of the values that have to go, not {}",
+            named(found)
+        )
+    };
+    let list = answer.as_array_ref().map_err(|_| wrong(&answer))?;
+    list.iter().map(|item| item.clone().into_string().map_err(|_| wrong(item))).collect()
 }
 
 #[export_module]
@@ -67,7 +77,7 @@ mod verbs {
         let run = || -> anyhow::Result<Rows> {
             let generators = names.iter().map(|n| generator(n)).collect::<Result<Vec<_>, _>>()?;
             let observer = host.observer.as_ref();
-            let pool = Pool::new(rows, &redactor(&host)?, observer)?;
+            let pool = Pool::new(rows, &host.redactor()?, observer)?;
             let times = u64::try_from(times).context("a number of examples is 0 or more")?;
             let made = generators.into_iter().map(|g| {
                 make(rows, g, &pool, times, seed(&host), observer).map(|rows| host.told(rows))
@@ -83,8 +93,43 @@ mod verbs {
     pub fn redact(ctx: NativeCallContext, rows: &mut Rows) -> RhaiResultOf<Rows> {
         let host = host(&ctx)?;
         let observer = host.observer.as_ref();
-        let done = redactor(&host).and_then(|r| redaction::redact(rows, &r, seed(&host), observer));
+        let done = host.redactor().and_then(|r| redaction::redact(rows, &r, seed(&host), observer));
         done.map(|rows| host.told(rows)).map_err(fail)
+    }
+
+    /// The same with rules of the team's own besides: a map from a rule's name to a pattern (as
+    /// `fancy-regex` reads it; its first group goes where it has one, else the match), or to a
+    /// closure that is given a row and returns an array of the values in it that have to go. What
+    /// is found becomes `<SECRET_TEAM_{NAME}_1>` everywhere in the session. Patterns also apply to
+    /// TRAIN_FILES and VAL_FILES; closures see only the rows at hand.
+    #[rhai_fn(name = "redact", pure, return_raw)]
+    pub fn redact_with(ctx: NativeCallContext, rows: &mut Rows, rules: Map) -> RhaiResultOf<Rows> {
+        let host = host(&ctx)?;
+        let mut patterns = Vec::new();
+        let mut known: Vec<Vec<Known>> = vec![Vec::new(); rows.len()];
+        for (name, rule) in rules {
+            if let Some(closure) = rule.clone().try_cast::<FnPtr>() {
+                let values = each_row(&ctx, rows, &format!("redact: {name}"), closure, values)?;
+                for (row, values) in known.iter_mut().zip(values) {
+                    let known = |value| Known { rule: name.to_string(), value };
+                    row.extend(values.into_iter().map(known));
+                }
+            } else if rule.is_string() {
+                patterns.push(TeamRule::pattern(&name, &rule.to_string()));
+            } else {
+                let found = named(&rule);
+                return Err(format!(
+                    "redaction rule `{name}`: a pattern or a closure is expected, not {found}"
+                )
+                .into());
+            }
+        }
+        host.redact_also(patterns);
+        let run = || {
+            let observer = host.observer.as_ref();
+            redaction::redact_knowing(rows, &host.redactor()?, &known, seed(&host), observer)
+        };
+        run().map(|rows| host.told(rows)).map_err(fail)
     }
 
     /// Every quality rule in turn, then the length limit MAX_SEQ_LENGTH; the first rule that
@@ -165,7 +210,7 @@ mod verbs {
         let host = host(&ctx)?;
         let run = || -> anyhow::Result<Snapshot> {
             let (config, observer) = (&host.config, host.observer.as_ref());
-            let redactor = redactor(&host)?;
+            let redactor = host.redactor()?;
             let replaced = Shards::from_config(config)
                 .map(|s| s.read(&host.project, &redactor, config, &tokens(&host)?, observer))
                 .transpose()?;

@@ -11,6 +11,10 @@ use serde_json::json;
 
 use super::{KEPT, corpus, plain_rows, random, redactor, trace};
 
+fn secrets() -> BTreeSet<Class> {
+    Class::BUILT_IN.into_iter().filter(|c| !c.is_personal()).collect()
+}
+
 #[test]
 fn the_configuration_gives_the_policy() {
     use proto::config::Layers;
@@ -20,22 +24,29 @@ fn the_configuration_gives_the_policy() {
         Policy::from_config(&layers.resolve(&[]).unwrap())
     };
     let default = policy("SEED=1").unwrap();
-    assert!(default.secrets && default.pii && default.max_share == 0.5);
-    let pii = policy("REDACT_CLASSES=pii").unwrap();
-    assert!(pii.pii && !pii.secrets);
+    assert!(default.classes.len() == Class::BUILT_IN.len() + 1 && default.max_share == 0.5);
+    let pii = policy("REDACT_CLASSES=pii,-host,jwt").unwrap();
+    assert!(pii.covers(Class::Email) && pii.covers(Class::Jwt));
+    assert!(!pii.covers(Class::Host) && !pii.covers(Class::Vendor));
+    let drops = policy("REDACT_DROP_MESSAGE=private_key").unwrap();
+    assert_eq!(drops.drop_message, BTreeSet::from([Class::PrivateKey]));
+    assert_eq!(policy("REDACT_DROP_SESSION=pii").unwrap().drop_session.len(), 7);
     assert_eq!(policy("REDACT_ALLOW=a@acme.com, b").unwrap().allow, ["a@acme.com", "b"]);
     assert_eq!(policy("REDACT_MAX_SHARE=0.2").unwrap().max_share, 0.2);
-    let error = policy("REDACT_CLASSES=secrets,pi").unwrap_err().to_string();
-    assert!(error.contains("REDACT_CLASSES") && error.contains("command line"), "{error}");
+    for key in ["REDACT_CLASSES", "REDACT_DROP_MESSAGE", "REDACT_DROP_SESSION"] {
+        let error = policy(&format!("{key}=secrets,pi")).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains("command line"), "{error}");
+        assert!(error.contains("private_key"), "{error}");
+    }
 }
 
 #[test]
 fn policies_choose_what_is_redacted() {
     let text = "a.b@acme.com DB_PASSWORD=hunter2x";
     let with = |policy: Policy| Redactor::new(policy).unwrap().text(text).unwrap();
-    let secrets = with(Policy { pii: false, ..Policy::default() });
+    let secrets = with(Policy { classes: secrets(), ..Policy::default() });
     assert_eq!(secrets, "a.b@acme.com DB_PASSWORD=<SECRET_PASSWORD_1>");
-    let pii = with(Policy { secrets: false, ..Policy::default() });
+    let pii = with(Policy { classes: BTreeSet::from([Class::Email]), ..Policy::default() });
     assert_eq!(pii, "<EMAIL_1> DB_PASSWORD=hunter2x");
     let allowed = with(Policy { allow: vec!["a.b@acme.com".into()], ..Policy::default() });
     assert_eq!(allowed, "a.b@acme.com DB_PASSWORD=<SECRET_PASSWORD_1>");
@@ -49,11 +60,7 @@ fn policies_choose_what_is_redacted() {
 
 #[test]
 fn a_teams_own_rule_is_used_or_refused_by_name() {
-    let rule = |pattern: &str| TeamRule {
-        name: "ticket".into(),
-        label: "TICKET".into(),
-        pattern: pattern.into(),
-    };
+    let rule = |pattern: &str| TeamRule::pattern("ticket", pattern);
     let with =
         |pattern: &str| Redactor::new(Policy { extra: vec![rule(pattern)], ..Policy::default() });
     let redactor = with(r"(?<=ticket )(ACME-\d+)(?!\d)").unwrap();
@@ -66,10 +73,9 @@ fn a_teams_own_rule_is_used_or_refused_by_name() {
     let error = with(r"(a+)+\1$").unwrap().text(&format!("{secret}!")).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("`ticket`") && !error.contains(&secret[..20]), "{error}");
-    let mut bad = rule("x");
-    bad.label = "no good".into();
+    let bad = TeamRule::pattern("-", "x");
     let error = Redactor::new(Policy { extra: vec![bad], ..Policy::default() }).err().unwrap();
-    assert!(error.to_string().contains("label"), "{error}");
+    assert!(error.to_string().contains("begin with a letter"), "{error}");
 }
 
 #[test]
@@ -79,10 +85,15 @@ fn canaries_of_every_class_are_found_and_never_kept() {
     let redactor = redactor();
     for seed in 0..4 {
         let recall = canaries(&redactor, &rows, seed).unwrap();
-        assert_eq!(recall.len(), Class::BUILT_IN.len());
-        for (class, recall) in &recall {
+        assert_eq!(recall.by_class.len(), Class::BUILT_IN.len());
+        for (class, recall) in &recall.by_class {
             assert_eq!(recall.planted, rows.len() as u64);
             assert_eq!(recall.found, recall.planted, "seed {seed}: {class}");
+        }
+        assert!(recall.decoys.len() >= 8);
+        for (decoy, kept) in &recall.decoys {
+            assert_eq!(kept.planted, rows.len() as u64);
+            assert_eq!(kept.found, 0, "seed {seed}: {decoy} is taken for something else");
         }
         assert_eq!(recall, canaries(&redactor, &rows, seed).unwrap());
     }
@@ -105,7 +116,7 @@ fn the_proof_fails_when_any_class_is_switched_off() {
         proof.row(crippled.policy(), "{}");
         proof.canaries(canaries(&crippled, &rows, 3).unwrap());
         assert!(!proof.holds(1.0, 0), "{class:?} is not missed");
-        assert!(proof.by_class[class.as_str()].share() < 0.5, "{class:?}: {:?}", proof.by_class);
+        assert!(proof.by_class[class.as_str()].share() < 0.8, "{class:?}: {:?}", proof.by_class);
         let others = proof.by_class.iter().filter(|(name, _)| *name != class.as_str());
         for (name, recall) in others {
             assert_eq!(recall.share(), 1.0, "without {class:?}, {name} suffers");
@@ -114,11 +125,24 @@ fn the_proof_fails_when_any_class_is_switched_off() {
 }
 
 #[test]
+fn decoys_that_a_rule_takes_are_counted() {
+    let rows = plain_rows();
+    let rows: Vec<&Trace> = rows.iter().collect();
+    let hungry = TeamRule::pattern("hungry", "[0-9a-f]{40}");
+    let redactor = Redactor::new(Policy { extra: vec![hungry], ..Policy::default() }).unwrap();
+    let mut proof = Proof::default();
+    proof.canaries(canaries(&redactor, &rows, 5).unwrap());
+    assert_eq!(proof.decoys["commit"].found, rows.len() as u64);
+    assert_eq!(proof.decoys["version"].found, 0);
+    assert!(proof.over_redaction() > 0.1 && proof.over_redaction() < 0.4);
+}
+
+#[test]
 fn a_policy_without_personal_data_is_proven_for_secrets() {
     let rows = plain_rows();
     let rows: Vec<&Trace> = rows.iter().collect();
-    let redactor = Redactor::new(Policy { pii: false, ..Policy::default() }).unwrap();
-    let recall = canaries(&redactor, &rows, 1).unwrap();
+    let redactor = Redactor::new(Policy { classes: secrets(), ..Policy::default() }).unwrap();
+    let recall = canaries(&redactor, &rows, 1).unwrap().by_class;
     assert!(recall.contains_key("vendor") && !recall.contains_key("email"));
     let mut proof = Proof::default();
     assert!(proof.row(redactor.policy(), "mail a.b@acme.com"));

@@ -79,7 +79,7 @@ fn what_is_found_once_is_gone_everywhere() {
         assert!(!after.content.contains(&value[4..12]), "{}", after.content);
     }
     assert_eq!(out[0].trace.messages[0].content, "remember <SECRET_PASSWORD_1>");
-    assert_eq!(out[0].counts["assignment.password"], 1);
+    assert_eq!(out[0].account.counts["assignment.password"], 1);
 }
 
 #[test]
@@ -193,8 +193,8 @@ fn the_structure_of_a_trace_stays() {
     assert!(call.arguments["files"].as_object().unwrap().contains_key("/home/<USER_1>/a.py"));
     assert_eq!(to.keywords, ["<EMAIL_1>"]);
     assert_eq!(to.origin.line, 4);
-    assert!(out.share > 0.0 && out.share < 1.0);
-    assert!(out.counts.values().sum::<u64>() > 8);
+    assert!(out.account.share() > 0.0 && out.account.share() < 1.0);
+    assert!(out.account.counts.values().sum::<u64>() > 8);
 }
 
 #[test]
