@@ -3,6 +3,7 @@
 //!
 //!     cargo bench --bench redaction                          100 MB of sessions, hostile texts
 //!     cargo bench --bench redaction -- MB=20 ROUNDS=3 speed  part of it
+//!     ONLY=base64 cargo bench --bench redaction -- hostile   texts whose name has this in it
 //!     GITLEAKS=path/to/gitleaks cargo bench --bench redaction -- speed
 //!
 //! Everything runs on one thread, and times are those of the processor, not of the clock, so that
@@ -143,7 +144,8 @@ fn hostile(rounds: usize) -> bool {
     };
     let mut over = 0;
     println!("{:56} {:>8} {:>8} {:>8} {:>6}", "hostile text", "KB", "MB/s", "twice", "ratio");
-    for case in hostile::cases() {
+    let only = env::var("ONLY").unwrap_or_default();
+    for case in hostile::cases().into_iter().filter(|case| case.name.contains(&only)) {
         let mut size = LONGEST >> 5;
         while size < LONGEST && time(&(case.make)(size), 1) < WORTHWHILE {
             size *= 2;

@@ -78,7 +78,9 @@ pub fn cases() -> Vec<Case> {
     cases.extend([
         text("random bytes in base64", |bytes| {
             let mut chance = Chance::new(1, "bytes");
-            STANDARD.encode((0..bytes / 4 * 3).map(|_| chance.bits() as u8).collect::<Vec<u8>>())
+            let bytes: Vec<u8> = (0..bytes / 4 * 3).map(|_| chance.bits() as u8).collect();
+            // A find, which such a text may hold by chance, has it read twice.
+            format!("PASSWORD={}\n{}", value(1, 20), STANDARD.encode(bytes))
         }),
         text("base64 of base64 of base64 of words", |bytes| {
             let words = "some words and more of them ".repeat(bytes / 28 * 27 / 64);

@@ -61,7 +61,7 @@ impl Finder {
     /// Of words of at least [`HEAD`] bytes; shorter ones are not looked for.
     fn new(words: Vec<String>) -> Self {
         let mut words: Vec<(String, usize)> = words.into_iter().zip(0..).collect();
-        words.sort();
+        words.sort_unstable();
         words.dedup_by(|later, first| later.0 == first.0);
         let (mut heads, mut slots) = (HashMap::new(), vec![false; 1 << SLOT]);
         let mut within: Vec<usize> = Vec::with_capacity(words.len());
@@ -200,8 +200,9 @@ impl Chase {
                     }
                 }
             }
-            let hex: String = value.bytes().map(|b| format!("{b:02x}")).collect();
-            add(hex.to_uppercase(), Form::Hex);
+            let digit = |half: u8| char::from(b"0123456789abcdef"[half as usize]);
+            let hex: String = value.bytes().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect();
+            add(hex.to_ascii_uppercase(), Form::Hex);
             add(hex, Form::Hex);
         }
         self.finder = Some((Finder::new(words), patterns));
