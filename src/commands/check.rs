@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::{Outcome, print};
+use crate::redact::fit_to_show;
 use crate::script::{self, Script, ScriptFailure};
 
 /// Look for mistakes in scripts and gate policies without running anything
@@ -26,7 +27,7 @@ impl Check {
             };
             count += problems.len();
             for problem in &problems {
-                print(&format!("{problem}\n"))?;
+                print(&fit_to_show(&format!("{problem}\n")))?;
             }
             if problems.is_empty() {
                 eprintln!("{}: nothing wrong found", path.display());

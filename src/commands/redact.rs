@@ -243,7 +243,8 @@ impl<'a> Told<'a> {
             eprintln!("{report}");
             return;
         }
-        eprintln!("{} of {} rows changed", self.changed, self.rows);
+        let places: u64 = self.counts.values().sum();
+        eprintln!("{places} places in {} of {} texts", self.changed, self.rows);
         let width = self.counts.keys().map(String::len).max().unwrap_or(0);
         for (rule, count) in &self.counts {
             let places = self.places.get(rule).map(|p| p.join("; ")).unwrap_or_default();

@@ -64,8 +64,10 @@ pub(super) fn put_back_json(json: &mut Value, texts: impl Iterator<Item = String
     });
 }
 
-/// What links the parts of a row and is no text of anybody's.
-const STRUCTURE: [&str; 5] = ["id", "role", "type", "tool_call_id", "call_id"];
+/// What links the parts of a row.
+const IDS: [&str; 3] = ["id", "tool_call_id", "call_id"];
+/// What says what a part is, in a word.
+const KINDS: [&str; 2] = ["role", "type"];
 /// Where structure goes on.
 const STRUCTURED: [&str; 5] = ["messages", "conversation", "tool_calls", "function", "content"];
 
@@ -132,6 +134,14 @@ fn value(json: &mut Value, name: Option<&str>, structured: bool, f: Visit) {
     }
 }
 
+fn is_structure(key: &str, value: &Value) -> bool {
+    let is_word = |text: &str| {
+        text.len() <= 24 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'-')
+    };
+    IDS.contains(&key) && !value.is_object() && !value.is_array()
+        || KINDS.contains(&key) && value.as_str().is_some_and(is_word)
+}
+
 fn object(map: &mut Map<String, Value>, structured: bool, f: Visit) {
     // `{"name": "DB_PASSWORD", "value": "…"}`: the name stands beside the value.
     let beside = ["name", "key", "variable", "Name", "Key"]
@@ -140,8 +150,7 @@ fn object(map: &mut Map<String, Value>, structured: bool, f: Visit) {
     let entries = std::mem::take(map);
     let mut copies: HashMap<String, usize> = HashMap::new();
     for (key, mut item) in entries {
-        if structured && !item.is_object() && !item.is_array() && STRUCTURE.contains(&key.as_str())
-        {
+        if structured && is_structure(&key, &item) {
             map.insert(key, item);
             continue;
         }

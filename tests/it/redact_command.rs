@@ -90,7 +90,7 @@ fn what_was_found_is_told_without_the_value() {
     let output = proto(&["--report", "--explain"], input.as_bytes());
     let told = err(&output);
     assert!(told.contains("line 1, text: assignment.password (assignment): DB_PASSWORD=<SECRET_"));
-    assert!(told.contains("1 of 2 rows changed") && !told.contains("Xk92"), "{told}");
+    assert!(told.contains("1 places in 1 of 2 texts") && !told.contains("Xk92"), "{told}");
     let output = proto(&["--report", "--json"], input.as_bytes());
     let report: Value = serde_json::from_str(&err(&output)).unwrap();
     assert_eq!(report["rules"]["assignment.password"], 1);
