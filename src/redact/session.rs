@@ -256,6 +256,15 @@ fn spare_escapes(text: &str, place: &mut Place) -> bool {
     let is_open =
         |at: usize| bytes[..at].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1;
     let (start, end) = (place.start, place.end);
+    // Inside `\u0041`: where its backslash stands.
+    let unicode = |at: usize| {
+        let begins = |n: &usize| bytes[*n..].starts_with(b"\\u") && is_open(n + 1);
+        let escape = (at.saturating_sub(5)..at.saturating_sub(1)).find(begins)?;
+        let digits = bytes.get(escape + 2..escape + 6)?;
+        digits.iter().all(u8::is_ascii_hexdigit).then_some(escape)
+    };
+    place.start = unicode(start).unwrap_or(start);
+    place.end = unicode(end).map_or(end, |escape| escape + 6);
     if is_open(start) && !is_raw(bytes, start - 1) {
         place.start += match bytes.get(start) {
             Some(b'u') if bytes.len() >= start + 5 => 5,

@@ -294,3 +294,17 @@ fn any_text_is_survived() {
         assert!(serde_json::from_str::<Trace>(&written).is_ok());
     }
 }
+
+#[test]
+fn escapes_are_not_cut_in_two() {
+    // With one of these lengths, the view of what is decoded begins in the middle of an escape.
+    let mut changed = 0;
+    for length in 60..120 {
+        let text = format!("htpasswd -b a{}KE\u{1}\0\0\0R4t", "\0".repeat(length));
+        let written = serde_json::Value::from(text).to_string();
+        let redacted = redact(&written);
+        serde_json::from_str::<serde_json::Value>(&redacted).unwrap();
+        changed += usize::from(redacted != written);
+    }
+    assert!(changed > 0);
+}
