@@ -106,6 +106,7 @@ pub const KEYS: &[Key] = &[
     // Quality
     key("TRAIN_OUTCOMES", Kind::Text, "good,unknown", "outcomes whose answers are trained: good, unknown, bad"),
     key("TEACHERS", Kind::Text, "", "whose answers are trained, by author: patterns such as anthropic/* or, to leave out, !*-tiny; empty: everyone's"),
+    key("ROLLED_BACK", Kind::Text, "", "adapters that were taken back, by the names they served under, as patterns: what they answered is trained only where it is labelled good"),
     key("MIN_ANSWER_CHARS", COUNT, "1", "an answer with less text than this and no tool call is empty"),
     key("MAX_REPETITION", SHARE, "0.5", "drop a row when more than this share of an answer repeats itself"),
     // Deduplication and split

@@ -43,6 +43,7 @@ const WORDS: &[(&str, &str)] = &[
     ("label_bad", "bad answers are not trained"),
     ("teacher_denied", "TEACHERS leaves its author out"),
     ("teacher_not_allowed", "TEACHERS names others"),
+    ("rolled_back", "an adapter wrote it that was taken back, and nothing says that it is good"),
     ("self_written", "the base under training wrote it, and nothing says that it is good"),
 ];
 

@@ -351,6 +351,7 @@ fn every_key_changes_something_beside_its_echo() {
         case("WARMUP_RATIO", "1"),
         case("LORAPLUS_LR_RATIO", "16"),
         dataset("TEACHERS", "!*"),
+        dataset("ROLLED_BACK", "*"),
         case("OPTIM", "adamw_8bit"),
         case("WEIGHT_DECAY", "0.5"),
         case("MAX_GRAD_NORM", "1e-7"),
