@@ -134,7 +134,8 @@ pub fn cases() -> Vec<Case> {
             lines(bytes, |n| format!("TOKEN={}\n", &all[..12 + n % 1900]))
         }),
         text("wrapped base64 whose lines begin like text", |bytes| {
-            let line = |n| STANDARD.encode("lines of text") + "AAAA" + &value(n, 40) + "\n";
+            let text = STANDARD.encode("lines of text");
+            let line = |n| format!("{text}AAAA{}\n", value(n, 40));
             lines(bytes, move |n| line(n).replace('=', "A"))
         }),
         text("tokens broken over lines", |bytes| {

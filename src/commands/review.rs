@@ -17,9 +17,10 @@ use super::{Outcome, print};
 use crate::ingest::refuse_tracked;
 use crate::label::{Review as Verdict, Reviews, label};
 use crate::progress::Observer;
+use crate::redact::{Policy, Redactor};
 use crate::review::{Desk, Key, Turn, ask, turns};
 use crate::script::Host;
-use crate::trace::{self, places};
+use crate::trace::{self, Trace, places};
 
 /// Judge the answers whose label would teach most: good, bad, or corrected in an editor. Every
 /// verdict is saved at once, to REVIEWS, and joins every later run
@@ -50,7 +51,7 @@ impl Review {
         let file = config.path("REVIEWS").with_context(|| {
             format!("{}: REVIEWS names no file to keep verdicts in", config.provenance("REVIEWS"))
         })?;
-        // A correction may quote what redaction takes out later.
+        let redactor = Redactor::new(Policy::from_config(&config)?)?;
         refuse_tracked(&file)?;
         let reviews = Reviews::read(&file)?;
         let observer = Terminal::new()?;
@@ -71,7 +72,7 @@ impl Review {
             return Ok(Outcome::Done);
         }
         ensure!(!turns.is_empty(), "there is no answer to ask about: all are judged or known");
-        let mut seat = Seat { term, file, observer };
+        let mut seat = Seat { term, file, observer, redactor };
         let given = ask(&turns, &mut seat)?;
         let counts: Vec<String> =
             given.iter().map(|(verdict, n)| format!("{n} {}", verdict.as_str())).collect();
@@ -104,9 +105,15 @@ struct Seat {
     term: Term,
     file: PathBuf,
     observer: Arc<Terminal>,
+    redactor: Redactor,
 }
 
 impl Desk for Seat {
+    fn redacted(&mut self, trace: &Trace) -> Result<Trace> {
+        let redacted = self.redactor.session(&[trace])?.pop();
+        Ok(redacted.context("redaction gave nothing back")?.trace)
+    }
+
     fn show(&mut self, page: &str) -> Result<()> {
         self.term.clear_screen()?;
         Ok(self.term.write_str(page)?)

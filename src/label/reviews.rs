@@ -5,8 +5,8 @@
 //! it said: a session that changed since is noticed, and the verdict is not applied to an answer
 //! that nobody has seen.
 //!
-//! A correction holds the answer as the person wrote it, before redaction, which takes place
-//! when it joins a run: the file is as private as the sessions themselves, and its mode is 0600.
+//! A correction is kept redacted, and redacted once more with its session when it joins a run; the
+//! file's mode is 0600.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

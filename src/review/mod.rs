@@ -79,6 +79,8 @@ const LAST_KEYS: &str = "u undo  q quit";
 
 /// Where the person sits.
 pub trait Desk {
+    /// A session as it may be shown and kept: redacted, with the same messages.
+    fn redacted(&mut self, trace: &Trace) -> Result<Trace>;
     /// Shows a page in place of the one before.
     fn show(&mut self, page: &str) -> Result<()>;
     /// Waits for a key; none for one without a meaning.
@@ -96,10 +98,20 @@ pub fn ask(turns: &[Turn], desk: &mut dyn Desk) -> Result<BTreeMap<Verdict, u64>
     let mut given: Vec<(usize, Review)> = Vec::new();
     let mut drafts: BTreeMap<usize, String> = BTreeMap::new();
     let (mut at, mut all, mut note) = (0, false, String::new());
+    // The session at hand as it may be shown, and whose it is.
+    let mut shown: Option<(usize, Trace)> = None;
     loop {
-        let page = match turns.get(at) {
-            Some(turn) => page::turn(&format!("{} of {}", at + 1, turns.len()), turn, all),
-            None => "That was the last one.\n".into(),
+        if let Some(turn) = turns.get(at)
+            && shown.as_ref().is_none_or(|(of, _)| *of != at)
+        {
+            shown = Some((at, desk.redacted(turn.trace)?));
+        }
+        let page = match (turns.get(at), &shown) {
+            (Some(turn), Some((_, trace))) => {
+                let turn = Turn { trace, ..*turn };
+                page::turn(&format!("{} of {}", at + 1, turns.len()), &turn, all)
+            }
+            _ => "That was the last one.\n".into(),
         };
         let keys = if at < turns.len() { KEYS } else { LAST_KEYS };
         desk.show(&format!("{page}\n{}{keys}\n", std::mem::take(&mut note)))?;
@@ -127,11 +139,13 @@ pub fn ask(turns: &[Turn], desk: &mut dyn Desk) -> Result<BTreeMap<Verdict, u64>
             Key::Bad => Some(Verdict::Bad),
             Key::Fix => Some(Verdict::Fix),
         };
-        let Some(Turn { trace, question }) = turns.get(at) else { continue };
+        let (Some(Turn { trace, question }), Some((_, seen))) = (turns.get(at), &shown) else {
+            continue;
+        };
         if let Some(verdict) = verdict {
             let mut message = None;
             if verdict == Verdict::Fix {
-                let answer = &trace.messages[question.at];
+                let answer = &seen.messages[question.at];
                 let text = drafts.get(&at).cloned().unwrap_or_else(|| edit::text(answer));
                 let fixed = desk.edit(&text).and_then(|text| {
                     let fixed = edit::parse(&text, answer);
@@ -139,7 +153,12 @@ pub fn ask(turns: &[Turn], desk: &mut dyn Desk) -> Result<BTreeMap<Verdict, u64>
                     fixed
                 });
                 match fixed {
-                    Ok(fixed) => message = Some(fixed),
+                    Ok(fixed) => {
+                        // What was typed may repeat what redaction took out of the session.
+                        let mut whole = Trace::clone(trace);
+                        whole.messages.push(fixed);
+                        message = desk.redacted(&whole)?.messages.pop();
+                    }
                     Err(problem) => {
                         let problem = page::visible(&format!("{problem:#}"));
                         note = format!("Not saved: {problem}. f goes on with your text.\n");

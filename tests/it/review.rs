@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use proto::label::{Review, Reviews, Verdict, label};
 use proto::progress::Silent;
+use proto::redact::{Policy, Redactor};
 use proto::review::{Desk, Key, Turn, ask, page, turns};
 use proto::trace::{Message, Outcome, Role, Signal, ToolCall, Trace, load};
 use rusqlite::Connection;
@@ -138,6 +139,11 @@ struct Scripted {
 }
 
 impl Desk for Scripted {
+    fn redacted(&mut self, trace: &Trace) -> Result<Trace> {
+        let redactor = Redactor::new(Policy::default())?;
+        Ok(redactor.session(&[trace])?.remove(0).trace)
+    }
+
     fn show(&mut self, page: &str) -> Result<()> {
         self.pages.push(page.to_string());
         Ok(())
@@ -214,6 +220,26 @@ fn a_correction_is_what_the_editor_gives_back() {
     let [review] = &desk.saved[..] else { panic!("{:?}", desk.saved) };
     assert_eq!((review.answer, review.verdict), (3, Verdict::Fix));
     assert_eq!(review.message.as_ref().unwrap().content, "Three, and that is all.");
+}
+
+#[test]
+fn nothing_unredacted_is_shown_edited_or_kept() {
+    let secret = "Xk92ksd8Qm1";
+    let traces = [labelled(session(
+        "s",
+        &[("export DB_PASSWORD=Xk92ksd8Qm1", "the password is Xk92ksd8Qm1, and that is fine")],
+    ))];
+    let turns = turns(&traces);
+    let typed = ["no: write to jane.roe@acme.com, not Xk92ksd8Qm1"];
+    let desk = pressed(&turns, "fq", &typed);
+    for text in desk.pages.iter().chain(&desk.edited) {
+        assert!(text.contains("<SECRET_PASSWORD_1>") || text.contains("last one"), "{text}");
+        assert!(!text.contains(secret), "{text}");
+    }
+    let message = desk.saved[0].message.as_ref().unwrap();
+    assert_eq!(message.content, "no: write to <EMAIL_1>, not <SECRET_PASSWORD_1>");
+    // The verdict is still about the answer as the agent keeps it.
+    assert_eq!(desk.saved[0].digest, Review::of(&traces[0], 1, Verdict::Fix, 0).unwrap().digest);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn rules(text: &str) -> RuleFile {
 
 fn refused(text: &str) -> String {
     let (_folder, path) = file("rules.toml", text);
-    format!("{:#}", read(&path).err().expect("it must be refused"))
+    format!("{:#}", read(&path).expect_err("it must be refused"))
 }
 
 fn redacted(rules: RuleFile, text: &str) -> String {
