@@ -36,6 +36,9 @@ pub fn named(name: &str, value: &str, hits: &mut Vec<Hit>) {
     let Some(strength) = names::strength(name) else { return };
     let written = Written { quoted: true, ..Written::default() };
     let trimmed = value.trim();
+    if values::repeats(name, trimmed) {
+        return;
+    }
     if values::is_secret(trimmed, strength, written) || is_docker_auth(name, trimmed) {
         let start = value.len() - value.trim_start().len();
         hits.push(Hit::new(start, start + trimmed.len(), rule_for(name, strength)));
@@ -76,6 +79,9 @@ fn name_around(bytes: &[u8], keyword: usize, keyword_end: usize) -> Name {
     }
     Name { start, end }
 }
+
+/// What begins a value in XML that is taken as it is, up to `]]>`.
+const CDATA: &str = "<![CDATA[";
 
 /// Where a value begins and how it is written.
 struct Slot {
@@ -163,7 +169,11 @@ pub fn around(
     let Some(value) = text.get(start..end) else { return };
     let called = !written.quoted
         && (value.ends_with(['[', '(']) || !written.shell && matches!(next, Some(b'(' | b'[')));
-    if !called && (values::is_secret(value, strength, written) || is_docker_auth(shown, value)) {
+    let repeated = !written.shell && values::repeats(shown, value);
+    if !called
+        && !repeated
+        && (values::is_secret(value, strength, written) || is_docker_auth(shown, value))
+    {
         hits.push(Hit::new(start, end, rule_for(shown, strength)));
     }
 }
@@ -214,14 +224,17 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     let tag = before == Some(b'<') && bytes.get(at) == Some(&b'>');
     let attribute = quoted_name && bytes.get(at + 1) == Some(&b'>');
     if tag || attribute {
-        let at = at + usize::from(attribute);
-        let closes = after(text, at + 1, VALUE)
-            .find('<')
-            .is_some_and(|n| text[at + 1 + n..].starts_with("</"));
-        let slot = Slot { at: at + 1, quote: None, written: Written::default(), element: true };
+        let at = at + 1 + usize::from(attribute);
+        let verbatim = text[at..].starts_with(CDATA);
+        let closes = verbatim
+            || after(text, at, VALUE).find('<').is_some_and(|n| text[at + n..].starts_with("</"));
+        let at = if verbatim { at + CDATA.len() } else { at };
+        let slot = Slot { at, quote: None, written: Written::default(), element: true };
         return closes.then_some(slot);
     }
-    let flag = text[..name.start].ends_with("--")
+    // `--user and --password options` speaks of flags.
+    let spoken = [" or --", " and --", "/--"].iter().any(|w| text[..name.start].ends_with(w));
+    let flag = !spoken && text[..name.start].ends_with("--")
         || before == Some(b'-')
             && name.start.checked_sub(2).is_none_or(|n| bytes[n].is_ascii_whitespace());
     let closed = skip(bytes, at, 2, b"\"'`])*");
@@ -241,7 +254,7 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     let (separator, mut written) = match rest {
         [b':', b'-' | b'=', ..] if expands => (2, Written::default()),
         [b'-', ..] if expands => (1, Written::default()),
-        [b'=', b'=', b'=', ..] => (3, Written::default()),
+        [b'=' | b'!', b'=', b'=', ..] => (3, Written::default()),
         [b'=', b'=' | b'>', ..] | [b':' | b'!' | b'?' | b'~', b'=', ..] => (2, Written::default()),
         // Arrows need a blank: `self.password->value` is code.
         [b'<', b'-', ..] | [b'-', b'>', ..] if spaced > at => (2, Written::default()),
@@ -453,7 +466,10 @@ fn value(bytes: &[u8], slot: &Slot) -> Option<(usize, usize, Written)> {
     let mut written = slot.written;
     let length = if slot.element {
         written.quoted = true;
-        window.iter().position(|b| *b == b'<')?
+        match bytes[..slot.at].ends_with(CDATA.as_bytes()) {
+            true => window.windows(3).position(|end| end == b"]]>")?,
+            false => window.iter().position(|b| *b == b'<')?,
+        }
     } else if let Some(quote) = slot.quote {
         let mut escaped = false;
         window.iter().position(|b| {
@@ -475,6 +491,10 @@ fn value(bytes: &[u8], slot: &Slot) -> Option<(usize, usize, Written)> {
         } else {
             let tail = &window[..length];
             length -= tail.iter().rev().take_while(|b| b".:!?\\".contains(b)).count();
+            // Markdown's emphasis: `password **must** be`
+            if slot.at >= 2 && bytes[slot.at - 2..].starts_with(b"**") {
+                length -= usize::from(window[..length].ends_with(b"**")) * 2;
+            }
         }
         let mut rest = window[length..].iter().skip_while(|b| b" \t\r".contains(b));
         written.ends_line = matches!(rest.next(), None | Some(b'\n' | b'#'));

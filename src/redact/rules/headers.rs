@@ -1,7 +1,7 @@
 //! `Authorization` and cookie headers, in requests, logs, curl calls and code.
 
 use super::values::{is_member, is_mixed, is_placeholder, is_reference};
-use super::words::is_words;
+use super::words::{is_words, split_words};
 use super::{Hit, Rule, after, rule};
 use crate::redact::policy::Class;
 
@@ -117,7 +117,9 @@ fn credential(text: &str, start: usize, hits: &mut Vec<Hit>) {
 
 /// Letters only, yet no words: base64 that happens to have no digit.
 fn is_scrambled(value: &str) -> bool {
-    let code = value.starts_with('!') || is_member(value);
+    // `ASAuthorizationAppleIDButton`
+    let named = split_words(value).any(|word| word.len() >= 8 && is_words(word));
+    let code = value.starts_with('!') || is_member(value) || named;
     !is_placeholder(value)
         && !is_reference(value)
         && !code
@@ -204,7 +206,11 @@ fn entries(text: &str, end: usize, hits: &mut Vec<Hit>) {
         let said =
             own.filter(|o| !o.is_empty() && before.ends_with(['=', ':', ' ']) && *o != "value");
         let named = said.filter(|o| *o != "name").unwrap_or(name);
-        if !named.is_empty() && is_session(&named.to_ascii_lowercase(), word) {
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"._-$".contains(&b);
+        if !named.is_empty()
+            && named.bytes().all(is_name)
+            && is_session(&named.to_ascii_lowercase(), word)
+        {
             let start = word.as_ptr() as usize - text.as_ptr() as usize;
             hits.push(Hit::new(start, start + word.len(), &RULES[1]));
         }

@@ -58,15 +58,15 @@ const HARMLESS_AFTER: &[&str] = &[
     "format", "function", "generator", "getter", "gid", "handler", "hasher", "hashing", "helper", "hint", "id",
     "identifier", "ids", "impl", "index", "info", "input", "interceptor", "invalid", "issuer",
     "key_name", "kind", "kwargs", "label", "len", "length", "limit", "link", "location", "manager",
-    "max", "message", "mgr", "middleware", "min", "method", "mode", "model", "module", "mount", "name",
+    "management", "max", "message", "mgr", "middleware", "min", "method", "mode", "model", "module", "mount", "name",
     "names", "needed", "op", "ops", "option", "options", "page", "parameter", "params", "parser",
-    "passes", "path", "pattern", "pipeline", "plugin", "policy", "prefix", "processor", "prompt",
+    "passes", "path", "pattern", "pipeline", "plugin", "policy", "precedence", "prefix", "processor", "prompt",
     "protocol", "provider", "quota", "reader", "ref", "regex", "repository", "req", "request",
     "required", "reset", "resolver", "response", "result", "returns", "rotation", "rule", "rules",
     "schema", "scope", "scopes", "screen", "serializer", "service", "size", "source", "spec",
     "state", "status", "step", "storage", "store", "strength", "structure", "suffix", "t", "test",
     "tests", "through", "title", "tool", "trait", "transform", "ttl", "type", "uid", "updater",
-    "uri", "url", "usage", "user", "username", "util", "utils", "valid", "validator", "verify",
+    "uri", "url", "usage", "user", "userdata", "username", "util", "utils", "valid", "validator", "verify",
     "version", "view", "writer",
 ];
 

@@ -59,11 +59,22 @@ fn ipv4(text: &str, at: usize) -> Option<Hit> {
     // Identifiers of objects begin with few numbers: `2.5.29.33`.
     let o = address.octets();
     let object = matches!(o[..2], [0, _] | [1, 2 | 3] | [2, 5 | 16 | 23]);
-    let section = !located && (object || o.iter().all(|o| *o < 32));
+    let small = o.iter().all(|o| *o < 32);
+    let section = !located && (object || small || is_drawn(&text[..at]));
     if glued || section || is_version(&text[..at]) || !is_public_v4(address) {
         return None;
     }
     Some(Hit::new(at, end, &IP))
+}
+
+/// Whether numbers with points come before, as in the paths of drawings: `2.83-2.12 3.51.98.32`.
+fn is_drawn(lead: &str) -> bool {
+    let word = before(lead, lead.len(), 24).trim_end_matches(' ');
+    let word = word.rsplit(' ').next().unwrap_or("");
+    word.bytes().filter(|b| *b == b'.').count() >= 2
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
+        && word.bytes().filter(u8::is_ascii_alphabetic).count() <= 1
+        && word.parse::<Ipv4Addr>().is_err()
 }
 
 /// Whether what stands before four numbers says that they are a version.
@@ -76,6 +87,12 @@ fn is_version(lead: &str) -> bool {
             .strip_suffix(w)
             .is_some_and(|rest| !rest.ends_with(|c: char| c.is_ascii_alphabetic()))
     }) {
+        return true;
+    }
+    // `update V8 to 11.8.172.15`
+    let lower = before(lead, lead.len(), 32).to_ascii_lowercase();
+    let moved = [" to ", " at ", " from ", ": update to "].iter().any(|w| lower.ends_with(w));
+    if moved && ["v8", "upgrade", "downgrade", "bump"].iter().any(|w| lower.contains(w)) {
         return true;
     }
     let bytes = tail.as_bytes();
@@ -99,9 +116,12 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         [100, b, ..] => (64..128).contains(&b),
         [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [198, 18 | 19, ..] => true,
         // Public resolvers, and the address everybody makes up.
-        [8, 8, 8, 8] | [8, 8, 4, 4] | [1, 1, 1, 1] | [1, 0, 0, 1] | [9, 9, 9, 9] | [1, 2, 3, 4] => {
+        [a, b, c, d] if a == b && b == c && c == d => true,
+        [a, b, c, d] if [b, c, d] == [a.wrapping_add(1), a.wrapping_add(2), a.wrapping_add(3)] => {
             true
         }
+        [123, 45, 67, 89] => true,
+        [8, 8, 8, 8] | [8, 8, 4, 4] | [1, 1, 1, 1] | [1, 0, 0, 1] | [9, 9, 9, 9] => true,
         _ => false,
     };
     !special
@@ -127,7 +147,12 @@ fn ipv6(bytes: &[u8], at: usize) -> Option<Hit> {
     }
     let address: Ipv6Addr = text.parse().ok()?;
     let s = address.segments();
-    let documentation = s[0] == 0x2001 && s[1] == 0x0db8 || s[0] & 0xfff0 == 0x3ff0;
+    // Protocols' own, and whole networks rather than somebody's address
+    let prefix = text.ends_with("::") && bytes.get(end) == Some(&b'/');
+    let protocol = s[0] == 0x2001 && (1..0x200).contains(&s[1]);
+    let network = prefix && s[2..].iter().all(|s| *s == 0);
+    let documentation =
+        protocol || network || s[0] == 0x2001 && s[1] == 0x0db8 || s[0] & 0xfff0 == 0x3ff0;
     let resolver = s[0] == 0x2001 && s[1] == 0x4860 && s[2] == 0x4860
         || s[0] == 0x2606 && s[1] == 0x4700 && s[2] == 0x4700;
     let glued = bytes.get(end).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
@@ -205,7 +230,10 @@ fn card(bytes: &[u8], at: usize) -> Option<Hit> {
         // Long numbers without groups are more often constants and ids than cards, and
         // thirteen digits are more often milliseconds than an old card.
         let plausible = !matches!(length, 13 | 19) || shape.len() > *length;
-        (fits && grouped && plausible).then(|| Hit::new(at, cut, &CARD))
+        // `[4242424242424242 4242]` are bytes.
+        let distinct = (0..10).filter(|digit| number.contains(digit)).count();
+        let listed = distinct <= 3 && at > 0 && b"[,(".contains(&bytes[at - 1]);
+        (fits && grouped && plausible && !listed).then(|| Hit::new(at, cut, &CARD))
     })
 }
 
@@ -337,7 +365,8 @@ fn phone(text: &str, at: usize) -> Option<Hit> {
     let line_start = start == 0 || bytes[start - 1] == b'\n';
     let sound = match (plus, labelled) {
         (true, true) => true,
-        // A line that a diff added may begin with a plus and a number.
+        // A line that a diff added may begin with a plus and a number, or with a time.
+        (true, false) if !separated && total == 14 && bytes[at..].starts_with(b"20") => false,
         (true, false) if !separated && is_operand(&text[..start]) => false,
         (true, false) => {
             total >= 8
@@ -450,7 +479,10 @@ fn is_national(bytes: &[u8], at: usize, start: usize, groups: &[usize], end: usi
                 && groups.iter().sum::<usize>() >= 10
         }
         [2..=5, 2..=4, 2..=5] | [2..=5, 2..=4, 2..=4, 2..=4] | [2, 2, 2, 2, 2] => {
-            let listed = matches!(bytes[..at], [.., b'0'..=b'9', b' '])
+            // `01 02 03 04 05`
+            let counted = bytes[at..end].starts_with(b"01 02 03 04");
+            let listed = counted
+                || matches!(bytes[..at], [.., b'0'..=b'9', b' '])
                 || matches!(bytes[end..], [b' ', b'0'..=b'9', ..]);
             !listed
                 && bytes[at] == b'0'

@@ -23,7 +23,7 @@ const GENERIC: &[&str] = &[
     "elasticsearch", "grafana", "prometheus", "kibana", "data", "appuser", "kali", "core", "opc",
     "azureuser", "cloud-user", "containeruser", "containeradministrator", "desktop", "documents",
     "src", "bin", "lib", "tmp", "local", "lost+found", "project", "projects", "work", "code",
-    "host", "hostname", "remote", "machine", "localhost", "myhost", "noreply", "no-reply", "donotreply", "support", "info", "help", "contact", "hello", "security",
+    "node_modules", "host", "hostname", "remote", "machine", "localhost", "myhost", "noreply", "no-reply", "donotreply", "support", "info", "help", "contact", "hello", "security",
 ];
 
 pub fn is_generic(name: &str) -> bool {
@@ -303,7 +303,7 @@ pub fn host(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
     let located = said
         || (name.contains('.') && name.split('.').all(|label| label.len() >= 3 && label != "env"))
             && !matches!(&full[name.len()..], ".internal")
-            && !matches!(next, Some(b'=' | b'['))
+            && !matches!(next, Some(b'=' | b'[' | b';'))
         || text[..from].ends_with("//")
         || before == Some(b'@')
         || matches!((next, bytes.get(end + 1)), (Some(b':'), Some(b)) if b.is_ascii_digit())

@@ -157,7 +157,7 @@ fn is_capability(segment: &str) -> bool {
         && !is_words(segment)
         && !is_placeholder(segment)
         && !is_reference(segment)
-        && !segment.contains(['{', '$', '<', ':', '*'])
+        && !segment.contains(['{', '$', '<', ':', '*', '%'])
         && segment.bytes().filter(|b| *b == b'.').count() < 2
         && entropy(segment.as_bytes()) >= 2.2
 }

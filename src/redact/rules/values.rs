@@ -69,6 +69,10 @@ pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
         value.contains(['(', ')', ',', ';', '[', ']', '{', '}', '"', '\'', '`', '<', '>', '|']);
     if (spaced || code) && strength != Strength::Password
         || value.starts_with([',', ')', ']', '}', ';', ' '])
+        // reStructuredText: `:type password: :py:data:`
+        || value.starts_with(':') && !written.quoted && !written.shell
+        || value.ends_with("/tcp")
+        || value.ends_with("/udp")
     {
         return false;
     }
@@ -110,7 +114,9 @@ pub fn is_secret(value: &str, strength: Strength, written: Written) -> bool {
             !is_words(value) && is_random(value) || is_uuid(value) || is_numbered(value)
         }
         Strength::Weak => {
-            !is_words(value) && !is_uuid(value) && !is_hex(value) && is_scrambled(value)
+            // Of types and functions, names may be long and odd, but seldom numbered.
+            let named = written.prose && !value.bytes().any(|b| b.is_ascii_digit());
+            !named && !is_words(value) && !is_uuid(value) && !is_hex(value) && is_scrambled(value)
         }
     }
 }
@@ -121,6 +127,10 @@ fn is_password(value: &str, written: Written) -> bool {
         return false;
     }
     let letters = value.bytes().all(|b| b.is_ascii_alphabetic());
+    // `("password", "scram-sha-256")` is a choice.
+    if written.list && value.contains('-') && is_words(value) && !is_numbered(value) {
+        return false;
+    }
     if written.prose || written.list {
         let scrambled = value.len() >= 12 && !is_words(value);
         let odd = value.bytes().any(|b| b.is_ascii_digit() || b"!@#$%^&*+?".contains(&b));
@@ -166,6 +176,13 @@ pub fn is_placeholder(value: &str) -> bool {
     bytes.iter().for_each(|b| distinct[*b as usize] = true);
     let distinct = distinct.iter().filter(|d| **d).count();
     if distinct <= 2 || (bytes.len() >= 12 && distinct <= 3) {
+        return true;
+    }
+    // The choices of a schema: `low|medium|high`
+    if value.contains('|') && value.split('|').all(is_words) {
+        return true;
+    }
+    if ["your-", "your_"].iter().any(|w| value.starts_with(w)) && is_words(value) {
         return true;
     }
     // What `printf` fills in, and a placeholder in HTML
@@ -236,7 +253,10 @@ pub fn is_reference(value: &str) -> bool {
             && rest[..name]
                 .bytes()
                 .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-            || !rest.is_empty() && name == rest.len() && is_words(rest)
+            || name > 0
+                && is_words(&rest[..name])
+                && (name == rest.len()
+                    || rest[name..].starts_with('/') && is_path(rest[name..].trim_end_matches('#')))
     });
     let batch = value.len() > 2 && value.starts_with('%') && value.ends_with('%');
     variable
@@ -343,7 +363,8 @@ fn is_code(value: &str) -> bool {
     if constant {
         return true;
     }
-    if is_chain(value) || is_member(value) {
+    let own = ["this.", "self."].iter().any(|own| value.starts_with(own));
+    if own || is_chain(value) || is_member(value) || is_optional(value) {
         return true;
     }
     if is_numbered(value) {
@@ -375,6 +396,25 @@ pub fn is_member(value: &str) -> bool {
         && value.trim_start_matches(['&', '*']).split('.').all(is_name)
         && (value.split('.').all(is_words) || split_words(value).any(is_long_word))
         && value.find('.').is_some_and(|n| n <= 12 || is_words(&value[..n]))
+}
+
+/// `options?.sessionKey`: members of what may be missing.
+fn is_optional(value: &str) -> bool {
+    let is_name = |part: &str| {
+        let name = part.trim_start_matches(['#', '!']).trim_end_matches(['?', '!']);
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || "_$".contains(c))
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_$".contains(&b))
+    };
+    value.contains("?.") && value.trim_start_matches(['=', '!']).split('.').all(is_name)
+}
+
+/// Whether a value says the name that it is given to once more: `passphrase_userdata = userdata`.
+pub fn repeats(name: &str, value: &str) -> bool {
+    let letters = |text: &str| -> String {
+        let letters = text.chars().filter(char::is_ascii_alphanumeric);
+        letters.map(|c| c.to_ascii_lowercase()).collect()
+    };
+    is_words(value) && value.len() >= 6 && letters(name).ends_with(&letters(value))
 }
 
 fn is_long_word(word: &str) -> bool {
