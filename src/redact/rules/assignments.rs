@@ -138,6 +138,13 @@ pub fn around(
         return;
     }
     let Some(slot) = slot(text, &name) else { return };
+    let again = &bytes[slot.at..];
+    if again.starts_with(&bytes[name.start..name.end])
+        && again.get(name.end - name.start) == bytes.get(name.end)
+    {
+        // `password=password=`
+        return;
+    }
     let Some((mut start, mut end, mut written)) = value(bytes, &slot) else { return };
     if written.shell && !written.quoted && strength != Strength::Password {
         // A password may hold what ends a command; a token does not.

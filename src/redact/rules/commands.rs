@@ -106,7 +106,7 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
     if !keyword.ends_with(' ') && bytes.get(end) != Some(&b' ') {
         return;
     }
-    let words = words(text, end);
+    let words = words(text, end, keyword.split(' ').next().unwrap_or(""));
     if keyword == "net use" {
         return net_use(text, &words, hits);
     }
@@ -115,8 +115,8 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
     }
 }
 
-/// The words of a command, up to the end of its line or the next command.
-fn words(text: &str, at: usize) -> Vec<(usize, usize)> {
+/// The words of a command, up to the end of its line or the next command, also the same one.
+fn words(text: &str, at: usize, name: &str) -> Vec<(usize, usize)> {
     let bytes = text.as_bytes();
     let mut words = Vec::new();
     let stop = at + after(text, at, 600).len();
@@ -132,6 +132,9 @@ fn words(text: &str, at: usize) -> Vec<(usize, usize)> {
             break;
         }
         let length = word_end(&bytes[..stop], at) - at;
+        if text.get(at..at + length) == Some(name) {
+            break;
+        }
         if length > 0 {
             words.push((at, at + length));
         }
