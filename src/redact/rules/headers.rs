@@ -73,6 +73,8 @@ fn basic(text: &str, at: usize, hits: &mut Vec<Hit>) {
 /// `response="…"`, `Signature=…` and their like in a header that has several parts.
 fn parameters(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let line = after(text, at, 1024);
+    // The next header is looked at by itself.
+    let line = &line[..line.find("uthorization:").unwrap_or(line.len())];
     let line = &line[..line.find(['\n', '\r']).unwrap_or(line.len())];
     for name in ["response=", "ignature=", "oauth_token=", "mac=", "oauth_signature="] {
         let Some(found) = line.find(name).map(|n| n + name.len()) else { continue };
