@@ -9,6 +9,7 @@ use super::policy::Class;
 
 pub(super) mod assignments;
 pub(super) mod calls;
+pub(super) mod columns;
 pub(super) mod commands;
 pub(super) mod files;
 pub(super) mod headers;

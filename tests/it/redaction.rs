@@ -188,6 +188,26 @@ const LINES: &[&str] = &[
     "cookies = {\"sessionid\": \"{}\"}",
     "session.cookies.set('JSESSIONID', '{}')",
     ".acme.dev\tTRUE\t/\tTRUE\t1790000000\tsid\t{}",
+    // What is taken where the environment has nothing
+    "env::var(\"DB_PASSWORD\").unwrap_or(\"{}\".into())",
+    "env::var(\"API_KEY\")\n    .unwrap_or_else(|_| \"{}\".to_string())",
+    "os.environ.get(\"DB_PASSWORD\", \"{}\")",
+    "os.environ.get(\"DB_PASSWORD\") or \"{}\"",
+    "process.env.API_KEY || \"{}\"",
+    "ENV.fetch(\"DB_PASSWORD\", \"{}\")",
+    "ENV.fetch(\"DB_PASSWORD\") { \"{}\" }",
+    "getenv(\"DB_PASSWORD\") ?: \"{}\"",
+    "Optional.ofNullable(System.getenv(\"DB_PASSWORD\")).orElse(\"{}\")",
+    "echo ${DB_PASSWORD:-{}} > x",
+    // Files by lines and columns
+    "---\n:mirror: {}\n",
+    "ftp -n host <<EOF\nuser deploy {}\nput a.tgz\nEOF",
+    "ftp -n host <<EOF\nquote PASS {}\nput a.tgz\nEOF",
+    "name,password,mail\njane,{},none\n",
+    "name;api_token;role\nsvc;{};admin",
+    "id\tuser\tpassword\n1\tbob\t{}\n",
+    "\"id\",\"secret\"\n\"1\",\"{}\"\n",
+    "vault token lookup {}",
 ];
 
 /// Personal data: the text, and what must not be left of it.
@@ -411,6 +431,11 @@ const KEPT: &[&str] = &[
     "+20240701120000",
     "[4242424242424242 4242]",
     "pub const MS_NOUSER: u32 = 2147483648;",
+    "name,password,type\njane,string,text\n",
+    "user, password, mail\nhunter22x, hunter22x, x\n",
+    "the user said hello42x\nuser deploy hello42x\n",
+    "---\n:commit: 9fceb02d0ae598e95dc970b74767f19372d61af8\n:verbose: true\n",
+    "env::var(\"DB_PASSWORD\").unwrap_or(\"password\".into())",
     // Names that are not what they seem
     "primary_key = \"user_id\"",
     "sort_key: created_at",

@@ -1,5 +1,6 @@
 //! Values assigned to names: env files, shells, YAML, JSON, INI, code, flags, XML and prose.
 
+use super::columns;
 use super::names::{self, Strength};
 use super::prose;
 use super::values::{self, Written};
@@ -114,6 +115,11 @@ pub fn around(
         hits.push(Hit::new(start, end, &RULES[0]));
         return;
     }
+    if matches!(strength, Strength::Password | Strength::Secret) {
+        let rule = rule_for(&text[name.start..name.end], strength);
+        let values = columns::below(text, name.start, name.end, strength);
+        hits.extend(values.into_iter().map(|(start, end)| Hit::new(start, end, rule)));
+    }
     if let Some((start, end)) = prose::said_before(text, name.start, strength)
         .or_else(|| prose::pair(text, name.start, name.end))
     {
@@ -132,6 +138,13 @@ pub fn around(
         return;
     }
     let Some(slot) = slot(text, &name) else { return };
+    let again = &bytes[slot.at..];
+    if again.starts_with(&bytes[name.start..name.end])
+        && again.get(name.end - name.start) == bytes.get(name.end)
+    {
+        // `password=password=`
+        return;
+    }
     let Some((mut start, mut end, mut written)) = value(bytes, &slot) else { return };
     if written.shell && !written.quoted && strength != Strength::Password {
         // A password may hold what ends a command; a token does not.
@@ -155,9 +168,10 @@ pub fn around(
     if (written.bare || written.prose) && said_again {
         return;
     }
-    // In a connection string nothing is code.
+    // In a connection string nothing is code, nor is it in `${PASSWORD:-…}`.
     written.quoted |=
-        name.start > 0 && bytes[name.start - 1] == b';' && bytes.get(name.end) == Some(&b'=');
+        name.start > 0 && bytes[name.start - 1] == b';' && bytes.get(name.end) == Some(&b'=')
+            || text[..name.start].ends_with("${");
     if written.shell && shown.bytes().any(|b| b.is_ascii_lowercase()) {
         // `password=other,` and `password=self.password` are arguments of a call.
         written.shell = written.flag
@@ -242,6 +256,10 @@ fn slot(text: &str, name: &Name) -> Option<Slot> {
     at = closed + if bytes[closed..].starts_with(b"[]") { 2 } else { 0 };
     if let Some(at) = value_key(text, at, quoted_name) {
         return Some(open(bytes, at, Written::default()));
+    }
+    if let Some(length) = quoted_name.then(|| fallback(&text[closed..])).flatten() {
+        let slot = open(bytes, closed + length, Written { list: true, ..Written::default() });
+        return slot.quote.is_some().then_some(slot);
     }
     let spaced = skip(bytes, at, 40, BLANK);
     let shell = is_shell(text, name);
@@ -372,6 +390,22 @@ fn value_key(text: &str, at: usize, quoted: bool) -> Option<usize> {
     let start = key + KEYS.iter().find(|k| rest.starts_with(**k))?.len();
     let separator = skip(bytes, start, 6, b" \"'");
     matches!(bytes.get(separator)?, b':' | b'=').then(|| skip(bytes, separator + 1, 20, b" \t"))
+}
+
+/// What programs take where the environment lacks a name: `env::var("PASSWORD").unwrap_or(…)`.
+#[rustfmt::skip]
+const FALLBACKS: &[&str] = &[
+    ".unwrap_or(", ".unwrap_or_else(|_| ", ".unwrap_or_else(|| ", ".unwrap_or_else(|_|", ".orElse(", ".getOrElse(",
+    ".or_else(", ".unwrapOr(", ".valueOr(", ".value_or(", ".orDefault(", " or ", " or_else ", " { ", " {", ".GetOrDefault(",
+];
+
+/// The length of what leads from a name's quote and brackets to what is taken instead.
+fn fallback(rest: &str) -> Option<usize> {
+    let call = rest.trim_start_matches(')');
+    let call = call.strip_prefix(".ok()").unwrap_or(call);
+    let call = call.strip_prefix("\n").map_or(call, str::trim_start);
+    let word = FALLBACKS.iter().find(|word| call.starts_with(**word))?;
+    Some(rest.len() - call.len() + word.len())
 }
 
 const DECLARING: &[&str] =

@@ -38,6 +38,9 @@ pub fn call(index: usize, text: &str, at: usize, hits: &mut Vec<Hit>) {
     }
 }
 
+/// How many brackets deep a list is read.
+const DEPTH: usize = 6;
+
 /// The literals of a comma-separated list, one for each element: what else stands in an element
 /// is passed over, and an element without a literal is empty.
 fn list(text: &str, at: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -50,6 +53,7 @@ fn list(text: &str, at: usize) -> impl Iterator<Item = (usize, usize)> {
         let mut depth = 0;
         while !done && i < stop {
             match bytes[i] {
+                b'(' | b'[' | b'{' if depth == DEPTH => done = true,
                 b'(' | b'[' | b'{' => depth += 1,
                 b')' | b']' | b'}' | b';' | b'\n' if depth == 0 => done = true,
                 b')' | b']' | b'}' => depth -= 1,

@@ -41,7 +41,17 @@ const READERS: [&str; 10] = [
 pub fn keywords() -> Vec<&'static str> {
     let mut names: Vec<_> = FLAGS.iter().map(|(command, ..)| *command).collect();
     names.dedup();
-    names.extend(["pass:", "net use", "-u ", "<(echo ", "send \"", "send -- \"", "auth ", "pass "]);
+    names.extend([
+        "pass:",
+        "net use",
+        "-u ",
+        "<(echo ",
+        "send \"",
+        "send -- \"",
+        "auth ",
+        "pass ",
+        "user ",
+    ]);
     names.extend(READERS);
     names.extend(DIRECTIVES);
     names.sort_unstable();
@@ -81,6 +91,7 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
             return;
         }
         "send \"" | "send -- \"" => return expected(text, start, end, hits),
+        "user " => return ftp_login(text, start, end, hits),
         "auth " | "pass " => return protocol(text, start, end, hits),
         _ if DIRECTIVES.contains(&keyword) => {
             let close = match keyword.as_bytes().last() {
@@ -95,7 +106,7 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
     if !keyword.ends_with(' ') && bytes.get(end) != Some(&b' ') {
         return;
     }
-    let words = words(text, end);
+    let words = words(text, end, keyword.split(' ').next().unwrap_or(""));
     if keyword == "net use" {
         return net_use(text, &words, hits);
     }
@@ -104,8 +115,8 @@ pub fn command(text: &str, keyword: &str, start: usize, end: usize, hits: &mut V
     }
 }
 
-/// The words of a command, up to the end of its line or the next command.
-fn words(text: &str, at: usize) -> Vec<(usize, usize)> {
+/// The words of a command, up to the end of its line or the next command, also the same one.
+fn words(text: &str, at: usize, name: &str) -> Vec<(usize, usize)> {
     let bytes = text.as_bytes();
     let mut words = Vec::new();
     let stop = at + after(text, at, 600).len();
@@ -121,6 +132,9 @@ fn words(text: &str, at: usize) -> Vec<(usize, usize)> {
             break;
         }
         let length = word_end(&bytes[..stop], at) - at;
+        if text.get(at..at + length) == Some(name) {
+            break;
+        }
         if length > 0 {
             words.push((at, at + length));
         }
@@ -243,10 +257,29 @@ fn expected(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
     }
 }
 
+/// `user NAME PASSWORD` on a line of what is fed to `ftp`.
+fn ftp_login(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
+    let line = before(text, start, 16).rsplit('\n').next().unwrap_or("");
+    if !line.trim().is_empty() {
+        return;
+    }
+    let Some(said) = after(text, end, 160).lines().next() else { return };
+    let mut words = said.split_ascii_whitespace();
+    let (Some(_), Some(password), None) = (words.next(), words.next(), words.next()) else {
+        return;
+    };
+    let fed = || before(text, start, 240).to_ascii_lowercase();
+    if password.len() >= 4 && fed().contains("ftp") {
+        let from = password.as_ptr() as usize - text.as_ptr() as usize;
+        word(text, from, from + password.len(), hits);
+    }
+}
+
 /// `AUTH …` and `PASS …`, as Redis, SMTP, FTP and POP say it on a line of its own.
 fn protocol(text: &str, start: usize, end: usize, hits: &mut Vec<Hit>) {
-    let lead = before(text, start, 4);
+    let lead = before(text, start, 6);
     let begins = lead.is_empty() || lead.ends_with('\n') || lead.ends_with("> ");
+    let begins = begins || lead.eq_ignore_ascii_case("quote ");
     if !begins || !text[start..end].bytes().all(|b| b.is_ascii_uppercase() || b == b' ') {
         return;
     }

@@ -1,7 +1,8 @@
 //! Lines of files that hold passwords and their hashes: netrc, pgpass, shadow, dumps of accounts,
 //! browsers' cookie files.
 
-use super::values::{is_hex, is_placeholder, is_reference};
+use super::values::{is_hex, is_mixed, is_placeholder, is_reference};
+use super::words::is_words;
 use super::{Hit, Rule, after, before, before_escape, rule};
 use crate::redact::policy::Class;
 
@@ -124,17 +125,64 @@ pub fn cookie_line(text: &str, at: usize, hits: &mut Vec<Hit>) {
 }
 
 /// Files that hold nothing but a key.
-pub const KEY_FILES: [&str; 3] =
-    ["master.key", "credentials/production.key", "credentials/staging.key"];
+pub const KEY_FILES: [&str; 5] = [
+    "master.key",
+    "credentials/production.key",
+    "credentials/staging.key",
+    "htpasswd",
+    // RubyGems' credentials, with a symbol for each host
+    "---\n:",
+];
 
 /// A key that is shown after the file's name: `cat config/master.key`, then the key.
 pub fn key_file(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    let word = before(text, at, 8);
+    if word.ends_with("htpasswd") {
+        return crypted(text, at, hits);
+    }
+    if word.ends_with("---\n:") {
+        return symbols(text, at, hits);
+    }
     for line in after(text, at, 96).lines().skip(1).take(3) {
         let key = line.trim_start_matches(|c: char| !c.is_ascii_hexdigit());
         let key = key.trim_end();
         if key.len() == 32 && is_hex(key) {
             let start = key.as_ptr() as usize - text.as_ptr() as usize;
             return hits.push(Hit::new(start, start + key.len(), &RULES[4]));
+        }
+    }
+}
+
+/// `user:HASH` as the oldest `htpasswd` and `crypt` make it, on the lines after the file's name.
+fn crypted(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    for line in after(text, at, 1024).lines().skip(1).take(20) {
+        let Some((user, hash)) = line.trim().rsplit_once(':') else { return };
+        let is_hash = |b: u8| b.is_ascii_alphanumeric() || b"./".contains(&b);
+        let is_cased = |hash: &str| {
+            let has = |f: fn(&u8) -> bool| hash.as_bytes().iter().any(f);
+            has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase)
+        };
+        let user = user.rsplit(['\t', '→', '|', ' ']).next().unwrap_or("");
+        if hash.len() == 13 && hash.bytes().all(is_hash) && !user.is_empty() && is_cased(hash) {
+            let start = hash.as_ptr() as usize - text.as_ptr() as usize;
+            hits.push(Hit::new(start, start + hash.len(), &RULES[2]));
+        }
+    }
+}
+
+/// `:host: KEY`, line by line; `at` is after the first colon.
+fn symbols(text: &str, at: usize, hits: &mut Vec<Hit>) {
+    for line in after(text, at, 1024).lines().take(12) {
+        let Some((name, value)) = line.trim_start_matches(':').split_once(": ") else { return };
+        let value = value.trim().trim_matches(['"', '\'']);
+        let sum = ["sha", "sum", "commit", "digest", "id", "ref", "rev", "version"];
+        let generated = value.len() >= 20
+            && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+            && is_mixed(value, 3.0)
+            && !is_words(value);
+        if generated && !sum.iter().any(|w| name.ends_with(w)) {
+            let start = value.as_ptr() as usize - text.as_ptr() as usize;
+            hits.push(Hit::new(start, start + value.len(), &RULES[4]));
         }
     }
 }

@@ -73,6 +73,8 @@ fn basic(text: &str, at: usize, hits: &mut Vec<Hit>) {
 /// `response="…"`, `Signature=…` and their like in a header that has several parts.
 fn parameters(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let line = after(text, at, 1024);
+    // The next header is looked at by itself.
+    let line = &line[..line.find("uthorization:").unwrap_or(line.len())];
     let line = &line[..line.find(['\n', '\r']).unwrap_or(line.len())];
     for name in ["response=", "ignature=", "oauth_token=", "mac=", "oauth_signature="] {
         let Some(found) = line.find(name).map(|n| n + name.len()) else { continue };
@@ -194,7 +196,10 @@ pub fn cookie(text: &str, end: usize, hits: &mut Vec<Hit>) {
 fn entries(text: &str, end: usize, hits: &mut Vec<Hit>) {
     let tail = after(text, end, 1024);
     let Some(open) = tail.find(['{', '(']).filter(|n| *n <= 24) else { return };
-    let stop = tail[open..].find(['\n', '}', ')']).map_or(tail.len(), |n| open + n);
+    // `cookies({name: dict(…` goes no deeper.
+    let deeper =
+        tail[open..].match_indices(['(', '{']).nth(4).map_or(tail.len(), |(n, _)| open + n);
+    let stop = tail[open..deeper].find(['\n', '}', ')']).map_or(deeper, |n| open + n);
     let body = &tail[open + 1..stop];
     let mut words = body.split(['"', '\'']);
     let mut before = words.next().unwrap_or("");

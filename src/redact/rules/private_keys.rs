@@ -195,11 +195,16 @@ pub const JWK: &str = "\"kty\"";
 pub fn jwk(text: &str, at: usize, hits: &mut Vec<Hit>) {
     const MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "k"];
     let lead = before(text, at, 4096);
-    let from = lead.rfind(['{', '}']).map_or(at, |n| at - lead.len() + n);
     let tail = after(text, at, 4096);
-    let to = at + tail.find(['}', '{']).unwrap_or(tail.len());
     // Keys stand one to an object.
-    let to = tail.get(JWK.len()..).and_then(|rest| rest.find(JWK)).map_or(to, |n| to.min(at + n));
+    let bounds = |text: &str, at: usize| match text.as_bytes()[at] {
+        b'{' | b'}' => true,
+        b'"' => text[at..].starts_with(JWK),
+        _ => false,
+    };
+    let first = (0..lead.len()).rev().find(|n| bounds(lead, *n));
+    let from = first.map_or(at, |n| at - lead.len() + n);
+    let to = at + (1..tail.len()).find(|n| bounds(tail, *n)).unwrap_or(tail.len());
     for (start, _) in text[from..to].match_indices("\":") {
         let name = text[from..from + start].trim_end_matches('"').rsplit('"').next().unwrap_or("");
         if !MEMBERS.contains(&name) {
@@ -222,12 +227,19 @@ pub const XML: &str = "<rsakeyvalue>";
 /// The private members of a key in XML, after its beginning.
 pub fn xml(text: &str, at: usize, hits: &mut Vec<Hit>) {
     let tail = after(text, at, 8192);
-    let tail = &tail[..tail.find("</RSAKeyValue>").unwrap_or(tail.len())];
-    for member in ["<D>", "<P>", "<Q>", "<DP>", "<DQ>", "<InverseQ>"] {
-        let Some(start) = tail.find(member).map(|n| n + member.len()) else { continue };
-        let length = tail[start..].find('<').unwrap_or(0);
-        if length >= PIECE {
-            hits.push(Hit::new(at + start, at + start + length, &RULES[0]));
+    let mut tags = tail.match_indices('<').map(|(start, _)| start).peekable();
+    let mut inside = true;
+    while let (Some(start), true) = (tags.next(), inside) {
+        let Some(length) = tail[start + 1..].bytes().take(16).position(|b| b == b'>') else {
+            return;
+        };
+        let name = &tail[start + 1..start + 1 + length];
+        // Another key, or the end of this one
+        inside = !name.to_ascii_lowercase().ends_with("rsakeyvalue");
+        let value = start + length + 2;
+        let end = *tags.peek().unwrap_or(&value);
+        if ["D", "P", "Q", "DP", "DQ", "InverseQ"].contains(&name) && end >= value + PIECE {
+            hits.push(Hit::new(at + value, at + end, &RULES[0]));
         }
     }
 }

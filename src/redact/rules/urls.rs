@@ -119,7 +119,8 @@ fn webhook(text: &str, at: usize, end: usize, hits: &mut Vec<Hit>) {
         + bytes[end..]
             .iter()
             .take(512)
-            .position(is_end)
+            .enumerate()
+            .position(|(n, b)| is_end(b) || *b == b':' && bytes[end + n..].starts_with(b"://"))
             .unwrap_or(bytes.len().min(end + 512) - end);
     let (Some(host), Some(rest)) = (text.get(at..end), text.get(end..stop)) else { return };
     let host = host.to_ascii_lowercase();

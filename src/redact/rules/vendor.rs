@@ -82,6 +82,9 @@ static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     TOKENS.iter().map(compile).collect()
 });
 
+/// The length of the shortest token.
+const SHORTEST: usize = 14;
+
 /// How far after its key a pattern is tried; what follows belongs to the token while it looks it.
 const WINDOW: usize = 1024;
 
@@ -95,6 +98,20 @@ pub fn scan(index: usize, text: &str, at: usize, last: &mut usize, hits: &mut Ve
     let bytes = text.as_bytes();
     let before = |at: usize| at.checked_sub(1).map(|n| &bytes[n]);
     if token.back == 0 && !is_edge(before(at)) {
+        return;
+    }
+    // Most keys begin an ordinary word, which is shorter than any token.
+    let is_part = |b: &u8| b.is_ascii_graphic() && !b"\"'`;()<>[]\\".contains(b);
+    if token.back == 0 && !bytes.get(at..at + SHORTEST).is_some_and(|b| b.iter().all(is_part)) {
+        return;
+    }
+    // A short one is also found within longer texts of `A-Za-z0-9_-`.
+    let key = token.keys.iter().find(|key| text[at..].starts_with(**key));
+    if key.is_some_and(|key| key.len() <= 3)
+        && at >= 2
+        && b"-_".contains(&bytes[at - 1])
+        && bytes[at - 2].is_ascii_alphanumeric()
+    {
         return;
     }
     let from = at.saturating_sub(token.back);

@@ -242,6 +242,8 @@ fn hashes_of_accounts_go() {
     let (hash, nt) = (random(&mut chance, 13), hex(&mut chance));
     let out = redact(&format!("jroe:{hash}:19000:0:99999:7:::"));
     assert!(!out.contains(&hash) && out.contains(":19000:"), "{out}");
+    let out = redact(&format!("$ cat .htpasswd\njroe:{hash}\n"));
+    assert!(!out.contains(&hash) && out.contains("jroe:<"), "{out}");
     let out = redact(&format!("Administrator:500:{}:{nt}:::", hex(&mut chance)));
     assert!(!out.contains(&nt) && out.starts_with("Administrator:500:"), "{out}");
 }

@@ -57,6 +57,8 @@ pub const FLAGS: &[(&str, &str, Form)] = &[
     ("ipmitool", "-P", Next), ("snmpwalk", "-A", Next), ("snmpwalk", "-X", Next),
     ("snmpget", "-A", Next), ("snmpget", "-X", Next), ("vncviewer", "-passwd", Next),
     ("wpa_passphrase", "", Place(1)), ("useradd", "-p", Next), ("usermod", "-p", Next),
+    ("vault token lookup", "", Place(0)), ("vault token renew", "", Place(0)), ("vault token revoke", "", Place(0)),
+    ("vault unwrap", "", Place(0)), ("vault token capabilities", "", Place(0)),
     ("impacket-psexec", "-p", Next), ("impacket-psexec", "", Target), ("impacket-smbexec", "", Target),
     ("impacket-wmiexec", "", Target), ("impacket-secretsdump", "", Target), ("secretsdump.py", "", Target),
     ("psexec.py", "", Target), ("wmiexec.py", "", Target), ("smbexec.py", "", Target),

@@ -9,6 +9,7 @@ pub static TOKENS: &[Token] = &[
     token("discord-webhook", "WEBHOOK", &["discord.com/api/webhooks/", "discordapp.com/api/webhooks/"], r"discord(?:app)?\.com/api/webhooks/[0-9]{15,20}/[A-Za-z0-9_-]{40,}"),
     token("teams-webhook", "WEBHOOK", &["webhook.office.com/"], r"webhook\.office\.com/webhookb2/[A-Za-z0-9@-]{40,}/IncomingWebhook/[A-Za-z0-9]{32}/[A-Za-z0-9-]{30,36}"),
     token("zapier-webhook", "WEBHOOK", &["hooks.zapier.com/"], r"hooks\.zapier\.com/hooks/catch/[0-9]{4,}/[A-Za-z0-9]{6,}"),
+    token("discord-user-token", "DISCORD", &["mfa."], r"mfa\.[A-Za-z0-9_-]{84}"),
     strict(3.3, token("discord-bot-token", "DISCORD", &["MT", "Mj", "Mz", "ND", "NT", "Nj", "Nz", "OD", "OT"], r"(?:M[Tjz]|N[DTjz]|O[DT])[A-Za-z0-9_-]{22,26}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{25,40}")),
     behind(14, token("telegram-bot-token", "TELEGRAM", &[":AA"], r"(?:bot)?[0-9]{8,11}:AA[A-Za-z0-9_-]{30,33}")),
     token("twilio-key", "TWILIO", &["SK"], r"SK[0-9a-fA-F]{32}"),
