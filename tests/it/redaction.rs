@@ -431,6 +431,7 @@ const KEPT: &[&str] = &[
     "+20240701120000",
     "[4242424242424242 4242]",
     "pub const MS_NOUSER: u32 = 2147483648;",
+    "  7\tpassword\n  8\thello42x\n",
     "name,password,type\njane,string,text\n",
     "user, password, mail\nhunter22x, hunter22x, x\n",
     "the user said hello42x\nuser deploy hello42x\n",

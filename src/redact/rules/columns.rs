@@ -2,6 +2,7 @@
 
 use super::names::Strength;
 use super::values::{self, Written};
+use super::words::is_words;
 use super::{after, before};
 
 /// How long a header may be, and how many rows are read below it.
@@ -39,6 +40,9 @@ fn values_below(
         .unwrap_or(lead);
     let rest = after(text, to, HEADER);
     let rest = rest.split_once('\n')?.0.trim_end_matches('\r');
+    // A listing numbers its lines, and a line of base64 names nothing.
+    let numbered = lead.trim().bytes().all(|b| b.is_ascii_digit()) && !lead.trim().is_empty();
+    (!numbered && is_words(&text[start..end])).then_some(())?;
     // Before the first field there may be what the file stands in.
     let inner = lead.split_once(char::from(separator)).map_or("", |(_, inner)| inner);
     inner.bytes().chain(rest.bytes()).all(is_name).then_some(())?;

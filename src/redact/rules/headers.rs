@@ -211,11 +211,9 @@ fn entries(text: &str, end: usize, hits: &mut Vec<Hit>) {
         let said =
             own.filter(|o| !o.is_empty() && before.ends_with(['=', ':', ' ']) && *o != "value");
         let named = said.filter(|o| *o != "name").unwrap_or(name);
-        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"._-$".contains(&b);
-        if !named.is_empty()
-            && named.bytes().all(is_name)
-            && is_session(&named.to_ascii_lowercase(), word)
-        {
+        // A list of whole headers has none.
+        let is_header = named.contains([';', '=']);
+        if !named.is_empty() && !is_header && is_session(&named.to_ascii_lowercase(), word) {
             let start = word.as_ptr() as usize - text.as_ptr() as usize;
             hits.push(Hit::new(start, start + word.len(), &RULES[1]));
         }

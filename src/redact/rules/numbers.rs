@@ -232,7 +232,7 @@ fn card(bytes: &[u8], at: usize) -> Option<Hit> {
         let plausible = !matches!(length, 13 | 19) || shape.len() > *length;
         // `[4242424242424242 4242]` are bytes.
         let distinct = (0..10).filter(|digit| number.contains(digit)).count();
-        let listed = distinct <= 3 && at > 0 && b"[,(".contains(&bytes[at - 1]);
+        let listed = distinct <= 4 && at > 0 && b"[,(".contains(&bytes[at - 1]);
         (fits && grouped && plausible && !listed).then(|| Hit::new(at, cut, &CARD))
     })
 }
