@@ -31,7 +31,10 @@ pub fn canaries(redactor: &Redactor, traces: &[&Trace], seed: u64) -> Result<Can
     let found: Vec<_> = shadows
         .into_par_iter()
         .map(|(trace, shadow, planted)| {
-            let before = shown(trace);
+            // A half of one canary may stand in a decoy by chance.
+            let decoys = planted.iter().filter(|p| p.class.is_none());
+            let decoys: Vec<&str> = decoys.map(|p| p.value.as_str()).collect();
+            let before = shown(trace) + decoys.join("\n").as_str();
             let after: String =
                 redactor.session(&[&shadow])?.iter().map(|r| shown(&r.trace)).collect();
             let gone = |planted: Planted| {

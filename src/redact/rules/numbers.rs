@@ -90,9 +90,10 @@ fn is_version(lead: &str) -> bool {
         return true;
     }
     // `update V8 to 11.8.172.15`
-    let lower = before(lead, lead.len(), 32).to_ascii_lowercase();
+    let line = before(lead, lead.len(), 32).rsplit('\n').next().unwrap_or("");
+    let lower = line.to_ascii_lowercase();
     let moved = [" to ", " at ", " from ", ": update to "].iter().any(|w| lower.ends_with(w));
-    if moved && ["v8", "upgrade", "downgrade", "bump"].iter().any(|w| lower.contains(w)) {
+    if moved && ["v8 ", "upgrade", "downgrade", "bump"].iter().any(|w| lower.contains(w)) {
         return true;
     }
     let bytes = tail.as_bytes();

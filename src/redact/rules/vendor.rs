@@ -132,11 +132,17 @@ pub fn scan(index: usize, text: &str, at: usize, last: &mut usize, hits: &mut Ve
         // A webhook's address is made of words.
         && match token.label {
             "WEBHOOK" => !whole.rsplit('/').next().is_some_and(|last| last.len() >= 8 && is_placeholder(last)),
+            // Nobody's word is twenty capitals long.
+            "AWS" if whole.len() == 20 => true,
             // The key is words, what follows it must not be.
             _ if token.back == 0 => {
                 let key = token.keys.iter().find(|key| whole.starts_with(**key));
                 let rest = &whole[key.map_or(0, |key| key.len())..];
-                !is_words(rest) || rest.bytes().filter(u8::is_ascii_digit).count() >= 3
+                // Random letters of both cases may read like a name with many humps.
+                let humps = !rest.contains(['_', '-', '.', '/'])
+                    && rest.bytes().skip(1).any(|b| b.is_ascii_uppercase())
+                    && rest.bytes().any(|b| b.is_ascii_lowercase());
+                !is_words(rest) || humps || rest.bytes().filter(u8::is_ascii_digit).count() >= 3
             }
             _ => !is_words(whole),
         }

@@ -265,3 +265,11 @@ fn keys_without_a_shape_are_known_by_their_service() {
         }
     }
 }
+
+#[test]
+fn what_stands_on_the_line_before_excuses_nothing() {
+    let out = redact("Compiling ferry v8.24.9\n\nFailed login from 85.2.12.84 port 22");
+    assert!(out.ends_with("Failed login from <IP_1> port 22"), "{out}");
+    let out = redact(&format!("the build used AKIA{}, then stopped", "G5BYTXAZIXIPROVI"));
+    assert_eq!(out, "the build used <SECRET_AWS_1>, then stopped");
+}
