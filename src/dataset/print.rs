@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::Example;
+use super::minhash::{BANDS, MinHash};
 use super::normal::{word_hash, words};
 use crate::trace::{Message, Role};
 
@@ -73,20 +74,66 @@ impl Print {
 
     /// How many shingles two rows share.
     pub fn overlap(&self, other: &Print) -> usize {
-        let (mut a, mut b) = (self.shingles.iter().peekable(), other.shingles.iter().peekable());
-        let mut shared = 0;
-        while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
-            match x.cmp(y) {
-                std::cmp::Ordering::Less => a.next(),
-                std::cmp::Ordering::Greater => b.next(),
-                std::cmp::Ordering::Equal => {
-                    shared += 1;
-                    a.next();
-                    b.next()
-                }
-            };
+        overlap(&self.shingles, &other.shingles)
+    }
+}
+
+/// How many members two sorted sets share.
+pub fn overlap(a: &[u64], b: &[u64]) -> usize {
+    let (mut i, mut j, mut shared) = (0, 0, 0);
+    while i < a.len() && j < b.len() {
+        let (x, y) = (a[i], b[j]);
+        shared += usize::from(x == y);
+        i += usize::from(x <= y);
+        j += usize::from(y <= x);
+    }
+    shared
+}
+
+/// What a row is compared by as long as it is not read: a digest of its whole, the bands of its
+/// signature, what it began with, and those of its shingles that lie below a threshold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sketch {
+    /// See [`Print::exact`].
+    pub exact: u128,
+    /// See [`Print::words`].
+    pub words: u64,
+    /// How many distinct shingles it has.
+    pub shingles: u32,
+    /// One key for each band of its signature.
+    pub bands: [u32; BANDS],
+    /// Its distinct shingles below the threshold, sorted.
+    pub sample: Vec<u64>,
+    /// Where the sample ends; all shingles are in it where this is the largest number.
+    pub threshold: u64,
+    /// See [`Print::chain`].
+    pub chain: Vec<Link>,
+}
+
+impl Sketch {
+    /// Whether all shingles are in the sample.
+    pub fn is_whole(&self) -> bool {
+        self.threshold == u64::MAX
+    }
+
+    /// The sketch of a row.
+    pub fn of(example: &Example, threshold: u64) -> Sketch {
+        let print = Print::of(example);
+        let signature = MinHash::default().signature(&print.shingles);
+        let mut bands = [0; BANDS];
+        for (band, key) in bands.iter_mut().zip(signature.bands()) {
+            *band = key as u32;
         }
-        shared
+        let sample = print.shingles.iter().copied().filter(|s| *s <= threshold).collect();
+        Sketch {
+            exact: print.exact,
+            words: print.words,
+            shingles: print.shingles.len() as u32,
+            bands,
+            sample,
+            threshold,
+            chain: print.chain,
+        }
     }
 }
 

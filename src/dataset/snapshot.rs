@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::leakage::measure;
 use super::manifest::{Manifest, Provenance, Written};
-use super::mix::{Dataset, lengths};
+use super::mix::{Dataset, Lengths};
 use super::redaction::{Redaction, redact};
 use super::similarity::Limits;
 use super::source::from_rows;
-use super::{Example, Kind, Part, Stage, TokenCount};
+use super::{Held, Kind, Part, Stage, TokenCount};
 use crate::config::Config;
 use crate::files;
 use crate::progress::Observer;
@@ -106,7 +106,7 @@ pub fn write(
         let file = write_lines(&folder.join("duplicates.jsonl"), lines)?;
         written.insert("duplicates.jsonl".into(), file);
     }
-    let manifest = Manifest::new(&dataset, written, config, provenance);
+    let manifest = Manifest::new(&dataset, written, config, provenance)?;
     let digest = manifest.write(&folder.join(MANIFEST))?;
     if let (Some(ledger), Some(path)) = (&dataset.ledger, config.path("LEDGER")) {
         ledger.add_to(&path)?;
@@ -143,17 +143,13 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     /// Writes the clean rows of a part and gives them back.
-    fn write(
-        &mut self,
-        path: &Path,
-        rows: &[Arc<Example>],
-    ) -> Result<(Written, Vec<Arc<Example>>)> {
+    fn write(&mut self, path: &Path, rows: &[Held]) -> Result<(Written, Vec<Held>)> {
         let mut kept = Vec::with_capacity(rows.len());
         let lines = rows.chunks(BATCH).flat_map(|batch| match self.clean(batch) {
             Ok(clean) => clean
                 .into_iter()
-                .map(|(example, line)| {
-                    kept.push(example);
+                .map(|(row, line)| {
+                    kept.push(row);
                     Ok(line)
                 })
                 .collect::<Vec<_>>(),
@@ -163,25 +159,25 @@ impl Scan<'_> {
         Ok((written, kept))
     }
 
-    fn clean(&mut self, batch: &[Arc<Example>]) -> Result<Vec<(Arc<Example>, String)>> {
+    fn clean(&mut self, batch: &[Held]) -> Result<Vec<(Held, String)>> {
         self.observer.check()?;
         let policy = self.policy;
         let scanned: Vec<Result<(Option<String>, Proof)>> = batch
             .par_iter()
-            .map(|example| {
-                let line = serde_json::to_string(example.as_ref())
-                    .with_context(|| format!("{}: cannot be written", example.place()))?;
+            .map(|row| {
+                let line = serde_json::to_string(row.read()?.as_ref())
+                    .with_context(|| format!("{}: cannot be written", row.place()))?;
                 let mut proof = Proof::default();
                 let clean = proof.row(policy, &line);
                 Ok((clean.then_some(line), proof))
             })
             .collect();
         let mut clean = Vec::with_capacity(batch.len());
-        for (example, scanned) in batch.iter().zip(scanned) {
+        for (row, scanned) in batch.iter().zip(scanned) {
             let (line, proof) = scanned?;
             self.proof.and(&proof);
             if let Some(line) = line {
-                clean.push((example.clone(), line));
+                clean.push((row.clone(), line));
             }
         }
         self.done += batch.len() as u64;
@@ -227,15 +223,15 @@ impl Shards {
         let val = load(&self.val, "load_val_files")?;
         let val = val.keep("val_real", |e| (e.kind != Kind::Real).then(|| "not_real".into()));
         let both = train.and(&val);
-        let sorted = |rows: &[Arc<Example>]| {
+        let sorted = |rows: &[Held]| {
             let mut rows = rows.to_vec();
             rows.sort_by(|a, b| a.id.cmp(&b.id));
             rows
         };
         let (train, val) = (sorted(&train.examples), sorted(&val.examples));
-        let lengths = lengths(&[&train, &val], count, observer)?;
+        let lengths = Lengths::of(&[&train, &val], count, observer)?;
         let limits = Limits::from_config(config)?;
-        let leakage = measure(&[&train], &val, &limits, config.float("MAX_LEAK"));
+        let leakage = measure(&[&train], &val, &limits, config.float("MAX_LEAK"))?;
         Ok(Dataset {
             train: Arc::new(train),
             val: Arc::new(val),

@@ -8,12 +8,12 @@
 //! training sees what inference sees.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use anyhow::Result;
 use rayon::prelude::*;
 
-use super::{Example, Rows, Stage, TokenCount};
+use super::gauge::Gauge;
+use super::{Example, Held, Rows, Stage, TokenCount};
 use crate::progress::{Counter, Observer};
 use crate::trace::{Message, Role, Signal, Trace};
 
@@ -30,15 +30,21 @@ pub fn windows(
 ) -> Result<Rows> {
     observer.begin("window", Some(rows.len() as u64), "rows");
     let counter = Counter::new(observer);
-    let cut = |example: &Arc<Example>| -> Result<Vec<Arc<Example>>> {
+    let gauge = Gauge::new(&rows.examples, count)?;
+    let cut = |row: &Held| -> Result<Vec<Held>> {
         counter.tick()?;
-        let whole = example.kind.is_generated() || count(example)? <= limit;
-        if whole || answers(&example.trace.messages) < 2 {
-            return Ok(vec![example.clone()]);
+        if row.kind.is_generated() || gauge.fits(row, limit)? {
+            return Ok(vec![row.clone()]);
         }
-        Session::new(example, limit, count).cut()
+        let example = row.read()?;
+        if answers(&example.trace.messages) < 2 {
+            return Ok(vec![row.clone()]);
+        }
+        let windows = Session::new(&example, limit, count).cut()?;
+        windows.into_iter().map(|window| rows.pager.hold(window)).collect()
     };
-    let cut: Result<Vec<_>> = rows.examples.par_iter().map(cut).collect();
+    let cut: Vec<Result<_>> = rows.examples.par_iter().map(cut).collect();
+    let cut: Result<Vec<_>> = cut.into_iter().collect();
     observer.end();
     let (mut out, mut added, mut dropped) = (Vec::new(), 0, 0);
     for windows in cut? {
@@ -140,7 +146,7 @@ impl<'a> Session<'a> {
         Ok((low < range.end).then_some(low))
     }
 
-    fn cut(&self) -> Result<Vec<Arc<Example>>> {
+    fn cut(&self) -> Result<Vec<Example>> {
         let mut traces = Vec::new();
         // The first piece that no window has trained yet.
         let mut next = 0;
@@ -193,7 +199,7 @@ impl<'a> Session<'a> {
             } else {
                 first = Some(example.id.clone());
             }
-            Arc::new(example)
+            example
         });
         Ok(examples.collect())
     }
@@ -201,7 +207,7 @@ impl<'a> Session<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{call, result, row};
+    use super::super::testing::{call, read, result, row};
     use super::*;
     use crate::progress::Silent;
     use serde_json::json;
@@ -213,7 +219,7 @@ mod tests {
     }
 
     fn cut(example: Example, limit: usize) -> Rows {
-        let rows = Rows::new(vec![Arc::new(example)], Stage::made("made", 1));
+        let rows = Rows::new(vec![example], Stage::made("made", 1));
         windows(&rows, limit, &characters, &Silent).unwrap()
     }
 
@@ -230,7 +236,8 @@ mod tests {
     }
 
     fn trained(rows: &Rows) -> Vec<String> {
-        let messages = rows.examples.iter().flat_map(|e| &e.trace.messages).filter(|m| m.train);
+        let rows = read(&rows.examples);
+        let messages = rows.iter().flat_map(|e| &e.trace.messages).filter(|m| m.train);
         messages.map(|m| m.tool_calls.first().map_or("end".into(), |c| c.id.clone())).collect()
     }
 
@@ -238,7 +245,7 @@ mod tests {
     fn what_fits_stays_as_it_is() {
         let example = session(3, 10);
         let out = cut(example.clone(), 1000);
-        assert_eq!(*out.examples[0], example);
+        assert_eq!(*read(&out.examples)[0], example);
         assert!(out.stages.last().unwrap().adds_up());
     }
 
@@ -251,7 +258,7 @@ mod tests {
             wanted.push("end".into());
             assert_eq!(trained(&out), wanted, "{steps} x {size} in {limit}");
             assert!(out.len() > 1);
-            for window in out.examples.iter() {
+            for window in &read(&out.examples) {
                 let messages = &window.trace.messages;
                 assert!(characters(window).unwrap() <= limit);
                 assert_eq!(messages[0], example.trace.messages[0]);
@@ -273,11 +280,12 @@ mod tests {
     #[test]
     fn old_results_give_way_before_messages_do() {
         let out = cut(session(8, 100), 500);
-        let last = &out.examples.last().unwrap().trace.messages;
+        let windows = read(&out.examples);
+        let last = &windows.last().unwrap().trace.messages;
         assert!(last.iter().any(|m| m.content == CLEARED && m.signals == [Signal::Cleared]));
         // The call before a cleared result is still there.
         assert!(last.len() > 10, "{}", last.len());
-        let first = &out.examples[0].trace.messages;
+        let first = &windows[0].trace.messages;
         assert!(first.iter().all(|m| m.content != CLEARED));
     }
 
@@ -288,7 +296,7 @@ mod tests {
         example.trace.messages[5].role = Role::Assistant;
         let out = cut(example, 200);
         assert!(!trained(&out).is_empty());
-        assert!(out.examples.iter().all(|e| characters(e).unwrap() <= 200));
+        assert!(read(&out.examples).iter().all(|e| characters(e).unwrap() <= 200));
     }
 
     #[test]
