@@ -1,4 +1,5 @@
-//! The lines of a JSONL file, some at a time, however long the file is.
+//! The lines of a JSONL file, some at a time, however long the file is; also where it is
+//! compressed with zstd.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +12,10 @@ use crate::files;
 pub const MAX_LINE: usize = 32 << 20;
 
 /// How many bytes of lines are read before they are parsed together.
-const BATCH: usize = 4 << 20;
+pub(super) const BATCH: usize = 4 << 20;
+
+/// How much is read from the disk at once.
+const BUFFER: usize = 1 << 18;
 
 /// What a line costs in memory beside its text.
 const OVERHEAD: usize = 64;
@@ -29,11 +33,30 @@ pub(super) fn json_problem(error: &serde_json::Error) -> String {
     format!("not valid JSON: {what} at column {}", error.column())
 }
 
+/// Whether a file's first bytes say that it is compressed with zstd.
+pub(super) fn is_zstd(head: &[u8]) -> bool {
+    // A frame, or one that is to be skipped.
+    head.starts_with(b"\x28\xb5\x2f\xfd") || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
 /// A file that is hashed as it is read.
-struct Hashed {
+pub(super) struct Hashed {
     file: File,
     hasher: Sha256,
     bytes: u64,
+}
+
+impl Hashed {
+    pub fn new(file: File) -> Self {
+        Hashed { file, hasher: Sha256::new(), bytes: 0 }
+    }
+
+    /// The digest of the whole file, whatever has been read of it, and its size.
+    pub fn finish(mut self) -> std::io::Result<(String, u64)> {
+        let mut rest = vec![0; BUFFER];
+        while self.read(&mut rest)? > 0 {}
+        Ok((files::hex(&self.hasher.finalize()), self.bytes))
+    }
 }
 
 impl Read for Hashed {
@@ -45,26 +68,44 @@ impl Read for Hashed {
     }
 }
 
-/// The non-blank lines of a file with their numbers, every byte of it hashed on the way.
+enum Input {
+    Plain(BufReader<Hashed>),
+    /// The decoder refuses frames whose window is larger than 128 MB.
+    Zstd(BufReader<zstd::Decoder<'static, BufReader<Hashed>>>),
+}
+
+/// The non-blank lines of a file with their numbers, every byte of the file hashed on the way.
 pub(super) struct Lines {
-    input: BufReader<Hashed>,
+    input: Input,
     line: u64,
 }
 
 impl Lines {
-    pub fn new(file: File) -> Self {
-        let file = Hashed { file, hasher: Sha256::new(), bytes: 0 };
-        Lines { input: BufReader::with_capacity(1 << 18, file), line: 0 }
+    pub fn new(file: File) -> std::io::Result<Self> {
+        let mut plain = BufReader::with_capacity(BUFFER, Hashed::new(file));
+        let input = if is_zstd(plain.fill_buf()?) {
+            Input::Zstd(BufReader::with_capacity(BUFFER, zstd::Decoder::with_buffer(plain)?))
+        } else {
+            Input::Plain(plain)
+        };
+        Ok(Lines { input, line: 0 })
     }
 
     /// Bytes of the file read so far.
     pub fn bytes(&self) -> u64 {
-        self.input.get_ref().bytes
+        match &self.input {
+            Input::Plain(plain) => plain.get_ref().bytes,
+            Input::Zstd(decoder) => decoder.get_ref().get_ref().get_ref().bytes,
+        }
     }
 
-    /// The digest of the file, once all of it has been read.
-    pub fn digest(self) -> String {
-        files::hex(&self.input.into_inner().hasher.finalize())
+    /// The digest of the file and its size.
+    pub fn finish(self) -> std::io::Result<(String, u64)> {
+        match self.input {
+            Input::Plain(plain) => plain.into_inner(),
+            Input::Zstd(decoder) => decoder.into_inner().finish().into_inner(),
+        }
+        .finish()
     }
 
     /// The next lines, some megabytes of them; none at the end of the file.
@@ -88,14 +129,18 @@ impl Lines {
     fn next(&mut self) -> std::io::Result<Option<Line>> {
         let mut text = Vec::new();
         let most = MAX_LINE as u64 + 1;
-        let length = self.input.by_ref().take(most).read_until(b'\n', &mut text)?;
+        let input: &mut dyn BufRead = match &mut self.input {
+            Input::Plain(plain) => plain,
+            Input::Zstd(decoder) => decoder,
+        };
+        let length = input.take(most).read_until(b'\n', &mut text)?;
         if length == 0 {
             return Ok(None);
         }
         self.line += 1;
         if length > MAX_LINE {
             if text.last() != Some(&b'\n') {
-                self.input.skip_until(b'\n')?;
+                input.skip_until(b'\n')?;
             }
             return Ok(Some(Line::TooLong));
         }

@@ -90,7 +90,8 @@ impl Loaded {
         let asked = self.asked.join(", ");
         let mut message = format!("no trace in {asked}");
         if self.files.is_empty() && self.unread.is_empty() {
-            message += ": there is no *.jsonl file and no agent's session";
+            message +=
+                ": there is no *.jsonl, *.jsonl.zst or *.parquet file and no agent's session";
         }
         for unread in self.unread.iter().take(3) {
             message += &format!("; {}: {}", unread.file, unread.problem);
@@ -104,8 +105,8 @@ impl Loaded {
     }
 }
 
-/// Reads traces from files, folders and globs: raw traces (every `*.jsonl` below a folder) and the
-/// agents' own sessions, each recognised by its content.
+/// Reads traces from files, folders and globs: raw traces (every `*.jsonl`, `*.jsonl.zst`
+/// and `*.parquet` below a folder) and the agents' own sessions, each recognised by its content.
 ///
 /// A path that does not exist or a named file that cannot be read is an error; whatever else is
 /// wrong is reported in the result. `project` is the folder that file names are relative to.

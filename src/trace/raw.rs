@@ -1,6 +1,7 @@
 //! The raw-trace contract: one JSON object a line, `messages` (or `conversation`) with `role` and
 //! `content`, or `user` + `assistant`. OpenAI's chat rows and ShareGPT's `conversations` with
-//! `from` and `value` are such rows too.
+//! `from` and `value` are such rows too. A file may be compressed with zstd, or be Parquet with a
+//! column for each field.
 //!
 //! The same reader takes back the rows this program writes. A bad line is counted under a reason,
 //! reported with file and line, and costs only itself. What a line contains never enters a
@@ -11,57 +12,69 @@ use std::fs::File;
 use anyhow::{Context, Result};
 
 use super::find::Place;
-use super::lines::{Line, Lines, json_problem};
+use super::lines::{Hashed, Line, Lines, json_problem};
 use super::{FileDigest, Origin, Unread};
 
 mod calls;
 pub(super) mod feed;
 mod message;
+mod parquet;
 mod row;
 
 pub use super::lines::MAX_LINE;
 pub use row::{Pedigree, Problem, Row, parse_row};
 
 /// How a file ended: read, or with nothing in it.
-#[derive(Default)]
-pub(super) struct End {
-    pub file: Option<FileDigest>,
-    pub unread: Option<Unread>,
+struct End {
+    file: Option<FileDigest>,
+    unread: Option<Unread>,
 }
 
+/// Is told the bytes read since it was last called; an error ends the reading.
+type Step<'a> = &'a dyn Fn(u64) -> Result<()>;
+
+/// Takes over some lines with their numbers.
+type Give<'a> = &'a mut dyn FnMut(Vec<(u64, Line)>) -> Result<()>;
+
 /// Reads one file to its end, some lines at a time, and hands them over as they stand there.
-/// `step` is told the bytes read since it was last called.
-pub(super) fn read(
-    file: &Place,
-    step: &dyn Fn(u64) -> Result<()>,
-    give: &mut dyn FnMut(Vec<(u64, Line)>) -> Result<()>,
-) -> Result<End> {
+fn read(file: &Place, step: Step, give: Give) -> Result<End> {
     let unread = |problem: String| Some(Unread { file: file.shown.clone(), problem });
     let cannot_read = || format!("cannot read {}", file.path.display());
-    let mut input = match File::open(&file.path) {
-        Ok(open) => Lines::new(open),
+    let open = match File::open(&file.path) {
+        Ok(open) => open,
         // Only what the user named must be readable; the rest of a folder is reported.
         Err(e) if !file.named => return Ok(End { unread: unread(e.to_string()), file: None }),
         Err(e) => return Err(e).with_context(cannot_read),
     };
-    let (mut lines, mut told) = (0, 0);
-    loop {
-        step(input.bytes() - told)?;
-        told = input.bytes();
-        let Some(batch) = input.batch().with_context(cannot_read)? else { break };
+    let mut lines = 0;
+    let mut count = |batch: Vec<_>| {
         lines += batch.len() as u64;
-        give(batch)?;
+        give(batch)
+    };
+    let (sha256, bytes) = if parquet::is_parquet(&open) {
+        let digest = Hashed::new(open.try_clone().with_context(cannot_read)?).finish();
+        parquet::read(file, open, step, &mut count)?;
+        digest
+    } else {
+        let mut input = Lines::new(open).with_context(cannot_read)?;
+        let mut told = 0;
+        loop {
+            step(input.bytes() - told)?;
+            told = input.bytes();
+            let Some(batch) = input.batch().with_context(cannot_read)? else { break };
+            count(batch)?;
+        }
+        input.finish()
     }
-    let bytes = input.bytes();
+    .with_context(cannot_read)?;
     let nothing = if bytes == 0 { "the file is empty" } else { "only blank lines" };
-    let sha256 = input.digest();
     Ok(End {
         unread: if lines == 0 { unread(nothing.into()) } else { None },
         file: Some(FileDigest { file: file.shown.clone(), sha256, bytes, lines }),
     })
 }
 
-pub(super) fn parse(line: Line, file: &str, number: u64) -> Result<Row, Problem> {
+fn parse(line: Line, file: &str, number: u64) -> Result<Row, Problem> {
     let Line::Text(bytes) = line else {
         return Err(Problem::new("too_long", format!("longer than {} MiB", MAX_LINE >> 20)));
     };
