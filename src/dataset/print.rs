@@ -3,12 +3,14 @@
 //! It covers what user, assistant and tools said and the calls with their arguments. The system
 //! prompt and the tool schemas are left out: they are the same in unrelated sessions.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::Example;
-use super::minhash::{BANDS, MinHash};
-use super::normal::{word_hash, words};
+use super::minhash::{MinHash, Signature};
+use super::normal::{hashes, mix};
 use crate::trace::{Message, Role};
 
 /// Words in a shingle. A row with fewer words has none and is compared exactly only.
@@ -38,111 +40,168 @@ pub struct Link {
     pub answered: bool,
 }
 
+/// What finds copies among more rows than fit into memory whole: of a row's shingles only some,
+/// the same ones in every row (FracMinHash; Irber and others 2022), and the keys of its bands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sketch {
+    /// As in [`Print::exact`].
+    pub exact: u128,
+    /// How many words the row has.
+    pub words: u64,
+    /// How many distinct shingles it has, counted and not estimated.
+    pub shingles: u32,
+    /// One key for each band.
+    pub bands: Signature,
+    /// Its distinct shingles up to the threshold, sorted.
+    pub sample: Vec<u64>,
+    /// Up to where shingles are in the sample.
+    pub threshold: u64,
+    /// After each message, what was said up to there.
+    pub chain: Vec<Link>,
+}
+
+/// How many sampled shingles two rows have, up to the lower of both thresholds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overlap {
+    /// Those of both.
+    pub shared: usize,
+    /// Those of the first.
+    pub in_self: usize,
+    /// Those of the second.
+    pub in_other: usize,
+}
+
 impl Print {
     /// The fingerprint of a row.
     pub fn of(example: &Example) -> Print {
-        let mut print = Print::default();
-        let mut said = Vec::new();
-        let mut exact = Vec::new();
+        let Heard { exact, said, chain } = Heard::of(example);
+        let mut shingles: Vec<u64> = said.windows(SHINGLE).map(shingle).collect();
+        shingles.sort_unstable();
+        shingles.dedup();
+        Print { exact, words: said.len() as u64, shingles, chain }
+    }
+
+    /// How many shingles two rows share.
+    pub fn overlap(&self, other: &Print) -> usize {
+        shared(&self.shingles, &other.shingles)
+    }
+}
+
+impl Sketch {
+    /// The sketch of a row, with a sample of its shingles up to `threshold`.
+    pub fn of(example: &Example, threshold: u64) -> Sketch {
+        static MINHASH: LazyLock<MinHash> = LazyLock::new(MinHash::default);
+        let Heard { exact, said, chain } = Heard::of(example);
+        let mut all: Vec<u64> = said.windows(SHINGLE).map(shingle).collect();
+        keep_first(&mut all);
+        let mut sample: Vec<u64> = all.iter().copied().filter(|s| *s <= threshold).collect();
+        sample.sort_unstable();
+        Sketch {
+            exact,
+            words: said.len() as u64,
+            shingles: u32::try_from(all.len()).unwrap_or(u32::MAX),
+            bands: MINHASH.signature(&all),
+            sample,
+            threshold,
+            chain,
+        }
+    }
+
+    /// Whether all its shingles are in the sample.
+    pub fn is_whole(&self) -> bool {
+        self.threshold == u64::MAX
+    }
+
+    /// What two rows share of the shingles that both samples can have.
+    pub fn overlap(&self, other: &Sketch) -> Overlap {
+        let threshold = self.threshold.min(other.threshold);
+        let below = |of: &'_ Sketch| of.sample.partition_point(|s| *s <= threshold);
+        let (in_self, in_other) = (below(self), below(other));
+        let shared = shared(&self.sample[..in_self], &other.sample[..in_other]);
+        Overlap { shared, in_self, in_other }
+    }
+}
+
+/// How many members two sorted sets share.
+fn shared(a: &[u64], b: &[u64]) -> usize {
+    let (mut at, mut on, mut shared) = (0, 0, 0);
+    while let (Some(x), Some(y)) = (a.get(at), b.get(on)) {
+        shared += usize::from(x == y);
+        at += usize::from(x <= y);
+        on += usize::from(y <= x);
+    }
+    shared
+}
+
+/// What a row says, before anything is left out.
+struct Heard {
+    exact: u128,
+    /// The hashes of its words, in order.
+    said: Vec<u64>,
+    chain: Vec<Link>,
+}
+
+impl Heard {
+    fn of(example: &Example) -> Heard {
+        let (mut said, mut chain) = (Vec::new(), Vec::new());
+        let (mut exact, mut bytes) = (Vec::new(), Vec::new());
         let mut link = Link { hash: 0, words: 0, answered: false };
         let spoken = example.trace.messages.iter().filter(|m| m.role != Role::System);
         for message in spoken {
             let from = said.len();
-            let mut hear = |text: &str| words(text, |word| said.push(word_hash(word)));
+            let mut hear = |text: &str| hashes(text, |word| said.push(word));
             hear(&message.content);
             for call in &message.tool_calls {
                 hear(&call.name);
                 each_entry(&call.arguments, &mut hear);
             }
             literal(message, &mut exact);
-            let mut bytes = Vec::with_capacity(17 + 8 * (said.len() - from));
+            bytes.clear();
             bytes.extend(link.hash.to_le_bytes());
             bytes.push(message.role as u8);
-            bytes.extend(said[from..].iter().flat_map(|w| w.to_le_bytes()));
+            let head = bytes.len();
+            bytes.resize(head + 8 * (said.len() - from), 0);
+            for (place, word) in bytes[head..].chunks_exact_mut(8).zip(&said[from..]) {
+                place.copy_from_slice(&word.to_le_bytes());
+            }
             link.hash = xxh3_128(&bytes);
             link.words = said.len() as u64;
             link.answered |= message.role == Role::Assistant;
-            print.chain.push(link);
+            chain.push(link);
         }
-        print.exact = xxh3_128(&exact);
-        print.words = said.len() as u64;
-        print.shingles = said.windows(SHINGLE).map(shingle).collect();
-        print.shingles.sort_unstable();
-        print.shingles.dedup();
-        print
-    }
-
-    /// How many shingles two rows share.
-    pub fn overlap(&self, other: &Print) -> usize {
-        overlap(&self.shingles, &other.shingles)
+        Heard { exact: xxh3_128(&exact), said, chain }
     }
 }
 
-/// How many members two sorted sets share.
-pub fn overlap(a: &[u64], b: &[u64]) -> usize {
-    let (mut i, mut j, mut shared) = (0, 0, 0);
-    while i < a.len() && j < b.len() {
-        let (x, y) = (a[i], b[j]);
-        shared += usize::from(x == y);
-        i += usize::from(x <= y);
-        j += usize::from(y <= x);
-    }
-    shared
-}
-
-/// What a row is compared by as long as it is not read: a digest of its whole, the bands of its
-/// signature, what it began with, and those of its shingles that lie below a threshold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sketch {
-    /// See [`Print::exact`].
-    pub exact: u128,
-    /// See [`Print::words`].
-    pub words: u64,
-    /// How many distinct shingles it has.
-    pub shingles: u32,
-    /// One key for each band of its signature.
-    pub bands: [u32; BANDS],
-    /// Its distinct shingles below the threshold, sorted.
-    pub sample: Vec<u64>,
-    /// Where the sample ends; all shingles are in it where this is the largest number.
-    pub threshold: u64,
-    /// See [`Print::chain`].
-    pub chain: Vec<Link>,
-}
-
-impl Sketch {
-    /// Whether all shingles are in the sample.
-    pub fn is_whole(&self) -> bool {
-        self.threshold == u64::MAX
-    }
-
-    /// The sketch of a row.
-    pub fn of(example: &Example, threshold: u64) -> Sketch {
-        let print = Print::of(example);
-        let signature = MinHash::default().signature(&print.shingles);
-        let mut bands = [0; BANDS];
-        for (band, key) in bands.iter_mut().zip(signature.bands()) {
-            *band = key as u32;
-        }
-        let sample = print.shingles.iter().copied().filter(|s| *s <= threshold).collect();
-        Sketch {
-            exact: print.exact,
-            words: print.words,
-            shingles: print.shingles.len() as u32,
-            bands,
-            sample,
-            threshold,
-            chain: print.chain,
-        }
-    }
-}
-
+/// The hash of some words in a row: a polynomial, whose factor is 3 modulo 4 so that swapped
+/// words lose no more than a bit, then mixed.
 fn shingle(words: &[u64]) -> u64 {
-    let mut bytes = [0u8; 8 * SHINGLE];
-    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-        place.copy_from_slice(&word.to_le_bytes());
-    }
-    xxh3_64(&bytes)
+    const FACTOR: u64 = 0xd605_1c3e_4a97_b58b;
+    mix(words.iter().fold(0, |hash: u64, word| hash.wrapping_mul(FACTOR).wrapping_add(*word)))
+}
+
+/// Removes what stood further to the front already. The hashes are their own hashes, which makes
+/// this several times as fast as sorting.
+fn keep_first(hashes: &mut Vec<u64>) {
+    let mut slots = vec![0u64; (2 * hashes.len()).next_power_of_two()];
+    let mask = slots.len() - 1;
+    let mut has_zero = false;
+    hashes.retain(|hash| {
+        if *hash == 0 {
+            return !std::mem::replace(&mut has_zero, true);
+        }
+        let mut at = *hash as usize & mask;
+        loop {
+            match slots[at] {
+                0 => {
+                    slots[at] = *hash;
+                    return true;
+                }
+                known if known == *hash => return false,
+                _ => at = (at + 1) & mask,
+            }
+        }
+    });
 }
 
 /// Every key and every leaf of a map, keys in the order of their names.
@@ -182,11 +241,26 @@ fn literal(message: &Message, out: &mut Vec<u8>) {
     }
 }
 
+/// A space before each run of anything else.
 fn collapse(text: &str, out: &mut Vec<u8>) {
-    for word in text.split_whitespace() {
-        out.push(b' ');
-        out.extend(word.bytes());
+    if !text.is_ascii() && text.contains(|c: char| !c.is_ascii() && c.is_whitespace()) {
+        for word in text.split_whitespace() {
+            out.push(b' ');
+            out.extend(word.bytes());
+        }
+        return;
     }
+    // Without branches: where words end cannot be foreseen.
+    let from = out.len();
+    out.resize(from + 1 + text.len(), b' ');
+    let (mut end, mut after_space) = (from + 1, true);
+    for byte in text.bytes() {
+        let space = matches!(byte, b'\t'..=b'\r' | b' ');
+        out[end] = if space { b' ' } else { byte };
+        end += usize::from(!(space && after_space));
+        after_space = space;
+    }
+    out.truncate(end - usize::from(after_space));
 }
 
 fn canonical_map(map: &Map<String, Value>, out: &mut Vec<u8>) {
@@ -217,7 +291,7 @@ fn canonical(value: &Value, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{call, chat, result, row};
+    use super::super::testing::{call, chat, prose, result, row};
     use super::*;
     use serde_json::json;
 
@@ -260,6 +334,61 @@ mod tests {
         assert_eq!(a.chain[..], b.chain[..2]);
         assert!(!a.chain[0].answered && a.chain[1].answered);
         assert_eq!(a.overlap(&b), a.shingles.len());
+    }
+
+    #[test]
+    fn a_sketch_agrees_with_the_print() {
+        let minhash = MinHash::default();
+        for text in ["", "two words", &prose(1, 300), &format!("{0} {0} x", prose(2, 40))] {
+            let row = chat("s", "look at this please now", text);
+            let (print, all) = (Print::of(&row), Sketch::of(&row, u64::MAX));
+            assert_eq!(
+                (all.exact, all.words, &all.chain),
+                (print.exact, print.words, &print.chain)
+            );
+            assert_eq!(all.shingles as usize, print.shingles.len());
+            assert_eq!(all.sample, print.shingles);
+            assert_eq!(all.bands, minhash.signature(&print.shingles));
+            let half = Sketch::of(&row, u64::MAX / 2);
+            let wanted: Vec<u64> =
+                print.shingles.iter().copied().filter(|s| *s <= u64::MAX / 2).collect();
+            assert_eq!(half, Sketch { sample: wanted, threshold: u64::MAX / 2, ..all });
+        }
+    }
+
+    #[test]
+    fn sketches_are_compared_at_the_lower_threshold() {
+        let whole = prose(1, 400);
+        let words: Vec<&str> = whole.split(' ').collect();
+        let a = chat("s", "look at this please", &whole);
+        let b = chat("s", "look at this please", &words[..300].join(" "));
+        let exact = Sketch::of(&a, u64::MAX).overlap(&Sketch::of(&b, u64::MAX));
+        assert_eq!(exact.in_other, Print::of(&b).shingles.len());
+        assert_eq!(exact.shared, Print::of(&a).overlap(&Print::of(&b)));
+        let part = Sketch::of(&a, u64::MAX).overlap(&Sketch::of(&b, u64::MAX / 4));
+        assert_eq!(part, Sketch::of(&a, u64::MAX / 4).overlap(&Sketch::of(&b, u64::MAX)));
+        let share = part.shared as f64 / part.in_self as f64;
+        assert!((60..150).contains(&part.in_self) && (share - 0.75).abs() < 0.15, "{part:?}");
+    }
+
+    #[test]
+    fn any_white_space_is_white_space() {
+        let print = |text: &str| Print::of(&chat("s", "look", text)).exact;
+        for text in ["a b", " a b", "a\t\r\nb ", "a\u{a0}\u{2003}b", "a\u{b}b\u{3000}"] {
+            assert_eq!(print(text), print("a b"), "{text:?}");
+        }
+        assert_eq!(print("ä  b"), print("ä b\n"));
+        assert_ne!(print("ab"), print("a b"));
+    }
+
+    #[test]
+    fn sketches_never_change() {
+        let row = chat("s", "look at a/b.rs please", "It reads 12 files of /home/mira.");
+        let sketch = Sketch::of(&row, u64::MAX);
+        let exact = 47_327_028_161_025_113_946_994_597_749_777_083_711;
+        let chain = 6_158_464_945_257_530_553_599_935_091_391_354_712;
+        assert_eq!((sketch.exact, sketch.chain[1].hash), (exact, chain));
+        assert_eq!((sketch.sample[0], sketch.bands[0]), (738_399_068_475_855_568, 3_250_144_711));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::Held;
-use super::print::{Print, SHINGLE, Sketch, overlap};
+use super::print::{Overlap, Print, SHINGLE, Sketch};
 use crate::config::Config;
 
 /// Rows with fewer shingles than this are never called contained by their shingles alone: a
@@ -155,29 +155,22 @@ pub fn guess(a: &Sketch, b: &Sketch, limits: &Limits) -> Guess {
     if a.exact == b.exact {
         return Guess::Alike(Likeness::Exact, 1.0);
     }
+    let (small, large) = (a.shingles.min(b.shingles), a.shingles.max(b.shingles));
     if a.is_whole() && b.is_whole() {
-        let sizes = (a.sample.len(), b.sample.len());
-        let found = likeness(false, sizes, || overlap(&a.sample, &b.sample), limits);
+        let sizes = (small as usize, large as usize);
+        let found = likeness(false, sizes, || a.overlap(b).shared, limits);
         return found.map_or(Guess::Unlike, |(likeness, share)| Guess::Alike(likeness, share));
     }
-    let (small, large) = (a.shingles.min(b.shingles), a.shingles.max(b.shingles));
     if small == 0
         || ((small as f64) < limits.jaccard * large as f64 && (small as usize) < MIN_CONTAINED)
     {
         return Guess::Unlike;
     }
-    let threshold = a.threshold.min(b.threshold);
-    let (a, b) = (below(&a.sample, threshold), below(&b.sample, threshold));
-    let of = a.len().min(b.len());
-    match overlap(a, b) >= needed(of, limits.least_share(), false) {
+    let Overlap { shared, in_self, in_other } = a.overlap(b);
+    match shared >= needed(in_self.min(in_other), limits.least_share(), false) {
         true => Guess::Open,
         false => Guess::Unlike,
     }
-}
-
-/// The part of a sorted sample below a threshold.
-fn below(sample: &[u64], threshold: u64) -> &[u64] {
-    &sample[..sample.partition_point(|s| *s <= threshold)]
 }
 
 /// How many of `of` sampled shingles of a row must stand in its copy: `share` of them, less three
