@@ -358,7 +358,7 @@ fn rows_without_redaction_never_pass_the_gate() {
     traces(folder.path());
     let config = config(&[]);
     let loaded = proto::trace::load(&[PathBuf::from("counter")], folder.path(), &Silent).unwrap();
-    let rows = from_traces(loaded, Kind::Real, 0);
+    let rows = source::from_traces(loaded, Kind::Real, 0);
     let options = splitting::Options::from_config(&config).unwrap();
     let parts = split(&rows, &options, None, &Silent).unwrap();
     let options = mix::Options::from_config(&config).unwrap();
@@ -445,7 +445,7 @@ fn only_recent_sessions_are_taken_when_asked() {
     let load = |days| {
         let loaded =
             proto::trace::load(&[PathBuf::from("one.jsonl")], folder.path(), &Silent).unwrap();
-        from_traces(loaded, Kind::Real, days)
+        source::from_traces(loaded, Kind::Real, days)
     };
     assert_eq!(load(0).len(), 60);
     // Sessions begin an hour apart: the newest and the day before it.
