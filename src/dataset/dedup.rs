@@ -82,7 +82,7 @@ fn find(
     }
     entries.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
 
-    let mut seen = Seen::of(&entries);
+    let mut seen = Seen::of(&entries, limits);
     let mut families = Families::new(rows);
     let mut duplicates = BTreeMap::new();
     for from in (0..entries.len()).step_by(BLOCK) {
@@ -131,25 +131,27 @@ struct Seen {
     exact: HashMap<u128, u32, Xxh3Builder>,
     buckets: Buckets,
     chains: Chains,
+    kept: Vec<bool>,
 }
 
 /// Rows read for the sake of a block.
 type Prints = HashMap<u32, Print>;
 
 impl Seen {
-    fn of(entries: &[Entry]) -> Seen {
+    fn of(entries: &[Entry], limits: &Limits) -> Seen {
         let sketches: Vec<&Sketch> = entries.iter().map(|e| e.sketch).collect();
         Seen {
             exact: HashMap::default(),
             buckets: Buckets::of(&sketches),
-            chains: Chains::default(),
+            chains: Chains::of(&sketches, limits),
+            kept: vec![false; entries.len()],
         }
     }
 
     fn keep(&mut self, entry: &Entry, at: u32) {
         self.exact.insert(entry.sketch.exact, at);
-        self.chains.insert(entry.sketch, at);
         self.buckets.keep(at);
+        self.kept[at as usize] = true;
     }
 
     /// Reads the rows of a block about which sketches leave open whether they copy one that was
@@ -211,7 +213,8 @@ impl Seen {
             };
             found.extend(alike.map(|(likeness, share)| (other, likeness, share)));
         }
-        let begun = self.chains.containing(sketch, limits).filter(|(other, _)| stranger(*other));
+        let begun = self.chains.containing(sketch, limits);
+        let begun = begun.filter(|(other, _)| self.kept[*other as usize] && stranger(*other));
         found.extend(begun.map(|(other, share)| (other, Likeness::Contained, share)));
         // The most similar one; among equals the one kept first.
         Ok(found.into_iter().min_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0))))

@@ -10,16 +10,14 @@
 //! whose hash lies below a threshold are kept (FracMinHash: Irber and others 2022): they decide
 //! which rows are read again and compared exactly, with three standard deviations to spare.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::Held;
-use super::print::{Overlap, Print, SHINGLE, Sketch};
+use super::print::{Overlap, Print, Sketch};
 use crate::config::Config;
 
 /// Rows with fewer shingles than this are never called contained by their shingles alone: a
@@ -190,37 +188,52 @@ impl Limits {
     }
 }
 
-/// Rows by everything they began with: finds a session in the one it was resumed as, however
-/// much longer that is.
+/// Rows by what they began with: finds a session in the one it was resumed as, however much longer
+/// that is.
 #[derive(Debug, Default)]
 pub struct Chains {
-    // Only looked up, never walked: the hasher's order does not matter.
-    rows: HashMap<u128, Vec<u32>, Xxh3Builder>,
+    /// Beginnings and the rows that have them, sorted.
+    rows: Vec<(u64, u32)>,
 }
 
 impl Chains {
-    /// Adds a row.
-    pub fn insert(&mut self, sketch: &Sketch, row: u32) {
-        for link in sketch.chain.iter().filter(|l| l.answered && l.words >= SHINGLE as u64) {
-            self.rows.entry(link.hash).or_default().push(row);
-        }
+    /// The beginnings that some row could be contained in another one by.
+    pub fn of(sketches: &[&Sketch], limits: &Limits) -> Chains {
+        let mut wanted: Vec<u64> =
+            sketches.iter().flat_map(|s| long(s, limits)).map(|(hash, _)| hash).collect();
+        wanted.par_sort_unstable();
+        wanted.dedup();
+        let links = |(row, sketch): (usize, &&Sketch)| {
+            let links = sketch.chain.iter().map(|link| link.hash);
+            let known = links.filter(|hash| wanted.binary_search(hash).is_ok());
+            known.map(|hash| (hash, row as u32)).collect::<Vec<_>>()
+        };
+        let mut rows: Vec<(u64, u32)> =
+            sketches.par_iter().enumerate().flat_map_iter(links).collect();
+        rows.par_sort_unstable();
+        Chains { rows }
     }
 
-    /// The rows that begin with at least the contained share of a row, the largest share first.
+    /// The rows that begin with at least the contained share of a row, itself among them, the
+    /// largest share first.
     pub fn containing<'a>(
         &'a self,
         sketch: &'a Sketch,
         limits: &'a Limits,
     ) -> impl Iterator<Item = (u32, f64)> + 'a {
-        let links = sketch.chain.iter().rev().filter(|l| l.answered && l.words >= SHINGLE as u64);
-        links
-            .map(move |l| (l, l.words as f64 / sketch.words as f64))
-            .take_while(move |(_, share)| *share >= limits.containment)
-            .flat_map(|(link, share)| {
-                let rows = self.rows.get(&link.hash).into_iter().flatten();
-                rows.map(move |row| (*row, share))
-            })
+        long(sketch, limits).flat_map(|(hash, share)| {
+            let from = self.rows.partition_point(|(h, _)| *h < hash);
+            let rows = self.rows[from..].iter().take_while(move |(h, _)| *h == hash);
+            rows.map(move |(_, row)| (*row, share))
+        })
     }
+}
+
+/// The beginnings of a row that are at least the contained share of it, the longest first.
+fn long<'a>(sketch: &'a Sketch, limits: &'a Limits) -> impl Iterator<Item = (u64, f64)> + 'a {
+    let links = sketch.chain.iter().rev();
+    let shares = links.map(|link| (link.hash, f64::from(link.words) / sketch.words as f64));
+    shares.take_while(|(_, share)| *share >= limits.containment)
 }
 
 /// Two rows, by their places, of which the first is not the longer one.
@@ -244,7 +257,7 @@ pub fn pairs(
     wanted: impl Fn(usize, usize) -> bool + Sync,
 ) -> Result<Vec<Pair>> {
     sketch(rows)?;
-    let sketches = rows.iter().map(|row| row.sketch(u64::MAX)).collect::<Result<Vec<_>>>()?;
+    let sketches = rows.iter().map(|row| Ok(row.sketch(u64::MAX)?.as_ref())).collect::<Result<Vec<_>>>()?;
     let mut by_size: Vec<u32> = (0..rows.len() as u32).collect();
     by_size.sort_by_key(|i| (sketches[*i as usize].shingles, sketches[*i as usize].words, *i));
     let mut rank = vec![0u32; rows.len()];
@@ -252,10 +265,7 @@ pub fn pairs(
         rank[*row as usize] = place as u32;
     }
     let index = Prefixes::new(&sketches, limits);
-    let mut chains = Chains::default();
-    for row in &by_size {
-        chains.insert(sketches[*row as usize], *row);
-    }
+    let chains = Chains::of(&sketches, limits);
     let of = |large: u32| -> Result<Vec<Pair>> {
         let sketch = sketches[large as usize];
         let below = |small: &u32| {
@@ -312,7 +322,7 @@ pub fn pairs(
 
 /// Rows that say exactly the same, of which the index may know none: those without shingles, and
 /// those without any in the sample.
-fn same(sketches: &[&Arc<Sketch>], wanted: &impl Fn(usize, usize) -> bool) -> Vec<Pair> {
+fn same(sketches: &[&Sketch], wanted: &impl Fn(usize, usize) -> bool) -> Vec<Pair> {
     let mut groups: BTreeMap<u128, Vec<u32>> = BTreeMap::new();
     for (row, sketch) in sketches.iter().enumerate().filter(|(_, s)| s.sample.is_empty()) {
         groups.entry(sketch.exact).or_default().push(row as u32);
@@ -337,14 +347,14 @@ struct Prefixes {
 }
 
 impl Prefixes {
-    fn new(sketches: &[&Arc<Sketch>], limits: &Limits) -> Self {
+    fn new(sketches: &[&Sketch], limits: &Limits) -> Self {
         let mut all: Vec<u64> = sketches.iter().flat_map(|s| s.sample.iter().copied()).collect();
         all.par_sort_unstable();
         let count = |shingle: u64| {
             let from = all.partition_point(|s| *s < shingle);
             all[from..].iter().take(COMMON).take_while(|s| **s == shingle).count()
         };
-        let rarest = |(row, sketch): (usize, &&Arc<Sketch>)| {
+        let rarest = |(row, sketch): (usize, &&Sketch)| {
             let mut rarest: Vec<(usize, u64)> =
                 sketch.sample.iter().map(|s| (count(*s), *s)).collect();
             rarest.sort_unstable();
