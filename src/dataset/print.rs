@@ -381,7 +381,7 @@ mod tests {
         let row = chat("s", "look at a/b.rs please", "It reads 12 files of /home/mira.");
         let sketch = Sketch::of(&row, u64::MAX);
         let exact = 47_327_028_161_025_113_946_994_597_749_777_083_711;
-        let chain = 6_158_464_945_257_530_553_599_935_091_391_354_712;
+        let chain = 149_921_817_057_937_936_470_848_219_489_312_738_281;
         assert_eq!((sketch.exact, sketch.chain[1].hash), (exact, chain));
         assert_eq!((sketch.sample[0], sketch.bands[0]), (738_399_068_475_855_568, 3_250_144_711));
     }

@@ -82,6 +82,11 @@ impl Made {
         matches!(self, Made::Exact | Made::Space | Made::Stamps | Made::Edited(..=5))
     }
 
+    /// Whether it is nobody's copy.
+    pub fn is_alone(self) -> bool {
+        Made::ALONE.contains(&self)
+    }
+
     /// Whether one of the two began as the other.
     pub fn is_prefix(self) -> bool {
         matches!(self, Made::Prefix | Made::ShortPrefix | Made::Cut | Made::Resumed)
