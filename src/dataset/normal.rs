@@ -1,9 +1,9 @@
 //! Text as deduplication sees it: words in lower case, with what differs between two copies of
-//! one session (times, ids, home folders, placeholder numbers) folded into one word each.
+//! one session (times, ids, leading folders, placeholder numbers) folded into one word each.
 
 const TIME: &str = "\u{1}time";
 const ID: &str = "\u{1}id";
-const HOME: &str = "\u{1}home";
+const FOLDERS: &str = "\u{1}folders";
 
 /// Calls `each` with every word of `text`, in order; case is left as it is.
 pub fn words<'t>(text: &'t str, mut each: impl FnMut(&'t str)) {
@@ -133,8 +133,8 @@ fn scan<'t>(text: &'t str, mut each: impl FnMut(&'t str, u64)) {
                 each(whole, finish(hash));
             }
         } else if of == MARK {
-            if let Some(end) = home(bytes, at) {
-                each(HOME, ascii_hash(HOME.as_bytes()));
+            if let Some(end) = folders(bytes, at) {
+                each(FOLDERS, ascii_hash(FOLDERS.as_bytes()));
                 at = end;
             } else if let Some((name, end)) = placeholder(bytes, at) {
                 let word = &text[at + 1..name];
@@ -273,6 +273,33 @@ fn is_uuid(bytes: &[u8], at: usize) -> bool {
     part.iter().enumerate().all(fits) && !bytes.get(at + 36).is_some_and(|b| is_word(*b))
 }
 
+/// Where the folders of an absolute path end in which two checkouts of one repository differ: all
+/// before its last two parts. `/home/NAME` and the like always go.
+fn folders(bytes: &[u8], at: usize) -> Option<usize> {
+    let home = home(bytes, at);
+    let separator = bytes.get(at + usize::from(bytes[at] == b'~')).copied()?;
+    let begins = home.is_some()
+        || separator == b'/' && (at == 0 || b" \t\n\r\"'`([{=,;|>".contains(&bytes[at - 1]));
+    if !begins {
+        return None;
+    }
+    let (mut parts, mut last, mut before) = (0, 0, 0);
+    let mut end = home.unwrap_or(at);
+    loop {
+        let from = end;
+        while bytes.get(end) == Some(&separator) {
+            end += 1;
+        }
+        let name = bytes[end..].iter().take_while(|b| is_word(**b) || b"-.+@".contains(b)).count();
+        if end == from || name == 0 {
+            break;
+        }
+        (before, last, parts) = (last, from, parts + 1);
+        end += name;
+    }
+    if parts > 2 { Some(before) } else { home }
+}
+
 /// Where `/home/NAME`, `/Users/NAME`, `\Users\NAME` or `~` ends.
 fn home(bytes: &[u8], at: usize) -> Option<usize> {
     match (bytes[at], bytes.get(at + 1)?) {
@@ -351,8 +378,19 @@ mod tests {
             assert_eq!(split(text), ["#id"], "{text}");
         }
         assert_eq!(split("/home/mira/src"), split("/Users/tom.k/src"));
-        assert_eq!(split("C:\\Users\\Tom\\src"), ["C", "#home", "src"]);
+        assert_eq!(split("C:\\Users\\Tom\\src"), ["C", "#folders", "src"]);
         assert_eq!(split("~/src"), split("/home/mira/src"));
+        let wanted = ["#folders", "src", "money", "rs", "12"];
+        for text in [
+            "/home/mira/work/ledger/src/money.rs:12",
+            "/workspace/ledger/src/money.rs:12",
+            "~/src/money.rs:12",
+            "C:\\Users\\Tom\\ledger-2\\src\\money.rs:12",
+            "C:\\\\Users\\\\Tom\\\\ledger\\\\src\\\\money.rs:12",
+        ] {
+            let words = split(text);
+            assert_eq!(words[words.len() - 5..], wanted, "{text}");
+        }
         assert_eq!(split("write to <EMAIL_1> now"), split("write to <EMAIL_22> now"));
         assert_ne!(split("<EMAIL_1>"), split("<PHONE_1>"));
     }
@@ -363,6 +401,9 @@ mod tests {
             assert!(!split(text).iter().any(|w| w.starts_with('#')), "{text}: {:?}", split(text));
         }
         assert_eq!(split("</div>"), ["div"]);
+        assert_eq!(split("src/a/b/c.rs"), ["src", "a", "b", "c", "rs"]);
+        assert_eq!(split("https://x.io/a/b/c"), ["https", "x", "io", "a", "b", "c"]);
+        assert_eq!(split("/etc/passwd"), ["etc", "passwd"]);
         assert_eq!(split("<A_1"), ["A_1"]);
     }
 

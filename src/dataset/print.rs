@@ -384,7 +384,7 @@ mod tests {
         let row = chat("s", "look at a/b.rs please", "It reads 12 files of /home/mira.");
         let sketch = Sketch::of(&row, u64::MAX);
         let exact = 47_327_028_161_025_113_946_994_597_749_777_083_711;
-        let chain = 2_925_107_783_578_703_704;
+        let chain = 17_501_066_900_785_105_897;
         assert_eq!((sketch.exact, sketch.chain[0].hash), (exact, chain));
         assert_eq!((sketch.sample[0], sketch.bands[0]), (738_399_068_475_855_568, 3_250_144_711));
     }
