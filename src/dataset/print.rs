@@ -386,7 +386,7 @@ mod tests {
         let exact = 47_327_028_161_025_113_946_994_597_749_777_083_711;
         let chain = 17_501_066_900_785_105_897;
         assert_eq!((sketch.exact, sketch.chain[0].hash), (exact, chain));
-        assert_eq!((sketch.sample[0], sketch.bands[0]), (738_399_068_475_855_568, 3_250_144_711));
+        assert_eq!((sketch.sample[0], sketch.bands[0]), (738_399_068_475_855_568, 4_290_259_689));
     }
 
     #[test]
