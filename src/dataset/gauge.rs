@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::paging::text_bytes;
 use super::{Held, TokenCount};
+use crate::trace::Trace;
 
 /// Sets of at most this many bytes of text are counted exactly.
 pub const EXACT: u64 = 32 << 20;
@@ -19,9 +21,12 @@ const SAMPLE: usize = 256;
 /// What a chat template adds to a message, about, in bytes of text.
 const TURN: u64 = 24;
 
-/// How much more tokens a byte than any row of the sample a row may have, and still be told from
-/// one that is too long.
+/// How many times more tokens a byte than any row of the sample, or fewer than any, a row is
+/// trusted to have at most.
 const MARGIN: f64 = 1.25;
+
+/// How much longer than estimated a part of a row may be, most often.
+const UNEVEN: f64 = 1.1;
 
 /// Tells lengths in tokens.
 pub struct Gauge<'a> {
@@ -31,6 +36,7 @@ pub struct Gauge<'a> {
 
 /// Tokens a byte.
 struct Rate {
+    least: f64,
     mean: f64,
     most: f64,
 }
@@ -55,9 +61,13 @@ impl<'a> Gauge<'a> {
             ranked[..nth].par_iter().map(|(_, row)| Ok((size(row), row.counted(count)?))).collect();
         let counted = counted.into_iter().collect::<Result<Vec<_>>>()?;
         let (bytes, tokens) = counted.iter().fold((0, 0), |(b, t), (x, y)| (b + x, t + y));
-        let rates = counted.iter().map(|(bytes, tokens)| *tokens as f64 / (*bytes).max(1) as f64);
-        let rate =
-            Rate { mean: tokens as f64 / bytes.max(1) as f64, most: rates.fold(0.0, f64::max) };
+        let rates: Vec<f64> =
+            counted.iter().map(|(bytes, n)| *n as f64 / (*bytes).max(1) as f64).collect();
+        let rate = Rate {
+            least: rates.iter().copied().fold(f64::MAX, f64::min),
+            mean: tokens as f64 / bytes.max(1) as f64,
+            most: rates.iter().copied().fold(0.0, f64::max),
+        };
         Ok(Gauge { count, rate: Some(rate) })
     }
 
@@ -68,12 +78,23 @@ impl<'a> Gauge<'a> {
 
     /// Whether a row has at most `limit` tokens.
     pub fn fits(&self, row: &Held, limit: usize) -> Result<bool> {
-        if let Some(rate) = &self.rate
-            && size(row) as f64 * rate.most * MARGIN <= limit as f64
-        {
-            return Ok(true);
+        if let (Some(rate), None) = (&self.rate, row.tokens()) {
+            let (size, limit) = (size(row) as f64, limit as f64);
+            if size * rate.most * MARGIN <= limit {
+                return Ok(true);
+            }
+            if size * rate.least / MARGIN > limit {
+                return Ok(false);
+            }
         }
         Ok(self.exact(row)? <= limit)
+    }
+
+    /// How long a part of a row is, rather too long than too short; nothing where lengths are
+    /// counted.
+    pub fn estimate(&self, part: &Trace) -> Option<usize> {
+        let size = text_bytes(part) + TURN * part.messages.len() as u64;
+        self.rate.as_ref().map(|rate| (size as f64 * rate.mean * UNEVEN) as usize)
     }
 
     /// A row's tokens, estimated unless they were counted.
@@ -122,6 +143,9 @@ mod tests {
         assert_eq!(counted.load(Ordering::Relaxed), 0);
         let fitting = many.iter().filter(|row| gauge.fits(row, 5_500).unwrap()).count();
         assert_eq!(fitting, 4000);
+        counted.store(0, Ordering::Relaxed);
+        assert!(!many.iter().any(|row| gauge.fits(row, 3_000).unwrap()));
+        assert_eq!(counted.load(Ordering::Relaxed), 0);
         let all: usize = many.iter().map(|row| gauge.length(row).unwrap()).sum();
         let exact: usize = many.iter().map(|row| row.counted(&count).unwrap()).sum();
         assert!(all.abs_diff(exact) * 200 < exact, "{all} against {exact}");

@@ -228,6 +228,14 @@ impl Held {
         self.0.tokens.get().map(|n| *n as usize)
     }
 
+    /// The same row, of which it is known how many tokens it has.
+    pub fn with_tokens(self, tokens: Option<usize>) -> Held {
+        if let Some(tokens) = tokens {
+            let _ = self.0.tokens.set(tokens.min(u32::MAX as usize) as u32);
+        }
+        self
+    }
+
     /// Its length in tokens, counted with `count` unless it is known.
     pub fn counted(&self, count: impl FnOnce(&Example) -> Result<usize>) -> Result<usize> {
         if let Some(known) = self.tokens() {

@@ -257,7 +257,8 @@ pub fn pairs(
     wanted: impl Fn(usize, usize) -> bool + Sync,
 ) -> Result<Vec<Pair>> {
     sketch(rows)?;
-    let sketches = rows.iter().map(|row| Ok(row.sketch(u64::MAX)?.as_ref())).collect::<Result<Vec<_>>>()?;
+    let sketches =
+        rows.iter().map(|row| Ok(row.sketch(u64::MAX)?.as_ref())).collect::<Result<Vec<_>>>()?;
     let mut by_size: Vec<u32> = (0..rows.len() as u32).collect();
     by_size.sort_by_key(|i| (sketches[*i as usize].shingles, sketches[*i as usize].words, *i));
     let mut rank = vec![0u32; rows.len()];

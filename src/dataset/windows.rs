@@ -40,8 +40,9 @@ pub fn windows(
         if answers(&example.trace.messages) < 2 {
             return Ok(vec![row.clone()]);
         }
-        let windows = Session::new(&example, limit, count).cut()?;
-        windows.into_iter().map(|window| rows.pager.hold(window)).collect()
+        let windows = Session::new(&example, limit, count, &gauge).cut()?;
+        let hold = |(window, tokens)| Ok(rows.pager.hold(window)?.with_tokens(tokens));
+        windows.into_iter().map(hold).collect()
     };
     let cut: Vec<Result<_>> = rows.examples.par_iter().map(cut).collect();
     let cut: Result<Vec<_>> = cut.into_iter().collect();
@@ -74,6 +75,7 @@ struct Session<'a> {
     example: &'a Example,
     limit: usize,
     count: &'a TokenCount<'a>,
+    gauge: &'a Gauge<'a>,
     /// How many messages every window begins with.
     head: usize,
     /// What follows, in pieces that stay whole: an answer with the results of its calls, or a
@@ -82,7 +84,12 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(example: &'a Example, limit: usize, count: &'a TokenCount<'a>) -> Self {
+    fn new(
+        example: &'a Example,
+        limit: usize,
+        count: &'a TokenCount<'a>,
+        gauge: &'a Gauge<'a>,
+    ) -> Self {
         let messages = &example.trace.messages;
         let asked = messages.iter().position(|m| m.role == Role::User);
         let head = asked.map_or(0, |at| at + 1);
@@ -93,7 +100,7 @@ impl<'a> Session<'a> {
                 _ => pieces.push(at..at + 1),
             }
         }
-        Session { example, limit, count, head, pieces }
+        Session { example, limit, count, gauge, head, pieces }
     }
 
     /// Whether a piece is an answer that the loss covers.
@@ -146,52 +153,30 @@ impl<'a> Session<'a> {
         Ok((low < range.end).then_some(low))
     }
 
-    fn cut(&self) -> Result<Vec<Example>> {
+    /// The windows, each with its tokens where they were counted.
+    fn cut(&self) -> Result<Vec<(Example, Option<usize>)>> {
         let mut traces = Vec::new();
         // The first piece that no window has trained yet.
         let mut next = 0;
         while let Some(answer) = (next..self.pieces.len()).find(|p| self.taught(*p)) {
-            let fits = |from: usize, end: usize, clear: usize, most: usize| -> Result<bool> {
-                Ok(self.tokens(self.window(from..end, answer, clear))? <= most)
-            };
-            // As much before the answer as half the context holds, all of it where there is room;
-            // then with old results cleared, then whatever the whole context holds.
-            let mut chosen = None;
-            for (cleared, most) in
-                [(false, self.limit / 2), (true, self.limit / 2), (true, self.limit)]
+            let exact = |trace: Trace| self.tokens(trace);
+            let estimated = |trace: Trace| Ok(self.gauge.estimate(&trace).unwrap_or(0));
+            let mut found = None;
+            if self.gauge.estimates()
+                && let Some((trace, end)) = self.next(answer, &estimated)?
             {
-                let clear = if cleared { answer } else { 0 };
-                let found = Self::first(0..answer + 1, |from| fits(from, answer + 1, clear, most))?;
-                // A context that lost most of its messages is worse than one that lost results.
-                match found {
-                    Some(0) => {
-                        chosen = Some((0, clear));
-                        break;
-                    }
-                    Some(from) if cleared => {
-                        chosen = Some((from, clear));
-                        break;
-                    }
-                    _ => {}
-                }
+                let tokens = self.tokens(trace.clone())?;
+                found = (tokens <= self.limit).then_some((trace, end, Some(tokens)));
             }
-            let Some((from, clear)) = chosen else {
-                // Even alone it is too long.
-                next = answer + 1;
-                continue;
-            };
-            // As many pieces after it as fit.
-            let beyond = Self::first(answer + 2..self.pieces.len() + 1, |end| {
-                Ok(!fits(from, end, clear, self.limit)?)
-            })?;
-            let end = beyond.map_or(self.pieces.len(), |end| end - 1);
-            let end =
-                (answer + 1..=end).rev().find(|e| self.is_answer(e - 1)).unwrap_or(answer + 1);
-            traces.push(self.window(from..end, answer, clear));
-            next = end;
+            if found.is_none() {
+                found = self.next(answer, &exact)?.map(|(trace, end)| (trace, end, None));
+            }
+            // Without any even the answer alone is too long.
+            next = found.as_ref().map_or(answer + 1, |(_, end, _)| *end);
+            traces.extend(found.map(|(trace, _, tokens)| (trace, tokens)));
         }
         let mut first: Option<String> = None;
-        let examples = traces.into_iter().map(|trace| {
+        let examples = traces.into_iter().map(|(trace, tokens)| {
             let mut example = Example { trace, ..self.example.clone() };
             if let Some(first) = &first {
                 example = Example::new(example.kind, example.trace);
@@ -199,9 +184,48 @@ impl<'a> Session<'a> {
             } else {
                 first = Some(example.id.clone());
             }
-            example
+            (example, tokens)
         });
         Ok(examples.collect())
+    }
+
+    /// The window that begins to train with an answer, and the piece after its last one.
+    fn next(
+        &self,
+        answer: usize,
+        tokens: &dyn Fn(Trace) -> Result<usize>,
+    ) -> Result<Option<(Trace, usize)>> {
+        let fits = |from: usize, end: usize, clear: usize, most: usize| -> Result<bool> {
+            Ok(tokens(self.window(from..end, answer, clear))? <= most)
+        };
+        // As much before the answer as half the context holds, all of it where there is room;
+        // then with old results cleared, then whatever the whole context holds.
+        let mut chosen = None;
+        for (cleared, most) in [(false, self.limit / 2), (true, self.limit / 2), (true, self.limit)]
+        {
+            let clear = if cleared { answer } else { 0 };
+            let found = Self::first(0..answer + 1, |from| fits(from, answer + 1, clear, most))?;
+            // A context that lost most of its messages is worse than one that lost results.
+            match found {
+                Some(0) => {
+                    chosen = Some((0, clear));
+                    break;
+                }
+                Some(from) if cleared => {
+                    chosen = Some((from, clear));
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let Some((from, clear)) = chosen else { return Ok(None) };
+        // As many pieces after it as fit.
+        let beyond = Self::first(answer + 2..self.pieces.len() + 1, |end| {
+            Ok(!fits(from, end, clear, self.limit)?)
+        })?;
+        let end = beyond.map_or(self.pieces.len(), |end| end - 1);
+        let end = (answer + 1..=end).rev().find(|e| self.is_answer(e - 1)).unwrap_or(answer + 1);
+        Ok(Some((self.window(from..end, answer, clear), end)))
     }
 }
 
