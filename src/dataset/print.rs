@@ -25,11 +25,12 @@ pub struct Print {
     pub words: u64,
     /// The distinct hashes of every five words in a row, sorted.
     pub shingles: Vec<u64>,
-    /// After each message, what was said up to there.
+    /// What was said up to some places.
     pub chain: Vec<Link>,
 }
 
-/// A row up to and with one message.
+/// The beginning of a row: up to and with a message or, in a long one, so far that a row which
+/// ends between two such places still begins with most of itself at the first of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// Equal for rows that began with the same words.
@@ -56,7 +57,7 @@ pub struct Sketch {
     pub sample: Vec<u64>,
     /// Up to where shingles are in the sample.
     pub threshold: u64,
-    /// After each message, what was said up to there.
+    /// What was said up to some places.
     pub chain: Vec<Link>,
 }
 
@@ -128,6 +129,11 @@ fn shared(a: &[u64], b: &[u64]) -> usize {
     shared
 }
 
+/// A link follows the last one after a sixth of what was said until then at the latest, but never
+/// after less than eight words of one message.
+const STEP: usize = 6;
+const LEAST_STEP: usize = 8;
+
 /// What a row says, before anything is left out.
 struct Heard {
     exact: u128,
@@ -143,7 +149,6 @@ impl Heard {
         let mut link = Link { hash: 0, words: 0, answered: false };
         let spoken = example.trace.messages.iter().filter(|m| m.role != Role::System);
         for message in spoken {
-            let from = said.len();
             let mut hear = |text: &str| hashes(text, |word| said.push(word));
             hear(&message.content);
             for call in &message.tool_calls {
@@ -151,18 +156,25 @@ impl Heard {
                 each_entry(&call.arguments, &mut hear);
             }
             literal(message, &mut exact);
-            bytes.clear();
-            bytes.extend(link.hash.to_le_bytes());
-            bytes.push(message.role as u8);
-            let head = bytes.len();
-            bytes.resize(head + 8 * (said.len() - from), 0);
-            for (place, word) in bytes[head..].chunks_exact_mut(8).zip(&said[from..]) {
-                place.copy_from_slice(&word.to_le_bytes());
-            }
-            link.hash = xxh3_128(&bytes);
-            link.words = said.len() as u64;
             link.answered |= message.role == Role::Assistant;
-            chain.push(link);
+            loop {
+                let from = link.words as usize;
+                let end = said.len().min(from + LEAST_STEP.max(from / STEP));
+                bytes.clear();
+                bytes.extend(link.hash.to_le_bytes());
+                bytes.push(message.role as u8);
+                let head = bytes.len();
+                bytes.resize(head + 8 * (end - from), 0);
+                for (place, word) in bytes[head..].chunks_exact_mut(8).zip(&said[from..end]) {
+                    place.copy_from_slice(&word.to_le_bytes());
+                }
+                link.hash = xxh3_128(&bytes);
+                link.words = end as u64;
+                chain.push(link);
+                if end == said.len() {
+                    break;
+                }
+            }
         }
         Heard { exact: xxh3_128(&exact), said, chain }
     }
@@ -326,7 +338,7 @@ mod tests {
         let mut longer = first.clone();
         longer.trace.messages.push(Message::text(Role::User, "and the writer"));
         let (a, b) = (Print::of(&first), Print::of(&longer));
-        assert_eq!(a.chain[..], b.chain[..2]);
+        assert_eq!(a.chain[..], b.chain[..a.chain.len()]);
         assert!(!a.chain[0].answered && a.chain[1].answered);
         assert_eq!(a.overlap(&b), a.shingles.len());
     }
@@ -383,7 +395,21 @@ mod tests {
         let exact = 47_327_028_161_025_113_946_994_597_749_777_083_711;
         let chain = 149_921_817_057_937_936_470_848_219_489_312_738_281;
         assert_eq!((sketch.exact, sketch.chain[1].hash), (exact, chain));
-        assert_eq!((sketch.sample[0], sketch.bands[0]), (738_399_068_475_855_568, 3_250_144_711));
+        assert_eq!((sketch.sample[0], sketch.bands[0]), (738_399_068_475_855_568, 4_290_259_689));
+    }
+
+    #[test]
+    fn a_row_that_ends_within_a_message_begins_mostly_as_the_whole_one() {
+        let text = prose(1, 500);
+        let whole = Print::of(&chat("s", "what does the loader do", &text));
+        for kept in (40..500).step_by(7) {
+            let words: Vec<&str> = text.split(' ').take(kept).collect();
+            let cut = Print::of(&chat("s", "what does the loader do", &words.join(" ")));
+            let both = cut.chain.iter().filter(|link| whole.chain.contains(link));
+            let share = both.last().map_or(0.0, |link| link.words as f64 / cut.words as f64);
+            assert!(share >= 0.8, "{kept} words: {share}");
+        }
+        assert!(whole.chain.len() < 40, "{}", whole.chain.len());
     }
 
     #[test]
