@@ -25,11 +25,12 @@ pub struct Print {
     pub words: u64,
     /// The distinct hashes of every five words in a row, sorted.
     pub shingles: Vec<u64>,
-    /// After each answer, what was said up to there.
+    /// What was said up to some places, once the model has spoken.
     pub chain: Vec<Link>,
 }
 
-/// A row up to and with an answer.
+/// The beginning of a row: up to and with an answer or, within a long message, so far that a row
+/// which ends between two such places still begins with most of itself at the first of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// Equal for rows that began with the same words.
@@ -54,7 +55,7 @@ pub struct Sketch {
     pub sample: Vec<u64>,
     /// Up to where shingles are in the sample.
     pub threshold: u64,
-    /// After each answer, what was said up to there.
+    /// What was said up to some places, once the model has spoken.
     pub chain: Vec<Link>,
 }
 
@@ -131,6 +132,11 @@ fn shared(a: &[u64], b: &[u64]) -> usize {
     shared
 }
 
+/// A link follows the last one after a sixth of what was said until then at the latest, but never
+/// after less than eight words of one message.
+const STEP: usize = 6;
+const LEAST_STEP: usize = 8;
+
 /// What a row says, before anything is left out.
 struct Heard {
     exact: u128,
@@ -143,10 +149,9 @@ impl Heard {
     fn of(example: &Example) -> Heard {
         let (mut said, mut chain) = (Vec::new(), Vec::new());
         let (mut exact, mut bytes) = (Vec::new(), Vec::new());
-        let mut before = 0u128;
+        let (mut before, mut heard, mut answered) = (0u128, 0, false);
         let spoken = example.trace.messages.iter().filter(|m| m.role != Role::System);
         for message in spoken {
-            let from = said.len();
             let mut hear = |text: &str| hashes(text, |word| said.push(word));
             hear(&message.content);
             for call in &message.tool_calls {
@@ -154,18 +159,29 @@ impl Heard {
                 each_entry(&call.arguments, &mut hear);
             }
             literal(message, &mut exact);
-            bytes.clear();
-            bytes.extend(before.to_le_bytes());
-            bytes.push(message.role as u8);
-            let head = bytes.len();
-            bytes.resize(head + 8 * (said.len() - from), 0);
-            for (place, word) in bytes[head..].chunks_exact_mut(8).zip(&said[from..]) {
-                place.copy_from_slice(&word.to_le_bytes());
+            let mut from = heard;
+            loop {
+                let end = said.len().min(from + LEAST_STEP.max(from / STEP));
+                bytes.clear();
+                bytes.extend(before.to_le_bytes());
+                bytes.push(message.role as u8);
+                let head = bytes.len();
+                bytes.resize(head + 8 * (end - from), 0);
+                for (place, word) in bytes[head..].chunks_exact_mut(8).zip(&said[from..end]) {
+                    place.copy_from_slice(&word.to_le_bytes());
+                }
+                before = xxh3_128(&bytes);
+                answered |= message.role == Role::Assistant;
+                let ends = end == said.len();
+                if answered && end >= SHINGLE && (!ends || message.role == Role::Assistant) {
+                    chain.push(Link { hash: before as u64, words: end as u32 });
+                }
+                from = end;
+                if ends {
+                    break;
+                }
             }
-            before = xxh3_128(&bytes);
-            if message.role == Role::Assistant && said.len() >= SHINGLE {
-                chain.push(Link { hash: before as u64, words: said.len() as u32 });
-            }
+            heard = said.len();
         }
         Heard { exact: xxh3_128(&exact), said, chain }
     }
@@ -387,6 +403,20 @@ mod tests {
         let chain = 17_501_066_900_785_105_897;
         assert_eq!((sketch.exact, sketch.chain[0].hash), (exact, chain));
         assert_eq!((sketch.sample[0], sketch.bands[0]), (738_399_068_475_855_568, 4_290_259_689));
+    }
+
+    #[test]
+    fn a_row_that_ends_within_a_message_begins_mostly_as_the_whole_one() {
+        let text = prose(1, 500);
+        let whole = Print::of(&chat("s", "what does the loader do", &text));
+        for kept in (40..500).step_by(7) {
+            let words: Vec<&str> = text.split(' ').take(kept).collect();
+            let cut = Print::of(&chat("s", "what does the loader do", &words.join(" ")));
+            let both = cut.chain.iter().filter(|link| whole.chain.contains(link));
+            let share = both.last().map_or(0.0, |link| f64::from(link.words) / cut.words as f64);
+            assert!(share >= 0.8, "{kept} words: {share}");
+        }
+        assert!(whole.chain.len() < 40, "{}", whole.chain.len());
     }
 
     #[test]

@@ -53,8 +53,8 @@ impl Found {
 }
 
 /// Rows as the program takes them.
-fn program(examples: impl Iterator<Item = Arc<Example>>) -> Rows {
-    let examples: Vec<_> = examples.collect();
+pub fn program(rows: &[Row]) -> Rows {
+    let examples: Vec<_> = rows.iter().map(|row| row.example.clone()).collect();
     let stage = Stage::made("made", examples.len());
     Rows::new(examples, stage)
 }
@@ -66,8 +66,7 @@ fn ids(examples: &[Arc<Example>]) -> BTreeSet<String> {
 
 /// Drops the copies among rows.
 pub fn deduplicated(rows: &[Row]) -> Rows {
-    let rows = program(rows.iter().map(|row| row.example.clone()));
-    dedup::dedup(&rows, &Limits::default(), &Silent).expect("rows without copies")
+    dedup::dedup(&program(rows), &Limits::default(), &Silent).expect("rows without copies")
 }
 
 /// Which part each row went to.
@@ -75,11 +74,11 @@ pub type Places = BTreeMap<String, Part>;
 
 /// Splits rows; gives the ledger for the next time too.
 pub fn parted(rows: &Rows, ledger: Option<&Ledger>) -> (Places, Ledger) {
-    let options =
-        Options { by_repository: false, val: 0.2, tune: 0.1, limits: Limits::default() };
+    let options = Options { by_repository: false, val: 0.2, tune: 0.1, limits: Limits::default() };
     let parts = split(rows, &options, ledger, &Silent).expect("three parts");
     let all = [(Part::Train, &parts.train), (Part::Tune, &parts.tune), (Part::Val, &parts.val)];
-    let places = all.into_iter().flat_map(|(part, rows)| ids(rows).into_iter().map(move |id| (id, part)));
+    let places =
+        all.into_iter().flat_map(|(part, rows)| ids(rows).into_iter().map(move |id| (id, part)));
     (places.collect(), parts.ledger.as_ref().clone())
 }
 

@@ -121,7 +121,9 @@ impl<'a> Session<'a> {
             4 => {
                 let (old, new) = (hand.code(size / 4), hand.code(size / 4));
                 let seen = hand.numbered(size / 4);
-                let done = format!("The file {path} has been updated. Here is what it looks like now:\n{seen}");
+                let done = format!(
+                    "The file {path} has been updated. Here is what it looks like now:\n{seen}"
+                );
                 (("edit", json!({"path": path, "old_string": old, "new_string": new})), done)
             }
             5 => (bash("git diff HEAD~1"), hand.diff(size)),
