@@ -21,6 +21,7 @@ mod keys;
 mod labels;
 mod openclaw;
 mod opencode;
+mod packed;
 mod pi;
 mod policy;
 mod prepared;

@@ -70,7 +70,8 @@ fn columns(schema: &Type) -> Result<Type> {
     let all = schema.get_fields();
     let wanted: Vec<_> = all.iter().filter(|f| row::FIELDS.contains(&f.name())).cloned().collect();
     let has = |name: &str| wanted.iter().any(|field| field.name() == name);
-    if !row::LISTS.iter().any(|name| has(name)) && !(has("user") && has("assistant")) {
+    let messages = row::LISTS.iter().any(|name| has(name));
+    if !(messages || has("user") && has("assistant")) {
         let names: Vec<_> = all.iter().take(20).map(|field| field.name()).collect();
         bail!(
             "no column `messages` (or `conversation`) nor `user` with `assistant`; there are: {}",
