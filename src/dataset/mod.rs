@@ -13,6 +13,7 @@ pub mod dedup;
 pub mod example;
 pub mod generate;
 pub mod labels;
+pub mod layout;
 pub mod leakage;
 pub mod ledger;
 pub mod manifest;
@@ -28,10 +29,13 @@ pub mod similarity;
 pub mod snapshot;
 pub mod source;
 pub mod split;
+mod store;
+mod table;
 pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod windows;
+pub mod written;
 
 pub use example::{Example, Kind};
 pub use mix::Dataset;

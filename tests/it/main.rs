@@ -19,6 +19,7 @@ mod ingest;
 mod invented;
 mod keys;
 mod labels;
+mod layouts;
 mod openclaw;
 mod opencode;
 mod packed;
