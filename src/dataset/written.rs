@@ -120,12 +120,12 @@ impl Open {
 impl Rows {
     fn step(&mut self) -> Result<Option<(String, Example)>> {
         loop {
-            if let Some(open) = &mut self.open {
-                if let Some((line, example)) = open.next()? {
-                    self.hasher.update(&line);
-                    self.hasher.update(b"\n");
-                    return Ok(Some((line, example)));
-                }
+            if let Some(open) = &mut self.open
+                && let Some((line, example)) = open.next()?
+            {
+                self.hasher.update(&line);
+                self.hasher.update(b"\n");
+                return Ok(Some((line, example)));
             }
             if let Some(read) = self.open.take() {
                 read.check()?;

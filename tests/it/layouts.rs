@@ -139,7 +139,10 @@ fn every_layout_holds_the_same_text() {
                     };
                     assert_eq!(stored.name, name);
                     let bytes = fs::read(path).unwrap();
-                    assert_eq!((&stored.sha256, stored.bytes), (&digest(&bytes), bytes.len() as u64));
+                    assert_eq!(
+                        (&stored.sha256, stored.bytes),
+                        (&digest(&bytes), bytes.len() as u64)
+                    );
                     match format {
                         "zstd" => joined.extend(zstd::decode_all(&bytes[..]).unwrap()),
                         _ => joined.extend(bytes),
@@ -296,8 +299,7 @@ fn stopping_anywhere_leaves_whole_shards_and_no_manifest() {
             let folder = project.join(&run).join("dataset");
             let observer = StopAfter(AtomicUsize::new(n));
             let provenance = Provenance::default();
-            let ended =
-                snapshot::write(&dataset, &folder, &config, &policy, provenance, &observer);
+            let ended = snapshot::write(&dataset, &folder, &config, &policy, provenance, &observer);
             for disk in ["a", "b"] {
                 for (path, bytes) in contents(&project.join(disk).join(&run)) {
                     let name = path.file_name().unwrap().to_str().unwrap();

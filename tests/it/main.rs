@@ -10,6 +10,7 @@ mod checks;
 mod claude_code;
 mod cli;
 mod codex;
+mod crash;
 mod dataset;
 mod evaluation;
 mod export;
