@@ -186,5 +186,7 @@ pub const KEYS: &[Key] = &[
     // Scripts
     host("SCRIPT_MAX_OPERATIONS", POSITIVE, "200000000", "a script that runs more operations than this is stopped; each row of a filter or map counts by itself"),
     // Output
+    key("DATASET_FORMAT", Kind::Choice(&["jsonl", "zstd", "parquet"]), "jsonl", "what train, tune and val are written as: JSONL, JSONL compressed with zstd, or Parquet"),
+    host("DATASET_SHARD_DIRS", Kind::Paths, "", "folders on several disks, comma-separated: each takes a shard of train, tune and val, in a folder named after the run; empty keeps them in the run's own"),
     host("RUNS_DIR", Kind::Paths, "artifacts/protocol-runs", "the folder runs are written under; --out sets it"),
 ];

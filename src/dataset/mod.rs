@@ -14,6 +14,7 @@ pub mod example;
 pub mod gauge;
 pub mod generate;
 pub mod labels;
+pub mod layout;
 pub mod leakage;
 pub mod ledger;
 pub mod manifest;
@@ -30,10 +31,13 @@ pub mod similarity;
 pub mod snapshot;
 pub mod source;
 pub mod split;
+mod store;
+mod table;
 pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod windows;
+pub mod written;
 
 pub use example::{Example, Kind};
 pub use mix::Dataset;

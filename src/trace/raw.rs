@@ -12,7 +12,7 @@ use std::fs::File;
 use anyhow::{Context, Result};
 
 use super::find::Place;
-use super::lines::{Hashed, Line, Lines, json_problem};
+use super::lines::{Line, json_problem};
 use super::{FileDigest, Origin, Unread};
 
 mod calls;
@@ -20,9 +20,11 @@ pub(super) mod feed;
 mod message;
 mod parquet;
 mod row;
+mod texts;
 
 pub use super::lines::MAX_LINE;
 pub use row::{Pedigree, Problem, Row, parse_row};
+pub use texts::Texts;
 
 /// How a file ended: read, or with nothing in it.
 struct End {
@@ -46,28 +48,18 @@ fn read(file: &Place, step: Step, give: Give) -> Result<End> {
         Err(e) if !file.named => return Ok(End { unread: unread(e.to_string()), file: None }),
         Err(e) => return Err(e).with_context(cannot_read),
     };
-    let mut lines = 0;
-    let mut count = |batch: Vec<_>| {
+    let mut texts = Texts::new(open).with_context(cannot_read)?;
+    let (mut lines, mut told) = (0, 0);
+    loop {
+        let bytes = texts.bytes();
+        step(bytes - told)?;
+        told = bytes;
+        let Some(batch) = texts.batch().with_context(cannot_read)? else { break };
         lines += batch.len() as u64;
-        give(batch)
-    };
-    let (sha256, bytes) = if parquet::is_parquet(&open) {
-        let digest = Hashed::new(open.try_clone().with_context(cannot_read)?).finish();
-        parquet::read(file, open, step, &mut count)?;
-        digest
-    } else {
-        let mut input = Lines::new(open).with_context(cannot_read)?;
-        let mut told = 0;
-        loop {
-            step(input.bytes() - told)?;
-            told = input.bytes();
-            let Some(batch) = input.batch().with_context(cannot_read)? else { break };
-            count(batch)?;
-        }
-        input.finish()
+        give(batch)?;
     }
-    .with_context(cannot_read)?;
-    let nothing = if bytes == 0 { "the file is empty" } else { "only blank lines" };
+    let (sha256, bytes) = texts.finish().with_context(cannot_read)?;
+    let nothing = if bytes == 0 { "the file is empty" } else { "no rows, or only blank lines" };
     Ok(End {
         unread: if lines == 0 { unread(nothing.into()) } else { None },
         file: Some(FileDigest { file: file.shown.clone(), sha256, bytes, lines }),

@@ -15,9 +15,8 @@ use parquet::schema::types::Type;
 use serde::de::IgnoredAny;
 use serde::ser::{Error, Serialize, SerializeMap, Serializer};
 
-use super::{Give, Step, row};
-use crate::trace::find::Place;
-use crate::trace::lines::{BATCH, Line, MAX_LINE};
+use super::row;
+use crate::trace::lines::{BATCH, Hashed, Line, MAX_LINE};
 
 /// Rows that are decoded together, column by column.
 const DECODED: usize = 64;
@@ -29,40 +28,59 @@ pub(super) fn is_parquet(mut file: &File) -> bool {
     file.rewind().is_ok() && read.is_ok() && &head == b"PAR1"
 }
 
-/// Reads a file a row group at a time and hands over its rows as lines, numbered from 1.
-pub(super) fn read(place: &Place, file: File, step: Step, give: Give) -> Result<()> {
-    let context = || format!("cannot read {}", place.path.display());
-    // The decoder is known to panic on some damaged files.
-    let read = catch_unwind(AssertUnwindSafe(|| rows(place, file, step, give)));
-    read.unwrap_or_else(|_| bail!("the Parquet file is damaged")).with_context(context)
+/// The rows of a file as lines, numbered from 1. A row group is decoded some rows at a time.
+pub(super) struct Rows {
+    rows: RowIter<'static>,
+    file: File,
+    size: u64,
+    read: u64,
+    total: u64,
 }
 
-fn rows(place: &Place, file: File, step: Step, give: Give) -> Result<()> {
-    let reader = SerializedFileReader::new(file)?;
-    let wanted = columns(reader.metadata().file_metadata().schema())?;
-    let total = reader.metadata().file_metadata().num_rows().max(1) as u64;
-    let (mut number, mut told) = (0, 0);
-    let (mut batch, mut held) = (Vec::new(), 0);
-    for group in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(group)?;
-        let rows = RowIter::from_row_group(Some(wanted.clone()), group.as_ref())?;
-        for row in rows.with_batch_size(DECODED) {
-            number += 1;
-            let text = line(&row?).with_context(|| format!("row {number}"))?;
+impl Rows {
+    pub fn new(file: File) -> Result<Self> {
+        let copy = file.try_clone()?;
+        let size = file.metadata()?.len();
+        guarded(move || {
+            let reader = SerializedFileReader::new(copy)?;
+            let wanted = columns(reader.metadata().file_metadata().schema())?;
+            let total = reader.metadata().file_metadata().num_rows().max(0) as u64;
+            let rows = RowIter::from_file_into(Box::new(reader)).project(Some(wanted))?;
+            Ok(Rows { rows: rows.with_batch_size(DECODED), file, size, read: 0, total })
+        })
+    }
+
+    /// About how many bytes of the file have been read.
+    pub fn bytes(&self) -> u64 {
+        (self.size as u128 * u128::from(self.read) / u128::from(self.total.max(1))) as u64
+    }
+
+    /// The digest of the file and its size.
+    pub fn finish(mut self) -> Result<(String, u64)> {
+        self.file.rewind()?;
+        Ok(Hashed::new(self.file).finish()?)
+    }
+
+    /// The next rows, some megabytes of them; none at the end of the file.
+    pub fn batch(&mut self) -> Result<Option<Vec<(u64, Line)>>> {
+        let (mut batch, mut held) = (Vec::new(), 0);
+        while held < BATCH {
+            let number = self.read + 1;
+            let Some(row) = guarded(|| Ok(self.rows.next().transpose()?))? else { break };
+            let text = line(&row).with_context(|| format!("row {number}"))?;
+            self.read = number;
             held += text.len();
             let long = text.len() > MAX_LINE;
             batch.push((number, if long { Line::TooLong } else { Line::Text(text) }));
-            if held >= BATCH {
-                held = 0;
-                let share = place.bytes as u128 * u128::from(number) / u128::from(total);
-                step((share as u64).saturating_sub(told))?;
-                told = told.max(share as u64);
-                give(std::mem::take(&mut batch))?;
-            }
         }
+        Ok(Some(batch).filter(|batch| !batch.is_empty()))
     }
-    step(place.bytes.saturating_sub(told))?;
-    give(batch)
+}
+
+/// The decoder is known to panic on some damaged files.
+fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    let damaged = |_| bail!("the Parquet file is damaged");
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(damaged)
 }
 
 /// The columns that say something in a row.
@@ -70,7 +88,8 @@ fn columns(schema: &Type) -> Result<Type> {
     let all = schema.get_fields();
     let wanted: Vec<_> = all.iter().filter(|f| row::FIELDS.contains(&f.name())).cloned().collect();
     let has = |name: &str| wanted.iter().any(|field| field.name() == name);
-    if !row::LISTS.iter().any(|name| has(name)) && !(has("user") && has("assistant")) {
+    let messages = row::LISTS.iter().any(|name| has(name));
+    if !(messages || has("user") && has("assistant")) {
         let names: Vec<_> = all.iter().take(20).map(|field| field.name()).collect();
         bail!(
             "no column `messages` (or `conversation`) nor `user` with `assistant`; there are: {}",
@@ -91,7 +110,6 @@ fn is_list(field: &Arc<Type>) -> bool {
     let info = field.get_basic_info();
     info.converted_type() == parquet::basic::ConvertedType::LIST
         || info.logical_type_ref() == Some(&parquet::basic::LogicalType::List)
-        || info.has_repetition() && info.repetition() == parquet::basic::Repetition::REPEATED
 }
 
 /// A row as JSON text.
