@@ -264,7 +264,8 @@ impl Manifest {
     }
 }
 
-fn gates(dataset: &Dataset, config: &Config) -> Gates {
+/// The gates of a dataset and the numbers behind them.
+pub(super) fn gates(dataset: &Dataset, config: &Config) -> Gates {
     let real = |part: Part| {
         let rows = dataset.part(part).iter().filter(|e| e.kind == Kind::Real);
         rows.map(|e| &e.id).collect::<BTreeSet<_>>().len() as u64
@@ -299,7 +300,8 @@ fn gates(dataset: &Dataset, config: &Config) -> Gates {
     }
 }
 
-fn duplicates(all: &[Duplicate]) -> Duplicates {
+/// What the manifest says of the rows dropped as copies.
+pub(super) fn duplicates(all: &[Duplicate]) -> Duplicates {
     let mut clusters: BTreeMap<&str, u64> = BTreeMap::new();
     for duplicate in all {
         *clusters.entry(&duplicate.kept).or_default() += 1;

@@ -31,6 +31,7 @@ pub mod split;
 pub mod tally;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 pub mod windows;
 
 pub use example::{Example, Kind};

@@ -26,7 +26,7 @@ use proto::trace::raw;
 use serde_json::{Value, json};
 
 /// Words that look like prose and differ from seed to seed.
-fn prose(seed: u64, count: usize) -> String {
+pub(crate) fn prose(seed: u64, count: usize) -> String {
     let mut chance = Chance::new(seed, "test prose");
     let parts = ["ka", "lo", "mi", "ren", "ta", "vos", "pel", "dur", "sin", "ga"];
     let word = |c: &mut Chance| (0..3).map(|_| parts[c.below(parts.len())]).collect::<String>();
@@ -34,7 +34,7 @@ fn prose(seed: u64, count: usize) -> String {
 }
 
 /// A session in which an agent reads a file and answers.
-fn session(n: u64) -> Value {
+pub(crate) fn session(n: u64) -> Value {
     let file = format!("src/{}.rs", prose(n, 1));
     let mail = format!("{}.{}@quarry-mail.com", prose(n + 7000, 1), prose(n + 8000, 1));
     json!({
@@ -55,12 +55,12 @@ fn session(n: u64) -> Value {
     })
 }
 
-fn lines(sessions: impl IntoIterator<Item = Value>) -> String {
+pub(crate) fn lines(sessions: impl IntoIterator<Item = Value>) -> String {
     sessions.into_iter().map(|s| s.to_string() + "\n").collect()
 }
 
 /// Two files of sessions, some of them copies, and three lines that are broken.
-fn traces(folder: &Path) {
+pub(crate) fn traces(folder: &Path) {
     let mut copy = session(3);
     copy["session"] = json!("copy-of-3");
     let mut resumed = session(5);
@@ -80,7 +80,7 @@ fn traces(folder: &Path) {
     fs::write(folder.join("counter/fixed.jsonl"), lines([fixed])).unwrap();
 }
 
-fn config(settings: &[&str]) -> Config {
+pub(crate) fn config(settings: &[&str]) -> Config {
     let mut layers = Layers::new();
     for setting in settings {
         layers.command_line(setting).unwrap();
@@ -88,7 +88,7 @@ fn config(settings: &[&str]) -> Config {
     layers.resolve(&[]).unwrap()
 }
 
-fn words(example: &Example) -> Result<usize> {
+pub(crate) fn words(example: &Example) -> Result<usize> {
     let messages = example.trace.messages.iter();
     Ok(messages.map(|m| 4 + m.content.split_whitespace().count()).sum())
 }
@@ -103,7 +103,7 @@ fn provenance() -> Provenance {
 }
 
 /// The whole way from files to a dataset.
-fn build(
+pub(crate) fn build(
     folder: &Path,
     files: &[&str],
     config: &Config,
@@ -129,13 +129,13 @@ fn build(
     Ok((dataset, parts.ledger.as_ref().clone()))
 }
 
-fn write(dataset: &Dataset, to: &Path, config: &Config) -> Result<Snapshot> {
+pub(crate) fn write(dataset: &Dataset, to: &Path, config: &Config) -> Result<Snapshot> {
     let policy = Policy::from_config(config)?;
     snapshot::write(dataset, to, config, &policy, provenance(), &Silent)
 }
 
 /// Every file of a folder with its bytes.
-fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
     entries
         .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&p).unwrap()))

@@ -40,3 +40,4 @@ mod tokenizer;
 mod toy;
 mod traces;
 mod training;
+mod verify;
