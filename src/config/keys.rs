@@ -87,6 +87,7 @@ pub const KEYS: &[Key] = &[
     key("TRACE_DAYS", COUNT, "0", "only sessions that began within this many days before the newest one; 0 takes all"),
     key("COUNTEREXAMPLES", Kind::Paths, "data/counterexamples", "folder of hand-written examples against past mistakes"),
     key("REVIEWS", Kind::Paths, "data/reviews.jsonl", "verdicts of a person on single answers, as proto review writes them; empty takes none"),
+    key("FORGET", Kind::Paths, "data/forgotten.json", "sessions that are left out of everything, as proto forget writes them; empty leaves out none"),
     key("REPLAY_FILES", Kind::Paths, "", "general examples mixed in against forgetting, comma-separated files"),
     key("TRAIN_FILES", Kind::Paths, "", "train on these files instead of the run's own split (with VAL_FILES)"),
     key("VAL_FILES", Kind::Paths, "", "validate on these files instead of the run's own split (with TRAIN_FILES)"),

@@ -41,6 +41,9 @@ pub struct Provenance {
     pub tokenizer: String,
     /// The digest of the chat template that lengths were counted with.
     pub chat_template: String,
+    /// The digest of the list of sessions that were to be left out; empty where there was none.
+    #[serde(default)]
+    pub forgotten: String,
 }
 
 /// The manifest.

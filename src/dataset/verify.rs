@@ -31,6 +31,7 @@ mod read;
 mod rows;
 
 use read::File;
+pub use read::{each_copy, each_row};
 
 const PARTS: [Part; 3] = [Part::Train, Part::Tune, Part::Val];
 
@@ -63,6 +64,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Something that is not as it should be in a file.
+    pub fn damaged(file: &str, field: &str, wanted: &str, found: &str) -> Finding {
+        Finding::new(file, field, wanted, found)
+    }
+
     fn new(file: &str, field: &str, wanted: impl ToString, found: impl ToString) -> Finding {
         let (wanted, found) = (wanted.to_string(), found.to_string());
         let (file, field) = (file.into(), field.into());

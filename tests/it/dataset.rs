@@ -99,6 +99,7 @@ fn provenance() -> Provenance {
         scripts: BTreeMap::from([("daily.rhai".into(), "00".into())]),
         tokenizer: "11".into(),
         chat_template: "22".into(),
+        forgotten: String::new(),
     }
 }
 

@@ -181,3 +181,36 @@ fn lines(
     found.sha256 = files::hex(&hasher.finalize());
     Ok(Some(found))
 }
+
+/// Every row of a part as it stands in `folder`, with its line; none where there is no such file.
+pub fn each_row(
+    folder: &Path,
+    part: Part,
+    take: &mut dyn FnMut(u64, Example) -> Result<()>,
+) -> Result<()> {
+    let path = folder.join(format!("{}.jsonl", part.as_str()));
+    lines(&path, &mut |batch, first| {
+        let rows: Vec<Option<Example>> =
+            batch.par_iter().map(|line| serde_json::from_slice(line).ok()).collect();
+        for (line, row) in (first + 1..).zip(rows) {
+            // The parser's own message may quote the line.
+            let row = row.with_context(|| format!("{}:{line}: not a row", path.display()))?;
+            take(line, row)?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Every row that was dropped as a copy, as `duplicates.jsonl` in `folder` has them.
+pub fn each_copy(folder: &Path, take: &mut dyn FnMut(Duplicate)) -> Result<()> {
+    let path = folder.join("duplicates.jsonl");
+    lines(&path, &mut |batch, first| {
+        for (line, text) in (first + 1..).zip(batch) {
+            let copy = serde_json::from_slice(text).ok();
+            take(copy.with_context(|| format!("{}:{line}: not a copy", path.display()))?);
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
