@@ -8,6 +8,7 @@
 //! came out and why the rest was dropped. Nothing here knows a tokenizer: where lengths matter
 //! the caller passes a function that counts tokens.
 
+pub mod card;
 mod components;
 pub mod dedup;
 pub mod example;

@@ -1,5 +1,5 @@
-//! The dataset on disk: `train.jsonl`, `tune.jsonl`, `val.jsonl`, `duplicates.jsonl` and, written
-//! last, `dataset_manifest.json`. A folder without a manifest is an unfinished snapshot.
+//! The dataset on disk: `train.jsonl`, `tune.jsonl`, `val.jsonl`, `duplicates.jsonl`, a card and,
+//! written last, `dataset_manifest.json`. A folder without a manifest is an unfinished snapshot.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::card::{self, Fields};
 use super::leakage::measure;
 use super::manifest::{Manifest, Provenance, Written};
 use super::mix::{Dataset, lengths};
@@ -66,13 +67,14 @@ pub fn write(
 ) -> Result<Snapshot> {
     let before = dataset.train.len() + dataset.tune.len() + dataset.val.len();
     observer.begin("write dataset", Some(before as u64), "rows");
-    let mut scan = Scan { policy, proof: Proof::default(), done: 0, observer };
+    let (proof, fields) = (Proof::default(), Fields::default());
+    let mut scan = Scan { policy, proof, fields, done: 0, observer };
     let written = (|| {
         let mut written = BTreeMap::new();
         let mut kept = Vec::new();
         for part in [Part::Train, Part::Tune, Part::Val] {
             let name = format!("{}.jsonl", part.as_str());
-            let (file, rows) = scan.write(&folder.join(&name), dataset.part(part))?;
+            let (file, rows) = scan.write(&folder.join(&name), part, dataset.part(part))?;
             written.insert(name, file);
             kept.push(Arc::new(rows));
         }
@@ -107,6 +109,7 @@ pub fn write(
         written.insert("duplicates.jsonl".into(), file);
     }
     let manifest = Manifest::new(&dataset, written, config, provenance);
+    card::write(folder, &manifest, &scan.fields)?;
     let digest = manifest.write(&folder.join(MANIFEST))?;
     if let (Some(ledger), Some(path)) = (&dataset.ledger, config.path("LEDGER")) {
         ledger.add_to(&path)?;
@@ -137,6 +140,7 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = Result<String>>) -> Resu
 struct Scan<'a> {
     policy: &'a Policy,
     proof: Proof,
+    fields: Fields,
     done: u64,
     observer: &'a dyn Observer,
 }
@@ -146,6 +150,7 @@ impl Scan<'_> {
     fn write(
         &mut self,
         path: &Path,
+        part: Part,
         rows: &[Arc<Example>],
     ) -> Result<(Written, Vec<Arc<Example>>)> {
         let mut kept = Vec::with_capacity(rows.len());
@@ -153,6 +158,7 @@ impl Scan<'_> {
             Ok(clean) => clean
                 .into_iter()
                 .map(|(example, line)| {
+                    self.fields.note(part, &example);
                     kept.push(example);
                     Ok(line)
                 })

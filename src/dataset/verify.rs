@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::card::{self, Fields};
 use super::leakage::measure;
 use super::manifest::{Manifest, duplicates, gates};
 use super::mix::{Dataset, lengths};
@@ -198,6 +199,7 @@ pub fn verify(folder: &Path, beside: &Beside, observer: &dyn Observer) -> Result
     }
     out.checked.push("digests, sizes and row counts of the files".into());
 
+    card(folder, &manifest, &found, &mut out)?;
     rows::check(&manifest, &found, &mut out);
     stages(&manifest, &copies, &found, &mut out);
     recompute(&manifest, &config, found, copies, beside, &mut out, observer)?;
@@ -205,6 +207,35 @@ pub fn verify(folder: &Path, beside: &Beside, observer: &dyn Observer) -> Result
     out.findings.sort();
     out.findings.dedup();
     Ok(out)
+}
+
+/// Whether card and Croissant description are those of this dataset.
+fn card(
+    folder: &Path,
+    manifest: &Manifest,
+    found: &BTreeMap<Part, File>,
+    out: &mut Verified,
+) -> Result<()> {
+    let (made, here) = (manifest.provenance.program.as_str(), env!("CARGO_PKG_VERSION"));
+    if made != here {
+        out.skip("card", format!("version {made} wrote it, this is {here}"));
+        return Ok(());
+    }
+    let mut fields = Fields::default();
+    for (part, file) in found {
+        file.rows.iter().for_each(|row| fields.note(*part, row));
+    }
+    for (name, text) in card::texts(manifest, &fields)? {
+        let there = std::fs::read(folder.join(name)).map(|bytes| files::digest(&bytes));
+        let wanted = files::digest(text.as_bytes());
+        match there {
+            Ok(found) if found == wanted => {}
+            Ok(found) => out.findings.push(Finding::new(name, "sha256", wanted, found)),
+            Err(_) => out.findings.push(Finding::new(name, "file", "there", "missing")),
+        }
+    }
+    out.checked.push("card and Croissant description".into());
+    Ok(())
 }
 
 /// The configuration as the manifest states it, without what only says where files lie.

@@ -191,8 +191,15 @@ fn every_line_is_accounted_for_and_nothing_leaks() {
 
     let files = contents(&out);
     let names: Vec<_> = files.keys().map(String::as_str).collect();
-    let wanted =
-        ["dataset_manifest.json", "duplicates.jsonl", "train.jsonl", "tune.jsonl", "val.jsonl"];
+    let wanted = [
+        "README.md",
+        "croissant.json",
+        "dataset_manifest.json",
+        "duplicates.jsonl",
+        "train.jsonl",
+        "tune.jsonl",
+        "val.jsonl",
+    ];
     assert_eq!(names, wanted);
     for (name, bytes) in &files {
         let text = String::from_utf8_lossy(bytes);

@@ -136,6 +136,11 @@ fn a_changed_byte_is_found() {
     let findings = made.findings();
     names(&findings, "train.jsonl", "sha256");
     assert_eq!(findings.len(), 1, "{findings:?}");
+
+    fs::write(made.path("README.md"), "---\n").unwrap();
+    fs::remove_file(made.path("croissant.json")).unwrap();
+    names(&made.findings(), "README.md", "sha256");
+    names(&made.findings(), "croissant.json", "file: wanted there, found missing");
 }
 
 #[test]
