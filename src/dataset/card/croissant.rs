@@ -7,21 +7,39 @@ use super::{Field, Fields, Type, parts};
 use crate::dataset::manifest::Manifest;
 use crate::files;
 
-/// What a message may hold: name, type, meaning. One that a message lacks is null.
-const MESSAGE: &[(&str, &str, &str)] = &[
-    ("role", "sc:Text", "system, user, assistant or tool"),
-    ("content", "sc:Text", "the text, without reasoning and calls"),
-    ("reasoning_content", "sc:Text", "the model's reasoning"),
+/// A part of an object: name, where it stands, type, meaning.
+type Inner = (&'static str, &'static str, &'static str, &'static str);
+
+/// What a message may hold; one that it lacks is null. Croissant has no type for objects without a
+/// fixed shape: of calls and tools only what they are called is described.
+const MESSAGE: &[Inner] = &[
+    ("role", "role", "sc:Text", "system, user, assistant or tool"),
+    ("content", "content", "sc:Text", "the text, without reasoning and calls"),
+    ("reasoning_content", "reasoning_content", "sc:Text", "the model's reasoning"),
     (
-        "tool_calls",
+        "tool_call",
+        "tool_calls[0].function.name",
         "sc:Text",
-        "calls the model made: id, type and function with name and arguments",
+        "the tool that the message calls first; tool_calls in the file has every call with its \
+         arguments, as objects of the tools' own shapes",
     ),
-    ("tool_call_id", "sc:Text", "the call that a tool's message answers"),
-    ("name", "sc:Text", "the tool that a tool's message comes from"),
-    ("train", "sc:Boolean", "whether the loss covers this message"),
-    ("author", "sc:Text", "who wrote an assistant's message: a model's name or human"),
-    ("row", "sc:Integer", "the line or row of the file that it was read from"),
+    ("tool_call_id", "tool_call_id", "sc:Text", "the call that a tool's message answers"),
+    ("name", "name", "sc:Text", "the tool that a tool's message comes from"),
+    ("train", "train", "sc:Boolean", "whether the loss covers this message"),
+    ("author", "author", "sc:Text", "who wrote an assistant's message: a model's name or human"),
+    ("row", "row", "sc:Integer", "the line or row of the file that it was read from"),
+];
+
+const TOOL: &[Inner] = &[(
+    "name",
+    "function.name",
+    "sc:Text",
+    "what the tool is called; tools in the file has its whole schema",
+)];
+
+const ORIGIN: &[Inner] = &[
+    ("file", "file", "sc:Text", "the file's name"),
+    ("line", "line", "sc:Integer", "the line, from 1"),
 ];
 
 /// The file's text.
@@ -86,10 +104,10 @@ fn described(set: &str, file: &str, field: &Field) -> Value {
         }
         source
     };
-    let inner = |name: &str, kind: &str, meaning: &str| {
+    let inner = |(name, path, kind, meaning): &Inner| {
         json!({
             "@type": "cr:Field", "@id": format!("{id}/{name}"), "name": format!("{id}/{name}"),
-            "description": meaning, "dataType": kind, "source": from(Some(name)),
+            "description": meaning, "dataType": kind, "source": from(Some(path)),
         })
     };
     let mut whole = Map::new();
@@ -97,30 +115,21 @@ fn described(set: &str, file: &str, field: &Field) -> Value {
     whole.insert("@id".into(), id.as_str().into());
     whole.insert("name".into(), id.as_str().into());
     whole.insert("description".into(), field.meaning.into());
-    let (kind, inside) = match (field.kind, field.name) {
-        (Type::Objects, "messages") => {
-            whole.insert("repeated".into(), true.into());
-            (None, MESSAGE.iter().map(|(name, kind, meaning)| inner(name, kind, meaning)).collect())
-        }
-        (Type::Objects | Type::Texts, _) => {
-            whole.insert("repeated".into(), true.into());
-            (Some("sc:Text"), Vec::new())
-        }
-        (Type::Origin, _) => {
-            let file = inner("file", "sc:Text", "the file's name");
-            (None, vec![file, inner("line", "sc:Integer", "the line, from 1")])
-        }
-        (Type::Integer, _) => (Some("sc:Integer"), Vec::new()),
-        (Type::Text, _) => (Some("sc:Text"), Vec::new()),
+    if matches!(field.kind, Type::Objects | Type::Texts) {
+        whole.insert("repeated".into(), true.into());
+    }
+    let inside = match field.name {
+        "messages" => MESSAGE,
+        "tools" => TOOL,
+        "origin" => ORIGIN,
+        _ => &[],
     };
-    match kind {
-        Some(kind) => {
-            whole.insert("dataType".into(), kind.into());
-            whole.insert("source".into(), from(None));
-        }
-        None => {
-            whole.insert("subField".into(), inside.into());
-        }
+    if inside.is_empty() {
+        let kind = if field.kind == Type::Integer { "sc:Integer" } else { "sc:Text" };
+        whole.insert("dataType".into(), kind.into());
+        whole.insert("source".into(), from(None));
+    } else {
+        whole.insert("subField".into(), inside.iter().map(inner).collect());
     }
     Value::Object(whole)
 }
