@@ -117,6 +117,8 @@ pub const KEYS: &[Key] = &[
     key("VAL_FRACTION", SHARE, "0.15", "share of components held out for the verdict"),
     key("TUNE_FRACTION", SHARE, "0.05", "share of components held out for early stopping and sweeps"),
     key("MAX_LEAK", SHARE, "0.0", "largest share of validation rows that may resemble a training row"),
+    key("CONTAMINATION_NGRAM", Kind::Int(0, 1000), "13", "training rows are searched for this many words in a row of EVAL_FILES; 0 searches for nothing"),
+    key("CONTAMINATION_SHARE", SHARE, "0.2", "a training row that holds more than this share of what EVAL_FILES ask or want to hear in one place is dropped"),
     key("LEDGER", Kind::Paths, "", "ledger of held-out components and earlier verdicts; empty keeps none"),
     // Mixing
     key("SYNTHETIC_RATIO", SHARE, "0.1", "share of training tokens from synthetic examples"),

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::decontaminate::Contamination;
 use super::dedup::Duplicate;
 use super::labels::Reviewed;
 use super::leakage::Leakage;
@@ -87,6 +88,9 @@ pub struct Manifest {
     pub redaction: Option<Redaction>,
     /// Rows dropped as copies.
     pub duplicates: Duplicates,
+    /// Training rows dropped for what they held of fixed suites; absent where there was none.
+    #[serde(default)]
+    pub contamination: Option<Contamination>,
     /// How the rows were split; absent when the parts were given as files.
     pub split: Option<SplitReport>,
     /// Ratios wanted and got; empty when the parts were given as files.
@@ -217,6 +221,7 @@ impl Manifest {
             mended: account.mended.clone(),
             redaction: account.redaction.clone(),
             duplicates: duplicates(&account.duplicates),
+            contamination: account.contamination.clone(),
             split: dataset.split.as_deref().cloned(),
             mix: dataset.ratios.as_ref().clone(),
             splits,

@@ -1,7 +1,7 @@
 //! From traces to `train.jsonl`, `tune.jsonl`, `val.jsonl` and their manifest.
 //!
 //! ```text
-//! source ─▶ generate ─▶ redaction ─▶ quality ─▶ dedup ─▶ split ─▶ mix ─▶ snapshot + manifest
+//! source ─▶ generate ─▶ redaction ─▶ quality ─▶ dedup ─▶ split ─▶ decontaminate ─▶ mix ─▶ snapshot + manifest
 //! ```
 //!
 //! Every step takes [`Rows`] and gives new ones, with a [`Stage`] that says what went in, what
@@ -10,6 +10,7 @@
 
 pub mod card;
 mod components;
+pub mod decontaminate;
 pub mod dedup;
 pub mod example;
 pub mod generate;

@@ -339,6 +339,9 @@ fn recompute(
         again.leakage = measure(&seen, &val, &limits, config.float("MAX_LEAK"));
         out.checked.push("leakage, measured again".into());
     }
+    if manifest.contamination.is_some() {
+        out.skip("contamination", "it was measured on rows that it took out");
+    }
     again.duplicates = duplicates(&copies);
     again.seed = config.int("SEED").unsigned_abs();
     let account = Account { redaction: manifest.redaction.clone(), ..Account::default() };

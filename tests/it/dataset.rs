@@ -457,6 +457,7 @@ fn the_manifest_keeps_its_shape() {
             "mended",
             "redaction",
             "duplicates",
+            "contamination",
             "split",
             "mix",
             "splits",
