@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use super::example::number_repeats;
+use super::ledger::Ledger;
 use super::{Example, Kind, Rows, Stage};
 use crate::progress::Observer;
 use crate::trace::{self, Loaded};
@@ -18,6 +19,12 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// With `days` above zero only sessions that began within so many days before the newest one
 /// are taken; a session that does not say when it began is.
 pub fn from_traces(loaded: Loaded, kind: Kind, days: u64) -> Rows {
+    from_traces_and_held_out(loaded, kind, days, &Ledger::default())
+}
+
+/// The same, where sessions that earlier runs held out are taken however long ago they began: what
+/// is trained on stays recent, while what is judged on grows from day to day.
+pub fn from_traces_and_held_out(loaded: Loaded, kind: Kind, days: u64, ledger: &Ledger) -> Rows {
     let name = match kind {
         Kind::Real => "load".to_string(),
         other => format!("load_{}", other.as_str()),
@@ -32,7 +39,8 @@ pub fn from_traces(loaded: Loaded, kind: Kind, days: u64) -> Rows {
     let mut dropped = loaded.reasons;
     let mut examples = Vec::with_capacity(loaded.traces.len());
     for trace in loaded.traces {
-        if trace.started_ms.is_some_and(|t| t < since) {
+        let old = trace.started_ms.is_some_and(|t| t < since);
+        if old && !ledger.holds_out(&format!("{}/{}", trace.source, trace.session)) {
             *dropped.entry("outside_trace_days".into()).or_default() += 1;
         } else {
             examples.push(Example::new(kind, trace));

@@ -17,7 +17,7 @@ use proto::dataset::quality::{Bounds, standard};
 use proto::dataset::redaction::redact;
 use proto::dataset::similarity::Limits;
 use proto::dataset::snapshot::{self, Shards, Snapshot};
-use proto::dataset::source::{counterexamples, from_traces};
+use proto::dataset::source::{counterexamples, from_traces, from_traces_and_held_out};
 use proto::dataset::split::split;
 use proto::dataset::{Dataset, Example, Kind, Rows, Stage, mix, split as splitting};
 use proto::progress::{Cancelled, Observer, Silent};
@@ -425,6 +425,30 @@ fn only_recent_sessions_are_taken_when_asked() {
     assert_eq!(rows.len(), 25);
     assert_eq!(rows.stages[0].dropped["outside_trace_days"], 35);
     assert!(rows.stages[0].adds_up());
+}
+
+#[test]
+fn what_is_judged_on_grows_while_what_is_trained_on_stays_recent() {
+    let folder = tempfile::tempdir().unwrap();
+    traces(folder.path());
+    let config = config(&["VAL_FRACTION=0.3"]);
+    let options = splitting::Options::from_config(&config).unwrap();
+    let mut ledger = Ledger::default();
+    let mut before: Vec<String> = Vec::new();
+    for day in 1..5u64 {
+        // Sessions begin an hour apart, and each day looks back for one.
+        let sessions = (0..day * 24).map(session);
+        fs::write(folder.path().join("days.jsonl"), lines(sessions)).unwrap();
+        let paths = [PathBuf::from("days.jsonl")];
+        let loaded = proto::trace::load(&paths, folder.path(), &Silent).unwrap();
+        let rows = from_traces_and_held_out(loaded, Kind::Real, 1, &ledger);
+        let parts = split(&rows, &options, Some(&ledger), &Silent).unwrap();
+        assert!(parts.train.len() < 24, "{} rows of the last day", parts.train.len());
+        let val: Vec<String> = parts.val.iter().map(|row| row.session_key()).collect();
+        assert!(before.iter().all(|key| val.contains(key)), "day {day}: {before:?} {val:?}");
+        assert!(val.len() > before.len(), "day {day}");
+        (before, ledger) = (val, parts.ledger.as_ref().clone());
+    }
 }
 
 #[test]
