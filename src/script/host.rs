@@ -83,12 +83,16 @@ impl Host {
 
     /// Says of a trace why it is left out: because somebody wants it forgotten.
     pub fn forgotten(&self) -> Result<impl Fn(&Trace) -> Result<Option<&'static str>> + use<>> {
-        let list = match self.config.path("FORGET") {
-            Some(path) => Forgotten::read(&path)?,
-            None => Forgotten::default(),
-        };
+        let list = self.forget_list()?;
         let redactor = self.redactor()?;
         Ok(move |trace: &Trace| Ok(list.holds(trace, &redactor)?.then_some(REASON)))
+    }
+
+    fn forget_list(&self) -> Result<Forgotten> {
+        match self.config.path("FORGET") {
+            Some(path) => Forgotten::read(&self.project.join(path)),
+            None => Ok(Forgotten::default()),
+        }
     }
 
     /// Which sessions are taken: those of TRACE_DAYS, and what the ledger holds out.
@@ -134,6 +138,7 @@ impl Host {
             scripts: self.library.get().map(Library::digests).unwrap_or_default(),
             tokenizer: base.codec.digest()?,
             chat_template: base.codec.template_digest(),
+            forgotten: self.forget_list()?.sha256,
         })
     }
 
