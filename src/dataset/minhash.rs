@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 
+use rayon::prelude::*;
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64};
 
 use super::normal::mix;
@@ -106,6 +107,46 @@ impl Bands {
     }
 }
 
+/// The rows that share a band with another one, found among all rows at once. What only one row
+/// has is forgotten: where most rows are nobody's copy this takes a small part of the memory of
+/// [`Bands`].
+#[derive(Debug, Default)]
+pub struct Meetings {
+    /// For each band the keys of several rows, each with these rows, in order.
+    bands: Vec<Vec<(u32, u32)>>,
+}
+
+impl Meetings {
+    /// Of rows with signatures, in the order of their numbers.
+    pub fn of<'s, S>(signatures: S) -> Meetings
+    where
+        S: Iterator<Item = &'s Signature> + Clone + Sync,
+    {
+        let shared = |band: usize| {
+            let rows = signatures.clone().zip(0u32..);
+            let mut all: Vec<(u32, u32)> = rows.map(|(keys, row)| (keys[band], row)).collect();
+            all.sort_unstable();
+            let groups = all.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1);
+            groups.flatten().copied().collect()
+        };
+        Meetings { bands: (0..BANDS).into_par_iter().map(shared).collect() }
+    }
+
+    /// The rows that share a band with a signature, in order, each once; the signature's own row
+    /// is one of them where there is any.
+    pub fn with(&self, signature: &Signature) -> Vec<u32> {
+        let mut found = Vec::new();
+        for (rows, key) in self.bands.iter().zip(signature) {
+            let from = rows.partition_point(|(other, _)| other < key);
+            let same = rows[from..].iter().take_while(|(other, _)| other == key);
+            found.extend(same.map(|(_, row)| *row));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
 /// The keys, each with the number of its band.
 fn numbered(signature: &Signature) -> impl Iterator<Item = u64> + '_ {
     signature.iter().enumerate().map(|(band, key)| (band as u64) << 32 | u64::from(*key))
@@ -159,6 +200,27 @@ mod tests {
             met += u32::from(a.iter().zip(&b).any(|(a, b)| a == b));
         }
         assert!(met >= 194, "{met} of 200");
+    }
+
+    #[test]
+    fn those_who_meet_are_those_the_bands_find() {
+        let minhash = MinHash::default();
+        let sets = (0..100u64).map(|n| set(n / 3 * 1000 + n % 3 * 60, n / 3 * 1000 + 300));
+        let signatures: Vec<Signature> = sets.map(|set| minhash.signature(&set)).collect();
+        let mut bands = Bands::default();
+        for (row, signature) in signatures.iter().enumerate() {
+            bands.insert(signature, row as u32);
+        }
+        let meetings = Meetings::of(signatures.iter());
+        let mut met = 0;
+        for (row, signature) in signatures.iter().enumerate() {
+            let found = meetings.with(signature);
+            let others: Vec<u32> = bands.candidates(signature);
+            assert!(found == others || found.is_empty() && others == [row as u32]);
+            met += usize::from(found.len() > 1);
+        }
+        assert!(met > 90, "{met}");
+        assert!(meetings.with(&minhash.signature(&set(900_000, 900_300))).is_empty());
     }
 
     #[test]
