@@ -19,6 +19,7 @@ mod ingest;
 mod invented;
 mod keys;
 mod labels;
+mod near_copies;
 mod openclaw;
 mod opencode;
 mod pi;
