@@ -54,6 +54,8 @@ impl Run {
         }
         let config = self.settings.layers(&more)?.resolve(&declared)?;
         threads(config.size("THREADS"))?;
+        // A disk that is missing is better told now than after hours.
+        crate::dataset::layout::check(&config)?;
         let observer = Terminal::new()?;
         let args: Vec<String> = std::env::args().collect();
         let parent = config.path("RUNS_DIR").unwrap_or_default();

@@ -135,6 +135,7 @@ pub const KEYS: &[Key] = &[
     host("DEVICE", Kind::Choice(&["auto", "cpu", "cuda"]), "auto", "where to train and generate"),
     key("BF16", Kind::Bool, "false", "on a card, products with frozen weights read bf16 and others TF32: faster, at about three digits"),
     host("CACHE_DIR", Kind::Paths, "artifacts/cache", "folder where a quantised base (as large as in memory) and the newest tokenised rows are kept for the next start; may be deleted; empty keeps none"),
+    host("ROWS_IN_MEMORY_MB", COUNT, "512", "rows of a dataset that stay in memory, in MiB of their text; others wait in the run's folder, encrypted, in files without a name"),
     host("THREADS", COUNT, "0", "threads; 0 takes all"),
     // Adapter
     key("ADAPTER", Kind::Paths, "", "start from, or with --skip-train evaluate, this PEFT adapter"),
@@ -185,5 +186,7 @@ pub const KEYS: &[Key] = &[
     // Scripts
     host("SCRIPT_MAX_OPERATIONS", POSITIVE, "200000000", "a script that runs more operations than this is stopped; each row of a filter or map counts by itself"),
     // Output
+    key("DATASET_FORMAT", Kind::Choice(&["jsonl", "zstd", "parquet"]), "jsonl", "what train, tune and val are written as: JSONL, JSONL compressed with zstd, or Parquet"),
+    host("DATASET_SHARD_DIRS", Kind::Paths, "", "folders on several disks, comma-separated: each takes a shard of train, tune and val, in a folder named after the run; empty keeps them in the run's own"),
     host("RUNS_DIR", Kind::Paths, "artifacts/protocol-runs", "the folder runs are written under; --out sets it"),
 ];

@@ -92,7 +92,7 @@ pub struct Manifest {
     pub splits: BTreeMap<Part, Tally>,
     /// How much of val stands in the other parts.
     pub leakage: Leakage,
-    /// The files written beside this one, by name.
+    /// The texts written beside this one, by name.
     pub files: BTreeMap<String, Written>,
 }
 
@@ -164,9 +164,25 @@ pub struct Duplicates {
     pub listed: Vec<Duplicate>,
 }
 
-/// A file of the snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A text of the snapshot. It lies in the file of its name, unless `stored` names others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
+    /// The SHA-256 of the whole text, in hex: the same for any format and number of shards.
+    pub sha256: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// The files that hold it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stored: Vec<Stored>,
+}
+
+/// A file that holds a part of a text, perhaps compressed or as a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Its name.
+    pub name: String,
     /// The SHA-256 of its bytes, in hex.
     pub sha256: String,
     /// Its rows.
@@ -182,19 +198,19 @@ impl Manifest {
         files: BTreeMap<String, Written>,
         config: &Config,
         provenance: Provenance,
-    ) -> Manifest {
+    ) -> Result<Manifest> {
         let account = &dataset.account;
         let parts = [Part::Train, Part::Tune, Part::Val];
-        let splits: BTreeMap<Part, Tally> = parts
-            .into_iter()
-            .map(|part| (part, Tally::of(dataset.part(part), &dataset.lengths)))
-            .collect();
+        let mut splits = BTreeMap::new();
+        for part in parts {
+            splits.insert(part, Tally::of(dataset.part(part), &dataset.lengths)?);
+        }
         let mut inputs = account.inputs.clone();
         inputs.sort();
         inputs.dedup();
         let mut bad = account.bad_lines.clone();
         bad.sort();
-        Manifest {
+        Ok(Manifest {
             schema_version: SCHEMA_VERSION,
             gates: gates(dataset, config),
             provenance,
@@ -219,7 +235,7 @@ impl Manifest {
             splits,
             leakage: dataset.leakage.as_ref().clone(),
             files,
-        }
+        })
     }
 
     /// Checks that the counts add up: stages from the lines read to the rows written, parts and

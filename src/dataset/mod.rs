@@ -11,14 +11,17 @@
 mod components;
 pub mod dedup;
 pub mod example;
+pub mod gauge;
 pub mod generate;
 pub mod labels;
+pub mod layout;
 pub mod leakage;
 pub mod ledger;
 pub mod manifest;
 pub mod minhash;
 pub mod mix;
 pub mod normal;
+pub mod paging;
 pub mod print;
 pub mod quality;
 pub mod redaction;
@@ -28,13 +31,17 @@ pub mod similarity;
 pub mod snapshot;
 pub mod source;
 pub mod split;
+mod store;
+mod table;
 pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod windows;
+pub mod written;
 
 pub use example::{Example, Kind};
 pub use mix::Dataset;
+pub use paging::{Held, Pager};
 pub use rows::{Account, Rows, Stage};
 pub use split::{Part, Parts};
 

@@ -25,20 +25,18 @@ pub struct Print {
     pub words: u64,
     /// The distinct hashes of every five words in a row, sorted.
     pub shingles: Vec<u64>,
-    /// What was said up to some places.
+    /// What was said up to some places, once the model has spoken.
     pub chain: Vec<Link>,
 }
 
-/// The beginning of a row: up to and with a message or, in a long one, so far that a row which
-/// ends between two such places still begins with most of itself at the first of them.
+/// The beginning of a row: up to and with an answer or, within a long message, so far that a row
+/// which ends between two such places still begins with most of itself at the first of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// Equal for rows that began with the same words.
-    pub hash: u128,
+    pub hash: u64,
     /// How many words that were.
-    pub words: u64,
-    /// Whether the model has spoken by then.
-    pub answered: bool,
+    pub words: u32,
 }
 
 /// What finds copies among more rows than fit into memory whole: of a row's shingles only some,
@@ -57,7 +55,7 @@ pub struct Sketch {
     pub sample: Vec<u64>,
     /// Up to where shingles are in the sample.
     pub threshold: u64,
-    /// What was said up to some places.
+    /// What was said up to some places, once the model has spoken.
     pub chain: Vec<Link>,
 }
 
@@ -108,6 +106,11 @@ impl Sketch {
         }
     }
 
+    /// Whether all its shingles are in the sample.
+    pub fn is_whole(&self) -> bool {
+        self.threshold == u64::MAX
+    }
+
     /// What two rows share of the shingles that both samples can have.
     pub fn overlap(&self, other: &Sketch) -> Overlap {
         let threshold = self.threshold.min(other.threshold);
@@ -146,7 +149,7 @@ impl Heard {
     fn of(example: &Example) -> Heard {
         let (mut said, mut chain) = (Vec::new(), Vec::new());
         let (mut exact, mut bytes) = (Vec::new(), Vec::new());
-        let mut link = Link { hash: 0, words: 0, answered: false };
+        let (mut before, mut heard, mut answered) = (0u128, 0, false);
         let spoken = example.trace.messages.iter().filter(|m| m.role != Role::System);
         for message in spoken {
             let mut hear = |text: &str| hashes(text, |word| said.push(word));
@@ -156,25 +159,29 @@ impl Heard {
                 each_entry(&call.arguments, &mut hear);
             }
             literal(message, &mut exact);
-            link.answered |= message.role == Role::Assistant;
+            let mut from = heard;
             loop {
-                let from = link.words as usize;
                 let end = said.len().min(from + LEAST_STEP.max(from / STEP));
                 bytes.clear();
-                bytes.extend(link.hash.to_le_bytes());
+                bytes.extend(before.to_le_bytes());
                 bytes.push(message.role as u8);
                 let head = bytes.len();
                 bytes.resize(head + 8 * (end - from), 0);
                 for (place, word) in bytes[head..].chunks_exact_mut(8).zip(&said[from..end]) {
                     place.copy_from_slice(&word.to_le_bytes());
                 }
-                link.hash = xxh3_128(&bytes);
-                link.words = end as u64;
-                chain.push(link);
-                if end == said.len() {
+                before = xxh3_128(&bytes);
+                answered |= message.role == Role::Assistant;
+                let ends = end == said.len();
+                if answered && end >= SHINGLE && (!ends || message.role == Role::Assistant) {
+                    chain.push(Link { hash: before as u64, words: end as u32 });
+                }
+                from = end;
+                if ends {
                     break;
                 }
             }
+            heard = said.len();
         }
         Heard { exact: xxh3_128(&exact), said, chain }
     }
@@ -338,8 +345,8 @@ mod tests {
         let mut longer = first.clone();
         longer.trace.messages.push(Message::text(Role::User, "and the writer"));
         let (a, b) = (Print::of(&first), Print::of(&longer));
-        assert_eq!(a.chain[..], b.chain[..a.chain.len()]);
-        assert!(!a.chain[0].answered && a.chain[1].answered);
+        assert_eq!(a.chain.len(), 1);
+        assert_eq!(a.chain, b.chain);
         assert_eq!(a.overlap(&b), a.shingles.len());
     }
 
@@ -393,8 +400,8 @@ mod tests {
         let row = chat("s", "look at a/b.rs please", "It reads 12 files of /home/mira.");
         let sketch = Sketch::of(&row, u64::MAX);
         let exact = 47_327_028_161_025_113_946_994_597_749_777_083_711;
-        let chain = 149_921_817_057_937_936_470_848_219_489_312_738_281;
-        assert_eq!((sketch.exact, sketch.chain[1].hash), (exact, chain));
+        let chain = 17_501_066_900_785_105_897;
+        assert_eq!((sketch.exact, sketch.chain[0].hash), (exact, chain));
         assert_eq!((sketch.sample[0], sketch.bands[0]), (738_399_068_475_855_568, 4_290_259_689));
     }
 
@@ -406,7 +413,7 @@ mod tests {
             let words: Vec<&str> = text.split(' ').take(kept).collect();
             let cut = Print::of(&chat("s", "what does the loader do", &words.join(" ")));
             let mut both = cut.chain.iter().rev().filter(|link| whole.chain.contains(link));
-            let share = both.next().map_or(0.0, |link| link.words as f64 / cut.words as f64);
+            let share = both.next().map_or(0.0, |link| f64::from(link.words) / cut.words as f64);
             assert!(share >= 0.8, "{kept} words: {share}");
         }
         assert!(whole.chain.len() < 40, "{}", whole.chain.len());

@@ -1,22 +1,24 @@
-//! The dataset on disk: `train.jsonl`, `tune.jsonl`, `val.jsonl`, `duplicates.jsonl` and, written
-//! last, `dataset_manifest.json`. A folder without a manifest is an unfinished snapshot.
+//! The dataset on disk: `train.jsonl`, `tune.jsonl`, `val.jsonl` (or what `DATASET_FORMAT` and
+//! `DATASET_SHARD_DIRS` make of them), `duplicates.jsonl` and, written last,
+//! `dataset_manifest.json`. A folder without a manifest is an unfinished snapshot.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
+use super::layout::Layout;
 use super::leakage::measure;
-use super::manifest::{Manifest, Provenance, Written};
-use super::mix::{Dataset, lengths};
+use super::manifest::{Manifest, Provenance};
+use super::mix::{Dataset, Lengths};
 use super::redaction::{Redaction, redact};
 use super::similarity::Limits;
 use super::source::from_rows;
-use super::{Example, Kind, Part, Stage, TokenCount};
+use super::store::{write_lines, write_part};
+use super::written::{Places, SHARDS, text_name};
+use super::{Held, Kind, Part, Stage, TokenCount};
 use crate::config::Config;
 use crate::files;
 use crate::progress::Observer;
@@ -25,9 +27,6 @@ use crate::trace;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "dataset_manifest.json";
-
-/// Rows that are serialised and scanned together.
-const BATCH: usize = 512;
 
 /// A dataset that has been written.
 #[derive(Debug, Clone)]
@@ -66,20 +65,26 @@ pub fn write(
 ) -> Result<Snapshot> {
     let before = dataset.train.len() + dataset.tune.len() + dataset.val.len();
     observer.begin("write dataset", Some(before as u64), "rows");
+    let layout = Layout::new(config, folder)?;
     let mut scan = Scan { policy, proof: Proof::default(), done: 0, observer };
     let written = (|| {
         let mut written = BTreeMap::new();
         let mut kept = Vec::new();
         for part in [Part::Train, Part::Tune, Part::Val] {
-            let name = format!("{}.jsonl", part.as_str());
-            let (file, rows) = scan.write(&folder.join(&name), dataset.part(part))?;
-            written.insert(name, file);
-            kept.push(Arc::new(rows));
+            let (rows, mut through) = (dataset.part(part), Vec::new());
+            let mut lines = |range| scan.clean(&rows[range], &mut through);
+            written.insert(text_name(part), write_part(&layout, part, rows.len(), &mut lines)?);
+            kept.push(Arc::new(through));
         }
         anyhow::Ok((written, kept))
     })();
     observer.end();
     let (mut written, kept) = written?;
+    if !layout.shards.is_empty() {
+        let parts = [Part::Train, Part::Tune, Part::Val];
+        let places: Places = parts.map(|part| (text_name(part), layout.files(part))).into();
+        files::write_json(&folder.join(SHARDS), &places)?;
+    }
     let [train, tune, val] = <[_; 3]>::try_from(kept).unwrap_or_default();
 
     let mut account = dataset.account.as_ref().clone();
@@ -106,31 +111,13 @@ pub fn write(
         let file = write_lines(&folder.join("duplicates.jsonl"), lines)?;
         written.insert("duplicates.jsonl".into(), file);
     }
-    let manifest = Manifest::new(&dataset, written, config, provenance);
+    let manifest = Manifest::new(&dataset, written, config, provenance)?;
     let digest = manifest.write(&folder.join(MANIFEST))?;
     if let (Some(ledger), Some(path)) = (&dataset.ledger, config.path("LEDGER")) {
         ledger.add_to(&path)?;
     }
     let (manifest, folder) = (Arc::new(manifest), folder.to_path_buf());
     Ok(Snapshot { dataset, manifest, digest, folder })
-}
-
-/// Writes lines and gives what the manifest says of the file.
-fn write_lines(path: &Path, lines: impl Iterator<Item = Result<String>>) -> Result<Written> {
-    let mut written = Written { sha256: String::new(), rows: 0, bytes: 0 };
-    let mut hasher = Sha256::new();
-    files::write_atomically(path, |out| {
-        for line in lines {
-            let line = line? + "\n";
-            hasher.update(&line);
-            written.rows += 1;
-            written.bytes += line.len() as u64;
-            out.write_all(line.as_bytes())?;
-        }
-        Ok(())
-    })?;
-    written.sha256 = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(written)
 }
 
 /// The second scan on its way through the parts.
@@ -142,52 +129,34 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Writes the clean rows of a part and gives them back.
-    fn write(
-        &mut self,
-        path: &Path,
-        rows: &[Arc<Example>],
-    ) -> Result<(Written, Vec<Arc<Example>>)> {
-        let mut kept = Vec::with_capacity(rows.len());
-        let lines = rows.chunks(BATCH).flat_map(|batch| match self.clean(batch) {
-            Ok(clean) => clean
-                .into_iter()
-                .map(|(example, line)| {
-                    kept.push(example);
-                    Ok(line)
-                })
-                .collect::<Vec<_>>(),
-            Err(e) => vec![Err(e)],
-        });
-        let written = write_lines(path, lines)?;
-        Ok((written, kept))
-    }
-
-    fn clean(&mut self, batch: &[Arc<Example>]) -> Result<Vec<(Arc<Example>, String)>> {
+    /// The lines of the rows that are clean; these go to `kept`.
+    fn clean(&mut self, rows: &[Held], kept: &mut Vec<Held>) -> Result<Vec<String>> {
         self.observer.check()?;
         let policy = self.policy;
-        let scanned: Vec<Result<(Option<String>, Proof)>> = batch
-            .par_iter()
-            .map(|example| {
-                let line = serde_json::to_string(example.as_ref())
-                    .with_context(|| format!("{}: cannot be written", example.place()))?;
-                let mut proof = Proof::default();
-                let clean = proof.row(policy, &line);
-                Ok((clean.then_some(line), proof))
-            })
-            .collect();
-        let mut clean = Vec::with_capacity(batch.len());
-        for (example, scanned) in batch.iter().zip(scanned) {
+        let scanned: Vec<Result<(Option<String>, Proof)>> =
+            rows.par_iter().map(|row| scan(policy, row)).collect();
+        let mut lines = Vec::with_capacity(rows.len());
+        for (row, scanned) in rows.iter().zip(scanned) {
             let (line, proof) = scanned?;
             self.proof.and(&proof);
             if let Some(line) = line {
-                clean.push((example.clone(), line));
+                kept.push(row.clone());
+                lines.push(line);
             }
         }
-        self.done += batch.len() as u64;
+        self.done += rows.len() as u64;
         self.observer.advance(self.done, "");
-        Ok(clean)
+        Ok(lines)
     }
+}
+
+/// A row as the text that is written, if nothing is found in it.
+fn scan(policy: &Policy, row: &Held) -> Result<(Option<String>, Proof)> {
+    let line = serde_json::to_string(row.read()?.as_ref())
+        .with_context(|| format!("{}: cannot be written", row.place()))?;
+    let mut proof = Proof::default();
+    let clean = proof.row(policy, &line);
+    Ok((clean.then_some(line), proof))
 }
 
 /// Files that replace the run's own train and val.
@@ -227,15 +196,15 @@ impl Shards {
         let val = load(&self.val, "load_val_files")?;
         let val = val.keep("val_real", |e| (e.kind != Kind::Real).then(|| "not_real".into()));
         let both = train.and(&val);
-        let sorted = |rows: &[Arc<Example>]| {
+        let sorted = |rows: &[Held]| {
             let mut rows = rows.to_vec();
             rows.sort_by(|a, b| a.id.cmp(&b.id));
             rows
         };
         let (train, val) = (sorted(&train.examples), sorted(&val.examples));
-        let lengths = lengths(&[&train, &val], count, observer)?;
+        let lengths = Lengths::of(&[&train, &val], count, observer)?;
         let limits = Limits::from_config(config)?;
-        let leakage = measure(&[&train], &val, &limits, config.float("MAX_LEAK"));
+        let leakage = measure(&[&train], &val, &limits, config.float("MAX_LEAK"))?;
         Ok(Dataset {
             train: Arc::new(train),
             val: Arc::new(val),

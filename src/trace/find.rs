@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::recognise::Content;
 use super::store::Reader;
 use super::{Unread, recognise};
 
@@ -23,7 +24,13 @@ pub struct Place {
 }
 
 /// How files that may hold sessions are called; others are looked at only where they are named.
-const ENDINGS: &[&str] = &["jsonl", "json", "db", "sqlite", "sqlite3"];
+const ENDINGS: &[&str] = &["jsonl", "json", "db", "sqlite", "sqlite3", "zst", "parquet"];
+
+/// How those of them are called that may hold rows.
+const ROWS: &[&str] = &[".jsonl", ".jsonl.zst", ".parquet"];
+
+const COMPRESSED: &str =
+    "an agent's session, compressed: only rows are read from zstd; decompress it (zstd -d)";
 
 /// Files beside the sessions that hold keys: they are not even opened.
 const CREDENTIALS: &[&str] = &[
@@ -120,12 +127,15 @@ impl Finding {
             }
             Ok(())
         } else if metadata.is_file() {
-            let rows = named || path.extension().is_some_and(|e| e == "jsonl");
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            let rows = named || ROWS.iter().any(|end| name.ends_with(end));
             match recognise::file(path) {
-                Some(reader) => self.stores.push((place(metadata.len()), reader)),
-                None if rows => self.files.push(place(metadata.len())),
+                Content::Sessions(reader) => self.stores.push((place(metadata.len()), reader)),
+                Content::Compressed if named => bail!("{}: {COMPRESSED}", path.display()),
+                Content::Compressed => self.report(path, project, COMPRESSED),
+                Content::Rows if rows => self.files.push(place(metadata.len())),
                 // A folder holds many files that are nobody's session.
-                None => {}
+                Content::Rows => {}
             }
             Ok(())
         } else if named {

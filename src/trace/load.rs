@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::raw::{self, Pedigree, Row};
+use super::raw::feed::feed;
+use super::raw::{Pedigree, Row};
 use super::shelf::{Shelf, Shelves};
 use super::store::{Heading, Reading, Records, Store};
 use super::{Origin, Trace, find};
@@ -84,13 +84,21 @@ pub struct Loaded {
 impl Loaded {
     /// Fails when there is no trace at all, saying what was looked at and what to do.
     pub fn refuse_empty(self) -> Result<Loaded> {
-        if !self.traces.is_empty() {
+        let empty = self.traces.is_empty();
+        self.refuse(empty)
+    }
+
+    /// [`Self::refuse_empty`] for whoever took the traces as they were read and knows whether
+    /// there were none.
+    pub fn refuse(self, empty: bool) -> Result<Loaded> {
+        if !empty {
             return Ok(self);
         }
         let asked = self.asked.join(", ");
         let mut message = format!("no trace in {asked}");
         if self.files.is_empty() && self.unread.is_empty() {
-            message += ": there is no *.jsonl file and no agent's session";
+            message +=
+                ": there is no *.jsonl, *.jsonl.zst or *.parquet file and no agent's session";
         }
         for unread in self.unread.iter().take(3) {
             message += &format!("; {}: {}", unread.file, unread.problem);
@@ -104,8 +112,8 @@ impl Loaded {
     }
 }
 
-/// Reads traces from files, folders and globs: raw traces (every `*.jsonl` below a folder) and the
-/// agents' own sessions, each recognised by its content.
+/// Reads traces from files, folders and globs: raw traces (every `*.jsonl`, `*.jsonl.zst`
+/// and `*.parquet` below a folder) and the agents' own sessions, each recognised by its content.
 ///
 /// A path that does not exist or a named file that cannot be read is an error; whatever else is
 /// wrong is reported in the result. `project` is the folder that file names are relative to.
@@ -128,8 +136,8 @@ pub fn load(paths: &[PathBuf], project: &Path, observer: &dyn Observer) -> Resul
     Ok(loaded)
 }
 
-/// Like [`load`], but hands over each trace as it is read: of the agents' sessions only some are
-/// in memory at a time. `Loaded::traces` stays empty.
+/// Like [`load`], but hands over each trace as it is read: only some are in memory at a time.
+/// `Loaded::traces` stays empty.
 pub fn each(
     paths: &[PathBuf],
     project: &Path,
@@ -153,8 +161,10 @@ pub fn chosen(
 /// Why a session is left out, in one word, if it is.
 pub type Leave<'a> = &'a dyn Fn(&Heading) -> Option<&'static str>;
 
-/// Reads everything the paths name, in no order to rely on.
-fn stream(
+/// Like [`chosen`], but hands over each row with what it says of itself. The rows of files come
+/// in an order that only the files decide, not the one they stand in; little of a file is in
+/// memory at a time, and while `take` works the next rows are read and parsed.
+pub fn stream(
     paths: &[PathBuf],
     project: &Path,
     leave: Leave,
@@ -166,28 +176,15 @@ fn stream(
     let mut loaded = Loaded { asked, unread: found.unread, ..Loaded::default() };
     let total = found.files.iter().map(|f| f.bytes).sum();
     observer.begin("load", Some(total), "bytes");
-    // Side by side, since shards may lie on several disks.
-    let done = AtomicU64::new(0);
-    let parts: Vec<Result<raw::Part>> =
-        found.files.par_iter().map(|file| raw::read(file, &done, observer)).collect();
+    let read = feed(&found.files, &mut loaded, observer, take);
     observer.end();
-    for part in parts {
-        let raw::Part { rows, lines, reasons, file, bad, unread } = part?;
-        rows.into_iter().try_for_each(&mut *take)?;
-        loaded.lines += lines;
-        loaded.files.extend(file);
-        loaded.bad.extend(bad);
-        loaded.unread.extend(unread);
-        for (reason, count) in reasons {
-            *loaded.reasons.entry(reason).or_default() += count;
-        }
-    }
+    read?;
     let mut stores = Vec::new();
     for (place, reader) in &found.stores {
         match (reader.open)(place) {
             Ok(store) => stores.push((place, store)),
             Err(e) if place.named => return Err(e),
-            Err(e) => loaded.refuse(place, &e),
+            Err(e) => loaded.unread(place, &e),
         }
     }
     for_each_session(&stores, leave, &mut loaded, observer, &mut |trace| {
@@ -236,7 +233,7 @@ fn for_each_session(
             Ok(headings) => headings,
             Err(e) if place.named => return Err(e),
             Err(e) => {
-                loaded.refuse(place, &e);
+                loaded.unread(place, &e);
                 Vec::new()
             }
         };
@@ -321,11 +318,11 @@ fn for_each_session(
 }
 
 impl Loaded {
-    fn drop(&mut self, reason: &str) {
+    pub(super) fn drop(&mut self, reason: &str) {
         *self.reasons.entry(reason.into()).or_default() += 1;
     }
 
-    fn refuse(&mut self, place: &find::Place, error: &anyhow::Error) {
+    fn unread(&mut self, place: &find::Place, error: &anyhow::Error) {
         self.unread.push(Unread { file: place.shown.clone(), problem: format!("{error:#}") });
     }
 }

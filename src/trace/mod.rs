@@ -33,7 +33,7 @@ mod sqlite;
 pub mod store;
 mod talk;
 
-pub use load::{BadLine, FileDigest, Loaded, Unread, chosen, each, load};
+pub use load::{BadLine, FileDigest, Leave, Loaded, Unread, chosen, each, load, stream};
 pub use message::{Message, Role, Signal, ToolCall};
 pub use outcome::{Evidence, Label, Outcome, WORDS};
 pub use shelf::Shelf;

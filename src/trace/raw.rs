@@ -1,85 +1,69 @@
 //! The raw-trace contract: one JSON object a line, `messages` (or `conversation`) with `role` and
 //! `content`, or `user` + `assistant`. OpenAI's chat rows and ShareGPT's `conversations` with
-//! `from` and `value` are such rows too.
+//! `from` and `value` are such rows too. A file may be compressed with zstd, or be Parquet with a
+//! column for each field.
 //!
 //! The same reader takes back the rows this program writes. A bad line is counted under a reason,
 //! reported with file and line, and costs only itself. What a line contains never enters a
 //! message: at this point it may still hold secrets.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
-use rayon::prelude::*;
 
 use super::find::Place;
-use super::lines::{Line, Lines, json_problem};
-use super::{BadLine, FileDigest, Origin, Unread};
-use crate::progress::Observer;
+use super::lines::{Line, json_problem};
+use super::{FileDigest, Origin, Unread};
 
 mod calls;
+pub(super) mod feed;
 mod message;
+mod parquet;
 mod row;
+mod texts;
 
 pub use super::lines::MAX_LINE;
 pub use row::{Pedigree, Problem, Row, parse_row};
+pub use texts::Texts;
 
-/// What came of one file.
-#[derive(Default)]
-pub(super) struct Part {
-    pub rows: Vec<Row>,
-    pub lines: u64,
-    pub reasons: BTreeMap<String, u64>,
-    pub file: Option<FileDigest>,
-    pub bad: Vec<BadLine>,
-    pub unread: Option<Unread>,
+/// How a file ended: read, or with nothing in it.
+struct End {
+    file: Option<FileDigest>,
+    unread: Option<Unread>,
 }
 
-/// Reads one file to its end, a batch of lines at a time. `done` counts the bytes of all files.
-pub(super) fn read(file: &Place, done: &AtomicU64, observer: &dyn Observer) -> Result<Part> {
-    let mut part = Part::default();
+/// Is told the bytes read since it was last called; an error ends the reading.
+type Step<'a> = &'a dyn Fn(u64) -> Result<()>;
+
+/// Takes over some lines with their numbers.
+type Give<'a> = &'a mut dyn FnMut(Vec<(u64, Line)>) -> Result<()>;
+
+/// Reads one file to its end, some lines at a time, and hands them over as they stand there.
+fn read(file: &Place, step: Step, give: Give) -> Result<End> {
     let unread = |problem: String| Some(Unread { file: file.shown.clone(), problem });
     let cannot_read = || format!("cannot read {}", file.path.display());
-    let mut input = match File::open(&file.path) {
-        Ok(open) => Lines::new(open),
+    let open = match File::open(&file.path) {
+        Ok(open) => open,
         // Only what the user named must be readable; the rest of a folder is reported.
-        Err(e) if !file.named => return Ok(Part { unread: unread(e.to_string()), ..part }),
+        Err(e) if !file.named => return Ok(End { unread: unread(e.to_string()), file: None }),
         Err(e) => return Err(e).with_context(cannot_read),
     };
+    let mut texts = Texts::new(open).with_context(cannot_read)?;
+    let (mut lines, mut told) = (0, 0);
     loop {
-        observer.check()?;
-        let before = input.bytes;
-        let batch = input.batch().with_context(cannot_read)?;
-        if batch.is_empty() {
-            break;
-        }
-        part.lines += batch.len() as u64;
-        let parsed: Vec<_> = batch
-            .into_par_iter()
-            .map(|(line, text)| (line, parse(text, &file.shown, line)))
-            .collect();
-        for (line, result) in parsed {
-            match result {
-                Ok(row) => part.rows.push(row),
-                Err(problem) => {
-                    *part.reasons.entry(problem.reason.to_string()).or_default() += 1;
-                    let file = file.shown.clone();
-                    part.bad.push(BadLine { file, line, problem: problem.message });
-                }
-            }
-        }
-        let read = input.bytes - before;
-        observer.advance(done.fetch_add(read, Ordering::Relaxed) + read, "");
+        let bytes = texts.bytes();
+        step(bytes - told)?;
+        told = bytes;
+        let Some(batch) = texts.batch().with_context(cannot_read)? else { break };
+        lines += batch.len() as u64;
+        give(batch)?;
     }
-    if part.lines == 0 {
-        let problem = if input.bytes == 0 { "the file is empty" } else { "only blank lines" };
-        part.unread = unread(problem.into());
-    }
-    let (bytes, lines) = (input.bytes, part.lines);
-    let (file, sha256) = (file.shown.clone(), input.digest());
-    part.file = Some(FileDigest { file, sha256, bytes, lines });
-    Ok(part)
+    let (sha256, bytes) = texts.finish().with_context(cannot_read)?;
+    let nothing = if bytes == 0 { "the file is empty" } else { "no rows, or only blank lines" };
+    Ok(End {
+        unread: if lines == 0 { unread(nothing.into()) } else { None },
+        file: Some(FileDigest { file: file.shown.clone(), sha256, bytes, lines }),
+    })
 }
 
 fn parse(line: Line, file: &str, number: u64) -> Result<Row, Problem> {

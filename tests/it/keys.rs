@@ -290,6 +290,7 @@ fn every_key_changes_something_beside_its_echo() {
         json!({"messages": [{"role": "system", "content": "Be brief."}], "tools": [tool]});
     fs::write(place.path("request.json"), request.to_string()).unwrap();
     fs::write(place.path("rules.toml"), "[[rules]]\nid = 'ledger'\nregex = 'ledgers'\n").unwrap();
+    fs::create_dir(place.path("disk")).unwrap();
     let cases = vec![
         dataset("TRACES", &place.path("fewer.jsonl")),
         dataset("TRACE_DAYS", "1"),
@@ -403,6 +404,8 @@ fn every_key_changes_something_beside_its_echo() {
         ]),
         case("GATE_SCRIPT", "scripts/gates/team.rhai"),
         dataset("SCRIPT_MAX_OPERATIONS", "3"),
+        dataset("DATASET_FORMAT", "zstd"),
+        dataset("DATASET_SHARD_DIRS", &place.path("disk")),
         case("RUNS_DIR", place.path("elsewhere")).seen(|run| run.folder.is_some().to_string()),
     ];
     let mut proven: BTreeSet<&str> = cases.iter().map(|case| case.key).collect();

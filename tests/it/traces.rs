@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use proto::progress::Silent;
-use proto::trace::Loaded;
+use proto::progress::{Observer, Silent};
 use proto::trace::raw::{self, parse_row};
-use proto::trace::{Origin, Role, Trace};
+use proto::trace::{Loaded, Origin, Role, Trace, stream};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -320,6 +321,59 @@ fn order_of_files_and_threads_does_not_matter() {
     assert_eq!(first.traces.len(), 80);
     let name = &first.files[0].file;
     assert_eq!(name, "x/a.jsonl");
+}
+
+/// Remembers how many bytes were read.
+#[derive(Default)]
+struct Read(AtomicU64);
+
+impl Observer for Read {
+    fn advance(&self, done: u64, _: &str) {
+        self.0.fetch_max(done, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn rows_are_handed_over_while_their_file_is_read() {
+    let line = json!({"user": "x".repeat(1 << 20), "assistant": "b"}).to_string() + "\n";
+    let folder = folder(&[("a.jsonl", &line.repeat(64))]);
+    let read = Read::default();
+    let enough = |_| anyhow::bail!("that is enough");
+    let paths = [PathBuf::from("a.jsonl")];
+    let error = stream(&paths, folder.path(), &|_| None, &read, &mut { enough }).unwrap_err();
+    assert_eq!(error.to_string(), "that is enough");
+    let read = read.0.load(Ordering::Relaxed);
+    assert!((1 << 20..32 << 20).contains(&read), "{read} bytes were read for one row");
+}
+
+#[test]
+fn rows_come_in_one_order_whatever_the_threads() {
+    let files: Vec<(String, String)> = (0..12)
+        .map(|file| {
+            let line = |n| json!({"id": format!("{file}-{n}"), "user": "u", "assistant": "a"});
+            let lines = (0..file * 31).map(|n| line(n).to_string() + "\n");
+            (format!("{file}.jsonl"), lines.collect())
+        })
+        .collect();
+    let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+    let folder = folder(&files);
+    let order = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut order = Vec::new();
+            let mut take = |row: raw::Row| {
+                // Work of the pool while the pool parses the next rows.
+                let length = [1, 2].par_iter().map(|n| n * row.trace.messages.len()).sum::<usize>();
+                order.push((row.pedigree.id, length));
+                Ok(())
+            };
+            stream(&[".".into()], folder.path(), &|_| None, &Silent, &mut take).unwrap();
+            order
+        })
+    };
+    let one = order(1);
+    assert_eq!(one.len(), 66 * 31);
+    assert!(one == order(2) && one == order(5));
 }
 
 #[test]

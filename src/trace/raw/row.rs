@@ -55,6 +55,18 @@ pub struct Row {
     pub pedigree: Pedigree,
 }
 
+/// Every field of a row that is looked at.
+#[rustfmt::skip]
+pub(super) const FIELDS: &[&str] = &[
+    "messages", "conversation", "conversations", "user", "assistant", "system", "tools",
+    "functions", "session", "session_id", "conversation_id", "id", "source", "task_category",
+    "outcome", "repository", "cwd", "agent_version", "parent", "started_ms", "ended_ms",
+    "timestamp", "keywords", "model", "kind", "derived_from", "component", "origin",
+];
+
+/// The fields that may hold the messages, the first first.
+pub(super) const LISTS: &[&str] = &["messages", "conversation", "conversations"];
+
 /// Reads one raw trace or dataset row. `origin` is where it stands; a row that carries an
 /// `origin` of its own keeps that.
 pub fn parse_row(value: Value, origin: &Origin) -> Result<Row, Problem> {
@@ -103,9 +115,7 @@ fn messages(
     author: Option<&str>,
     line: u64,
 ) -> Result<Vec<Message>, Problem> {
-    let listed = ["messages", "conversation", "conversations"]
-        .into_iter()
-        .find_map(|key| row.remove(key).filter(|v| !v.is_null()));
+    let listed = LISTS.iter().find_map(|key| row.remove(*key).filter(|v| !v.is_null()));
     let mut values = match listed {
         Some(Value::Array(values)) => values,
         Some(_) => return Err(Problem::new("no_messages", "`messages` is not an array")),
