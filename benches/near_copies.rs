@@ -110,6 +110,9 @@ fn quality(plan: Plan) {
     }
 }
 
+/// One way of making hashes of a row.
+type Way = fn(&Example);
+
 fn speed(bytes: usize, rounds: usize, seed: u64) {
     let mut rows: Vec<Row> = Vec::new();
     let mut total = 0;
@@ -129,7 +132,7 @@ fn speed(bytes: usize, rounds: usize, seed: u64) {
         rows.len(),
         total as f64 / words as f64
     );
-    let ways: [(&str, fn(&Example)); 2] = [
+    let ways: [(&str, Way); 2] = [
         ("sketch", |row| drop(black_box(Sketch::of(row, u64::MAX / 16)))),
         ("print", |row| drop(black_box(Print::of(row)))),
     ];
