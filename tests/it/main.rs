@@ -21,6 +21,7 @@ mod invented;
 mod keys;
 mod labels;
 mod layouts;
+mod near_copies;
 mod lineage;
 mod openclaw;
 mod opencode;

@@ -1,12 +1,11 @@
 //! What the program makes of the set, and how right that is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use proto::dataset::ledger::Ledger;
 use proto::dataset::similarity::Limits;
 use proto::dataset::split::{Options, split};
-use proto::dataset::{Example, Part, Rows, Stage, dedup};
+use proto::dataset::{Held, Part, Rows, Stage, dedup};
 use proto::progress::Silent;
 
 use super::{Made, Row};
@@ -60,8 +59,8 @@ pub fn program(rows: &[Row]) -> Rows {
 }
 
 /// The ids of rows the program gives back.
-fn ids(examples: &[Arc<Example>]) -> BTreeSet<String> {
-    examples.iter().map(|e| e.id.clone()).collect()
+fn ids(rows: &[Held]) -> BTreeSet<String> {
+    rows.iter().map(|row| row.id.clone()).collect()
 }
 
 /// Drops the copies among rows.

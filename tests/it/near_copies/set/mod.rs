@@ -184,12 +184,13 @@ impl Plan {
     }
 
     fn row(&self, cluster: usize, made: Made, session: String, messages: Vec<Message>) -> Row {
+        let group = if made.is_alone() { (cluster - self.clusters) / GROUP } else { cluster };
         let trace = Trace {
             session,
             source: "raw".into(),
-            repository: Some(self.repository(cluster).name),
+            repository: Some(self.repository(group).name),
             started_ms: Some(1_790_000_000_000 + cluster as i64 * 60_000),
-            tools: sessions::tools(cluster % 3),
+            tools: sessions::tools(group % 3),
             messages,
             origin: Origin { file: "sessions.jsonl".into(), line: 1 },
             ..Trace::default()
@@ -267,8 +268,7 @@ impl Plan {
                 let length = begun.words() * (8 + 6 * (n % 4)) / 10;
                 begun.work(length);
                 begun.answer(length);
-                let left = (begun.words() + length).saturating_sub(begun.words());
-                begun.turns(left / 2);
+                begun.turns(length / 2);
             }
             _ => begun.turns(size),
         }
