@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Example;
+use crate::dataset::Held;
 use crate::files;
 
 /// Some hundred bytes a row of training data; a larger file is none of ours.
@@ -30,12 +29,15 @@ pub struct Lineage {
 
 impl Lineage {
     /// The lineage of an adapter trained on these rows.
-    pub fn of(base: &str, dataset: &str, rows: &[Arc<Example>]) -> Self {
+    pub fn of(base: &str, dataset: &str, rows: &[Held]) -> Self {
         Lineage {
             base: base.into(),
             dataset: dataset.into(),
-            sessions: rows.iter().map(|e| e.trace.session.clone()).collect(),
-            components: rows.iter().filter_map(|e| e.component.clone()).collect(),
+            sessions: rows.iter().map(|row| row.session.to_string()).collect(),
+            components: rows
+                .iter()
+                .filter_map(|row| Some(row.component.as_ref()?.to_string()))
+                .collect(),
         }
     }
 

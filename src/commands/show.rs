@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -12,10 +11,10 @@ use super::layers::Settings;
 use super::terminal::Terminal;
 use super::{Outcome, print};
 use crate::config::Config;
-use crate::dataset::Example;
 use crate::dataset::labels::judge;
 use crate::dataset::redaction::redact;
 use crate::dataset::source::from_rows;
+use crate::dataset::{Example, Held};
 use crate::label::{self, Reviews};
 use crate::redact::{Policy, Redactor};
 use crate::review::page::{self, visible};
@@ -61,10 +60,9 @@ impl Show {
         let judged = loaded.pedigrees.iter().any(|pedigree| pedigree.kind.is_some());
         let mut rows = from_rows(loaded, "load")?;
         if let Some(session) = &self.session {
-            let first = rows.examples[0].trace.session.clone();
-            rows = rows.keep("session", |e| {
-                (!e.trace.session.starts_with(session)).then(|| "another".into())
-            });
+            let first = rows.examples[0].session.clone();
+            rows = rows
+                .keep("session", |e| (!e.session.starts_with(session)).then(|| "another".into()));
             ensure!(
                 !rows.is_empty(),
                 "{} has no session that begins with `{session}`; one there is {}",
@@ -74,13 +72,12 @@ impl Show {
         }
         let policy = label::Policy::from_config(&config)?;
         if !judged {
-            rows = judge(&rows, &policy, &reviews(&config)?);
+            rows = judge(&rows, None, &policy, &reviews(&config)?)?;
         }
         let seed = config.int("SEED").unsigned_abs();
         let redactor = Redactor::new(Policy::from_config(&config)?)?;
         let rows = redact(&rows, &redactor, seed, observer.as_ref())?;
-        let wanted =
-            |e: &&Arc<Example>| self.id.as_ref().is_none_or(|id| e.id.starts_with(id.as_str()));
+        let wanted = |e: &&Held| self.id.as_ref().is_none_or(|id| e.id.starts_with(id.as_str()));
         let chosen: Vec<_> = rows.examples.iter().filter(wanted).take(self.rows).collect();
         ensure!(
             !chosen.is_empty(),
@@ -92,11 +89,12 @@ impl Show {
             true => Some(open(&config)?),
             false => None,
         };
-        for example in chosen {
+        for held in chosen {
+            let example = held.read()?;
             let text = match &codec {
-                Some(codec) => self.masked(codec, example)?,
-                None if self.json => format!("{}\n", serde_json::to_string(example)?),
-                None => row(example, &policy),
+                Some(codec) => self.masked(codec, &example)?,
+                None if self.json => format!("{}\n", serde_json::to_string(example.as_ref())?),
+                None => row(&example, &policy),
             };
             print(&text)?;
         }

@@ -3,18 +3,19 @@
 //! Rows are visited from the one to keep first: by kind, then the longest, then by id. Each is
 //! compared with the rows kept so far, so that a row is dropped for a copy that really stays.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use anyhow::Result;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Builder;
 
-use super::minhash::{Bands, MinHash, Signature};
-use super::print::Print;
-use super::similarity::{Chains, Likeness, Limits, compare};
-use super::{Example, Kind, Rows, Stage};
+use super::minhash::Buckets;
+use super::print::{Print, Sketch};
+use super::similarity::{Chains, Guess, Likeness, Limits, compare, guess, sketch};
+use super::{Held, Kind, Rows, Stage};
 use crate::progress::Observer;
 
 /// A row that was dropped and the row it copies.
@@ -36,11 +37,13 @@ pub struct Duplicate {
 
 /// A row on its way through the comparison.
 struct Entry<'a> {
-    example: &'a Arc<Example>,
+    row: &'a Held,
     place: usize,
-    print: Print,
-    signature: Signature,
+    sketch: &'a Sketch,
 }
+
+/// Rows that are read ahead together where sketches do not decide.
+const BLOCK: usize = 1024;
 
 /// Drops every row that copies another one, and names that one.
 ///
@@ -71,42 +74,39 @@ fn find(
     limits: &Limits,
     observer: &dyn Observer,
 ) -> Result<BTreeMap<usize, Duplicate>> {
-    let minhash = MinHash::default();
-    let mut entries: Vec<Entry> = rows
-        .examples
-        .par_iter()
-        .enumerate()
-        .map(|(place, example)| {
-            let print = Print::of(example);
-            let signature = minhash.signature(&print.shingles);
-            Entry { example, place, print, signature }
-        })
-        .collect();
+    sketch(&rows.examples)?;
     observer.check()?;
+    let mut entries = Vec::with_capacity(rows.len());
+    for (place, row) in rows.examples.iter().enumerate() {
+        entries.push(Entry { row, place, sketch: row.sketch(u64::MAX)? });
+    }
     entries.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
 
-    let mut seen = Seen::default();
+    let mut seen = Seen::of(&entries, limits);
     let mut families = Families::new(rows);
     let mut duplicates = BTreeMap::new();
-    for (at, entry) in entries.iter().enumerate() {
-        if at % 1024 == 0 {
-            observer.check()?;
-            observer.advance(at as u64, &format!("{} copies", duplicates.len()));
-        }
-        match seen.copied_by(entry, &entries, &families, limits) {
-            None => seen.keep(entry, at as u32),
-            Some((original, likeness, similarity)) => {
-                let original = &entries[original as usize].example;
-                families.merge(&entry.example.id, &original.id);
-                let duplicate = Duplicate {
-                    dropped: entry.example.id.clone(),
-                    kind: entry.example.kind,
-                    session: entry.example.session_key(),
-                    kept: original.id.clone(),
-                    likeness,
-                    similarity: (similarity * 1e4).round() / 1e4,
-                };
-                duplicates.insert(entry.place, duplicate);
+    for from in (0..entries.len()).step_by(BLOCK) {
+        observer.check()?;
+        observer.advance(from as u64, &format!("{} copies", duplicates.len()));
+        let block = from..entries.len().min(from + BLOCK);
+        let prints = seen.read(block.clone(), &entries, limits)?;
+        for at in block {
+            let entry = &entries[at];
+            match seen.copied_by(at, &entries, &prints, &families, limits)? {
+                None => seen.keep(entry, at as u32),
+                Some((original, likeness, similarity)) => {
+                    let original = entries[original as usize].row;
+                    families.merge(&entry.row.id, &original.id);
+                    let duplicate = Duplicate {
+                        dropped: entry.row.id.clone(),
+                        kind: entry.row.kind,
+                        session: entry.row.session_key(),
+                        kept: original.id.clone(),
+                        likeness,
+                        similarity: (similarity * 1e4).round() / 1e4,
+                    };
+                    duplicates.insert(entry.place, duplicate);
+                }
             }
         }
     }
@@ -116,64 +116,108 @@ fn find(
 /// What is kept first. A counterexample comes before the session whose mistake it corrects, real
 /// rows before everything made from them.
 fn precedence<'a>(entry: &'a Entry) -> (u8, std::cmp::Reverse<u64>, &'a str) {
-    let kind = match entry.example.kind {
+    let kind = match entry.row.kind {
         Kind::Counterexample => 0,
         Kind::Real => 1,
         Kind::Replay => 2,
         Kind::Synthetic => 3,
         Kind::Adversarial => 4,
     };
-    (kind, std::cmp::Reverse(entry.print.words), &entry.example.id)
+    (kind, std::cmp::Reverse(entry.sketch.words), &entry.row.id)
 }
 
 /// The rows kept so far, by what finds them again.
-#[derive(Default)]
 struct Seen {
     exact: HashMap<u128, u32, Xxh3Builder>,
-    bands: Bands,
+    buckets: Buckets,
     chains: Chains,
+    kept: Vec<bool>,
 }
 
+/// Rows read for the sake of a block.
+type Prints = HashMap<u32, Print>;
+
 impl Seen {
-    fn keep(&mut self, entry: &Entry, at: u32) {
-        self.exact.insert(entry.print.exact, at);
-        self.chains.insert(&entry.print, at);
-        if !entry.print.shingles.is_empty() {
-            self.bands.insert(&entry.signature, at);
+    fn of(entries: &[Entry], limits: &Limits) -> Seen {
+        let sketches: Vec<&Sketch> = entries.iter().map(|e| e.sketch).collect();
+        Seen {
+            exact: HashMap::default(),
+            buckets: Buckets::of(&sketches),
+            chains: Chains::of(&sketches, limits),
+            kept: vec![false; entries.len()],
         }
+    }
+
+    fn keep(&mut self, entry: &Entry, at: u32) {
+        self.exact.insert(entry.sketch.exact, at);
+        self.buckets.keep(at);
+        self.kept[at as usize] = true;
+    }
+
+    /// Reads the rows of a block about which sketches leave open whether they copy one that was
+    /// kept before, and those ones.
+    fn read(&self, block: Range<usize>, entries: &[Entry], limits: &Limits) -> Result<Prints> {
+        let open: Vec<Vec<u32>> = block
+            .into_par_iter()
+            .map(|at| {
+                let entry = &entries[at];
+                let unknown = !self.exact.contains_key(&entry.sketch.exact);
+                let open = |other: &u32| {
+                    guess(entry.sketch, entries[*other as usize].sketch, limits) == Guess::Open
+                };
+                let kept = self.buckets.candidates(at as u32).into_iter().filter(|_| unknown);
+                let mut open: Vec<u32> = kept.filter(open).collect();
+                if !open.is_empty() {
+                    open.push(at as u32);
+                }
+                open
+            })
+            .collect();
+        let wanted: BTreeSet<u32> = open.into_iter().flatten().collect();
+        let read: Vec<Result<(u32, Print)>> = wanted
+            .into_par_iter()
+            .map(|at| Ok((at, Print::of(entries[at as usize].row.read()?.as_ref()))))
+            .collect();
+        read.into_iter().collect()
     }
 
     fn copied_by(
         &self,
-        entry: &Entry,
+        at: usize,
         entries: &[Entry],
+        prints: &Prints,
         families: &Families,
         limits: &Limits,
-    ) -> Option<(u32, Likeness, f64)> {
-        if let Some(original) = self.exact.get(&entry.print.exact) {
-            return Some((*original, Likeness::Exact, 1.0));
+    ) -> Result<Option<(u32, Likeness, f64)>> {
+        let Entry { row, sketch, .. } = &entries[at];
+        if let Some(original) = self.exact.get(&sketch.exact) {
+            return Ok(Some((*original, Likeness::Exact, 1.0)));
         }
-        if entry.print.shingles.is_empty() {
-            return None;
+        if sketch.shingles == 0 {
+            return Ok(None);
         }
-        let family = families.of(&entry.example.id);
-        let stranger = |other: u32| families.of(&entries[other as usize].example.id) != family;
-        let near = self
-            .bands
-            .candidates(&entry.signature)
-            .into_iter()
-            .filter(|other| stranger(*other))
-            .filter_map(|other| {
-                let (likeness, share) =
-                    compare(&entry.print, &entries[other as usize].print, limits)?;
-                Some((other, likeness, share))
-            });
-        let begun = self.chains.containing(&entry.print, limits);
-        let begun = begun
-            .filter(|(other, _)| stranger(*other))
-            .map(|(other, share)| (other, Likeness::Contained, share));
+        let family = families.of(&row.id);
+        let stranger = |other: u32| families.of(&entries[other as usize].row.id) != family;
+        let print = |at: u32| -> Result<Cow<Print>> {
+            match prints.get(&at) {
+                Some(known) => Ok(Cow::Borrowed(known)),
+                None => Ok(Cow::Owned(Print::of(entries[at as usize].row.read()?.as_ref()))),
+            }
+        };
+        let mut found: Vec<(u32, Likeness, f64)> = Vec::new();
+        for other in self.buckets.candidates(at as u32).into_iter().filter(|o| stranger(*o)) {
+            let alike = match guess(sketch, entries[other as usize].sketch, limits) {
+                Guess::Unlike => None,
+                Guess::Alike(likeness, share) => Some((likeness, share)),
+                Guess::Open => compare(&*print(at as u32)?, &*print(other)?, limits),
+            };
+            found.extend(alike.map(|(likeness, share)| (other, likeness, share)));
+        }
+        let begun = self.chains.containing(sketch, limits);
+        let begun = begun.filter(|(other, _)| self.kept[*other as usize] && stranger(*other));
+        found.extend(begun.map(|(other, share)| (other, Likeness::Contained, share)));
         // The most similar one; among equals the one kept first.
-        near.chain(begun).min_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)))
+        Ok(found.into_iter().min_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0))))
     }
 }
 
@@ -216,15 +260,11 @@ impl<'a> Families<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chat, prose};
+    use super::super::Example;
+    use super::super::testing::{chat, prose, rows};
     use super::*;
     use crate::progress::Silent;
     use crate::trace::{Message, Role};
-
-    fn rows(examples: Vec<Example>) -> Rows {
-        let n = examples.len();
-        Rows::new(examples.into_iter().map(Arc::new).collect(), Stage::made("made", n))
-    }
 
     fn run(examples: Vec<Example>) -> Rows {
         dedup(&rows(examples), &Limits::default(), &Silent).unwrap()

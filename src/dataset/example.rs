@@ -1,10 +1,11 @@
 //! One row of the dataset: a trace with its pedigree.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, Xxh3Builder, xxh3_128};
 
+use super::Held;
 use crate::trace::{ToolCall, Trace};
 
 /// Where an example comes from; only [`Kind::Real`] counts as evidence.
@@ -156,13 +157,14 @@ impl std::io::Write for Hashing {
 }
 
 /// Gives the second and later rows of one id a number, in the order they stand.
-pub(super) fn number_repeats(examples: &mut [Example]) {
-    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
-    for example in examples {
-        let n = seen.entry(example.id.clone()).or_default();
+pub(super) fn number_repeats(rows: &mut [Held]) {
+    // Only looked up, never walked: the hasher's order does not matter.
+    let mut seen: HashMap<u128, u64, Xxh3Builder> = HashMap::default();
+    for row in rows {
+        let n = seen.entry(xxh3_128(row.id.as_bytes())).or_default();
         *n += 1;
         if *n > 1 {
-            example.id = format!("{}-{n}", example.id);
+            *row = row.known_as(Some(format!("{}-{n}", row.id)), None, None);
         }
     }
 }
@@ -206,7 +208,8 @@ mod tests {
 
     #[test]
     fn repeated_ids_are_numbered() {
-        let mut rows = vec![Example::real(trace("s", "a")), Example::real(trace("s", "a"))];
+        let row = Example::real(trace("s", "a"));
+        let mut rows = vec![Held::from(row.clone()), Held::from(row)];
         number_repeats(&mut rows);
         assert_eq!(rows[1].id, format!("{}-2", rows[0].id));
     }

@@ -1,14 +1,16 @@
 //! Labels and train flags of what was read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use rayon::prelude::*;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Example, Kind, Rows, Stage};
+use super::example::{identity, number_repeats};
+use super::{Example, Held, Kind, Rows, Stage};
 use crate::label::reviews::{Applied, Reviews, Verdict};
 use crate::label::{self, Policy};
+use crate::trace::catalogue::Generation;
+use crate::trace::intake::{Got, Intake};
 use crate::trace::{Message, Role, Trace};
 
 /// Verdicts of a person and what became of them.
@@ -37,7 +39,11 @@ impl Reviewed {
 #[derive(Default)]
 struct Judged {
     /// The row, and those with a corrected answer.
-    rows: Vec<Arc<Example>>,
+    rows: Vec<Held>,
+    /// What it was given.
+    got: Option<Got>,
+    /// The labels of its answers.
+    labels: Vec<&'static str>,
     /// Why messages lost their train flag.
     masked: Vec<&'static str>,
     applied: Applied,
@@ -50,41 +56,50 @@ struct Judged {
 /// and only that is trained. It is a counterexample, because that is what is written against a
 /// past mistake: nobody had this session, so it may not count as one where rows are counted or
 /// answers judged, and its session leaves validation, where the mistake would be the reference.
-pub fn judge(rows: &Rows, policy: &Policy, reviews: &Reviews) -> Rows {
-    let judged: Vec<Judged> = rows
-        .examples
-        .par_iter()
-        .map(|example| {
-            if example.kind != Kind::Real {
-                return Judged { rows: vec![example.clone()], ..Judged::default() };
-            }
-            let mut trace = example.trace.clone();
-            let applied = reviews.apply(&mut trace);
-            label::label(&mut trace);
-            let mut masked = policy.mask(&mut trace);
-            let judged = Example { trace, ..example.as_ref().clone() };
-            let fixes: Vec<_> = applied
-                .fixes
-                .iter()
-                .map(|(at, fix)| {
-                    let mut trace = corrected(&judged.trace, *at, fix);
-                    masked.extend(policy.mask(&mut trace));
-                    Arc::new(Example::generated(Kind::Counterexample, &judged, trace, *at as u64))
-                })
-                .collect();
-            Judged { rows: [vec![Arc::new(judged)], fixes].concat(), masked, applied }
-        })
-        .collect();
-    let (mut masked, mut labels) = (BTreeMap::new(), BTreeMap::new());
+///
+/// With `intake` each row is first given what its agent did not store, and its calls are said in
+/// one version's terms.
+pub fn judge(
+    rows: &Rows,
+    intake: Option<(&Intake, Option<Generation>)>,
+    policy: &Policy,
+    reviews: &Reviews,
+) -> Result<Rows> {
+    let judged: Vec<Judged> = rows.each(|row, example| {
+        if row.kind != Kind::Real {
+            return Ok(Judged { rows: vec![row.clone()], ..Judged::default() });
+        }
+        let mut judged = example.as_ref().clone();
+        let got = intake.map(|(intake, target)| intake.apply(&mut judged.trace, target));
+        if got.is_some() {
+            judged.id = identity(judged.kind, &judged.trace, 0);
+        }
+        let trace = &mut judged.trace;
+        let applied = reviews.apply(trace);
+        label::label(trace);
+        let mut masked = policy.mask(trace);
+        let answers = trace.messages.iter().filter(|m| m.role == Role::Assistant);
+        let labels = answers.filter_map(|m| Some(m.label.as_ref()?.outcome.as_str())).collect();
+        let mut fixes = Vec::new();
+        for (at, fix) in &applied.fixes {
+            let mut trace = corrected(&judged.trace, *at, fix);
+            masked.extend(policy.mask(&mut trace));
+            let fixed = Example::generated(Kind::Counterexample, &judged, trace, *at as u64);
+            fixes.push(rows.pager.hold(fixed)?);
+        }
+        let rows = [vec![rows.pager.hold(judged)?], fixes].concat();
+        Ok(Judged { rows, got, labels, masked, applied })
+    })?;
+    let (mut masked, mut counted) = (BTreeMap::new(), BTreeMap::new());
     let (mut found, mut changed) = (BTreeSet::new(), BTreeSet::new());
-    for Judged { rows, masked: reasons, applied } in &judged {
+    let mut catalogue = BTreeMap::new();
+    for Judged { got, masked: reasons, labels, applied, .. } in &judged {
+        got.iter().for_each(|got| got.count(&mut catalogue));
         for reason in reasons {
             *masked.entry(reason.to_string()).or_default() += 1;
         }
-        for message in rows[0].trace.messages.iter().filter(|m| m.role == Role::Assistant) {
-            if let Some(label) = &message.label {
-                *labels.entry(label.outcome.as_str().to_string()).or_default() += 1;
-            }
+        for label in labels {
+            *counted.entry(label.to_string()).or_default() += 1;
         }
         found.extend(&applied.found);
         changed.extend(&applied.changed);
@@ -101,7 +116,8 @@ pub fn judge(rows: &Rows, policy: &Policy, reviews: &Reviews) -> Rows {
         };
         *counts.entry(what.into()).or_default() += 1;
     }
-    let examples: Vec<_> = judged.into_iter().flat_map(|judged| judged.rows).collect();
+    let mut examples: Vec<_> = judged.into_iter().flat_map(|judged| judged.rows).collect();
+    number_repeats(&mut examples);
     let stage = Stage {
         name: "label".into(),
         input: rows.len() as u64,
@@ -109,11 +125,14 @@ pub fn judge(rows: &Rows, policy: &Policy, reviews: &Reviews) -> Rows {
         output: examples.len() as u64,
         ..Stage::default()
     };
-    rows.after(examples, stage).noting(|account| {
+    Ok(rows.after(examples, stage).noting(|account| {
+        if intake.is_some() {
+            account.catalogue = catalogue;
+        }
         account.masked = masked;
-        account.labels = labels;
+        account.labels = counted;
         account.reviews = Reviewed { sha256: reviews.sha256.clone(), counts };
-    })
+    }))
 }
 
 /// A session up to an answer, with that answer corrected.
@@ -127,7 +146,7 @@ fn corrected(trace: &Trace, at: usize, fix: &Message) -> Trace {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::chat;
+    use super::super::testing::{chat, read};
     use super::*;
     use crate::config::Layers;
     use crate::label::Review;
@@ -147,12 +166,13 @@ mod tests {
         let message = fix.map(|text| Message::text(Role::Assistant, text));
         let mut reviews = Reviews::default();
         reviews.note(Review { message, ..review });
-        (Rows::new(vec![Arc::new(row)], Stage::made("made", 1)), reviews)
+        (Rows::new(vec![row], Stage::made("made", 1)), reviews)
     }
 
     /// The trained answers.
     fn trained(rows: &Rows) -> Vec<String> {
-        let messages = rows.examples.iter().flat_map(|e| &e.trace.messages);
+        let rows = read(&rows.examples);
+        let messages = rows.iter().flat_map(|e| &e.trace.messages);
         messages.filter(|m| m.train).map(|m| m.content.clone()).collect()
     }
 
@@ -161,11 +181,11 @@ mod tests {
         let (rows, good) = one(Verdict::Good, None);
         let (_, bad) = one(Verdict::Bad, None);
         let only_good = policy(&["TRAIN_OUTCOMES=good"]);
-        assert_eq!(trained(&judge(&rows, &only_good, &Reviews::default())).len(), 0);
-        assert_eq!(trained(&judge(&rows, &only_good, &good)).len(), 1);
+        assert_eq!(trained(&judge(&rows, None, &only_good, &Reviews::default()).unwrap()).len(), 0);
+        assert_eq!(trained(&judge(&rows, None, &only_good, &good).unwrap()).len(), 1);
         let usual = policy(&[]);
-        assert_eq!(trained(&judge(&rows, &usual, &Reviews::default())).len(), 1);
-        let judged = judge(&rows, &usual, &bad);
+        assert_eq!(trained(&judge(&rows, None, &usual, &Reviews::default()).unwrap()).len(), 1);
+        let judged = judge(&rows, None, &usual, &bad).unwrap();
         assert_eq!(trained(&judged).len(), 0);
         assert_eq!((judged.account.masked["label_bad"], judged.account.labels["bad"]), (1, 1));
         assert_eq!(judged.account.reviews.counts, BTreeMap::from([("bad".into(), 1)]));
@@ -174,12 +194,13 @@ mod tests {
     #[test]
     fn a_correction_is_trained_in_place_of_the_answer() {
         let (rows, reviews) = one(Verdict::Fix, Some("Renamed the right one."));
-        let judged = judge(&rows, &policy(&[]), &reviews);
+        let judged = judge(&rows, None, &policy(&[]), &reviews).unwrap();
         assert_eq!(trained(&judged), ["Renamed the right one."]);
         assert!(judged.stages.iter().all(Stage::adds_up));
         let [original, fix] = &judged.examples[..] else { panic!("{judged}") };
         assert_eq!(fix.derived_from.as_ref(), Some(&original.id));
         assert_eq!((fix.kind, fix.session_key()), (Kind::Counterexample, original.session_key()));
+        let fix = fix.read().unwrap();
         let last = fix.trace.messages.last().unwrap();
         assert_eq!(last.author.as_deref(), Some("human"));
         assert_eq!(last.label.as_ref().unwrap().outcome, Outcome::Good);
@@ -190,8 +211,8 @@ mod tests {
     fn verdicts_that_find_nothing_are_counted() {
         let (_, reviews) = one(Verdict::Good, None);
         let count = |row: Example| {
-            let rows = Rows::new(vec![Arc::new(row)], Stage::made("made", 1));
-            judge(&rows, &policy(&[]), &reviews).account.reviews.counts.clone()
+            let rows = Rows::new(vec![row], Stage::made("made", 1));
+            judge(&rows, None, &policy(&[]), &reviews).unwrap().account.reviews.counts.clone()
         };
         assert_eq!(count(chat("s", "rename it", "Another.")), [("changed".into(), 1)].into());
         assert_eq!(count(chat("t", "rename it", "Another.")), [("absent".into(), 1)].into());

@@ -1,13 +1,11 @@
 //! How much of the validation set stands in what is trained on, measured on the final rows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use rayon::prelude::*;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::Example;
-use super::print::Print;
+use super::Held;
 use super::similarity::{Likeness, Limits, pairs};
 
 /// How many of the worst pairs the manifest shows.
@@ -57,18 +55,12 @@ impl Leakage {
 }
 
 /// Compares every row of `val` with every row of `seen`.
-pub fn measure(
-    seen: &[&[Arc<Example>]],
-    val: &[Arc<Example>],
-    limits: &Limits,
-    allowed: f64,
-) -> Leakage {
-    let mut rows: Vec<&Arc<Example>> = val.iter().collect();
+pub fn measure(seen: &[&[Held]], val: &[Held], limits: &Limits, allowed: f64) -> Result<Leakage> {
+    let mut rows: Vec<Held> = val.to_vec();
     // Repeats in training say nothing new.
     let mut ids = BTreeSet::new();
-    rows.extend(seen.iter().flat_map(|part| part.iter()).filter(|e| ids.insert(&e.id)));
-    let prints: Vec<Print> = rows.par_iter().map(|e| Print::of(e)).collect();
-    let found = pairs(&prints, limits, |a, b| (a < val.len()) != (b < val.len()));
+    rows.extend(seen.iter().flat_map(|part| part.iter()).filter(|e| ids.insert(&e.id)).cloned());
+    let found = pairs(&rows, limits, |a, b| (a < val.len()) != (b < val.len()))?;
     let mut worst: BTreeMap<usize, Leak> = BTreeMap::new();
     for pair in found {
         let (a, b) = (pair.small as usize, pair.large as usize);
@@ -91,7 +83,7 @@ pub fn measure(
     for leak in worst.values() {
         *by_likeness.entry(leak.likeness).or_default() += 1;
     }
-    let both = |key: &dyn Fn(&Example) -> Option<String>| {
+    let both = |key: &dyn Fn(&Held) -> Option<String>| {
         let held: BTreeSet<String> = val.iter().filter_map(|e| key(e)).collect();
         let others: BTreeSet<String> = rows[val.len()..].iter().filter_map(|e| key(e)).collect();
         held.intersection(&others).count() as u64
@@ -100,17 +92,17 @@ pub fn measure(
     let mut worst: Vec<Leak> = worst.into_values().collect();
     worst.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.val.cmp(&b.val)));
     worst.truncate(SHOWN);
-    Leakage {
+    Ok(Leakage {
         rows: val.len() as u64,
         leaking_rows,
         share: if val.is_empty() { 0.0 } else { leaking_rows as f64 / val.len() as f64 },
         allowed,
         sessions: both(&|e| Some(e.session_key())),
-        components: both(&|e| e.component.clone()),
+        components: both(&|e| e.component.as_deref().map(String::from)),
         by_likeness,
         worst,
         limits: *limits,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -120,7 +112,7 @@ mod tests {
 
     #[test]
     fn copies_sessions_and_components_across_the_split_are_counted() {
-        let arc = |e: Example| Arc::new(e);
+        let arc = Held::from;
         let val = [
             arc(chat("a", &prose(1, 60), "fine")),
             arc(chat("b", &prose(2, 60), "fine")),
@@ -132,14 +124,14 @@ mod tests {
             arc(chat("b", &prose(5, 60), "fine")),
             arc(chat("y", "2 + 3", "5")),
         ];
-        let leakage = measure(&[&train], &val, &Limits::default(), 0.0);
+        let leakage = measure(&[&train], &val, &Limits::default(), 0.0).unwrap();
         assert_eq!((leakage.leaking_rows, leakage.sessions, leakage.rows), (2, 1, 4));
         assert_eq!(leakage.share, 0.5);
         assert_eq!(leakage.worst[0].likeness, Likeness::Exact);
         assert_eq!(leakage.worst[1].other, train[0].id);
         assert!(!leakage.ok());
-        let clean = measure(&[&train[1..2]], &val[2..3], &Limits::default(), 0.0);
+        let clean = measure(&[&train[1..2]], &val[2..3], &Limits::default(), 0.0).unwrap();
         assert_eq!((clean.share, clean.ok()), (0.0, true));
-        assert!(measure(&[&train], &[], &Limits::default(), 0.0).ok());
+        assert!(measure(&[&train], &[], &Limits::default(), 0.0).unwrap().ok());
     }
 }

@@ -198,19 +198,19 @@ impl Manifest {
         files: BTreeMap<String, Written>,
         config: &Config,
         provenance: Provenance,
-    ) -> Manifest {
+    ) -> Result<Manifest> {
         let account = &dataset.account;
         let parts = [Part::Train, Part::Tune, Part::Val];
-        let splits: BTreeMap<Part, Tally> = parts
-            .into_iter()
-            .map(|part| (part, Tally::of(dataset.part(part), &dataset.lengths)))
-            .collect();
+        let mut splits = BTreeMap::new();
+        for part in parts {
+            splits.insert(part, Tally::of(dataset.part(part), &dataset.lengths)?);
+        }
         let mut inputs = account.inputs.clone();
         inputs.sort();
         inputs.dedup();
         let mut bad = account.bad_lines.clone();
         bad.sort();
-        Manifest {
+        Ok(Manifest {
             schema_version: SCHEMA_VERSION,
             gates: gates(dataset, config),
             provenance,
@@ -235,7 +235,7 @@ impl Manifest {
             splits,
             leakage: dataset.leakage.as_ref().clone(),
             files,
-        }
+        })
     }
 
     /// Checks that the counts add up: stages from the lines read to the rows written, parts and

@@ -4,18 +4,20 @@
 //! other kinds the whole has T tokens, T = R + Σ min(poolₖ, rₖT): a pool that is too small gives
 //! all it has and the others keep their share of what is really there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3Builder, xxh3_128};
 
+use super::gauge::Gauge;
 use super::leakage::{Leakage, measure};
 use super::ledger::Ledger;
 use super::similarity::Limits;
 use super::split::{Parts, SplitReport};
-use super::{Account, Example, Kind, Stage, TokenCount};
+use super::{Account, Held, Kind, Stage, TokenCount};
 use crate::chance::Chance;
 use crate::config::Config;
 use crate::progress::{Counter, Observer};
@@ -80,6 +82,14 @@ impl Options {
             max_leak: config.float("MAX_LEAK"),
         })
     }
+
+    /// Of how many of `real` rows examples of a kind need to be made, `each` from one, so that
+    /// there are about twice as many as its ratio takes.
+    pub fn parents(&self, kind: Kind, real: usize, each: u64) -> usize {
+        let share = self.ratios.get(&kind).copied().unwrap_or(0.0);
+        let rest = 1.0 - self.ratios.values().sum::<f64>();
+        (2.0 * real as f64 * share / rest / each.max(1) as f64).ceil() as usize
+    }
 }
 
 /// What a kind was to contribute and what it did.
@@ -107,11 +117,11 @@ pub struct Ratio {
 #[derive(Debug, Clone, Default)]
 pub struct Dataset {
     /// Rows to train on, ordered by id; a repeated row stands several times.
-    pub train: Arc<Vec<Arc<Example>>>,
+    pub train: Arc<Vec<Held>>,
     /// Real rows for early stopping and sweeps, ordered by id.
-    pub tune: Arc<Vec<Arc<Example>>>,
+    pub tune: Arc<Vec<Held>>,
     /// Real rows for the verdict, ordered by id.
-    pub val: Arc<Vec<Arc<Example>>>,
+    pub val: Arc<Vec<Held>>,
     /// What happened so far, in order.
     pub stages: Arc<Vec<Stage>>,
     /// What is known beside the rows.
@@ -122,15 +132,15 @@ pub struct Dataset {
     pub ledger: Option<Arc<Ledger>>,
     /// Ratios wanted and got; none when the parts were given as files.
     pub ratios: Arc<Vec<Ratio>>,
-    /// The length of every row in tokens, by id.
-    pub lengths: Arc<BTreeMap<String, usize>>,
+    /// The length of every row in tokens.
+    pub lengths: Arc<Lengths>,
     /// The measured likeness of val to the rest.
     pub leakage: Arc<Leakage>,
 }
 
 impl Dataset {
     /// The rows of a part by its name.
-    pub fn part(&self, part: super::Part) -> &Arc<Vec<Arc<Example>>> {
+    pub fn part(&self, part: super::Part) -> &Arc<Vec<Held>> {
         match part {
             super::Part::Train => &self.train,
             super::Part::Tune => &self.tune,
@@ -146,28 +156,40 @@ impl std::fmt::Display for Dataset {
     }
 }
 
-/// The length of every row in tokens, by id.
-pub fn lengths(
-    parts: &[&[Arc<Example>]],
-    count: &TokenCount,
-    observer: &dyn Observer,
-) -> Result<BTreeMap<String, usize>> {
-    let rows: BTreeMap<&str, &Arc<Example>> =
-        parts.iter().flat_map(|p| p.iter()).map(|e| (e.id.as_str(), e)).collect();
-    observer.begin("count tokens", Some(rows.len() as u64), "rows");
-    let rows: Vec<_> = rows.into_iter().collect();
-    let counter = Counter::new(observer);
-    let counted: Vec<Result<(String, usize)>> = rows
-        .into_par_iter()
-        .map(|(id, example)| {
-            counter.tick()?;
-            let tokens = count(example)
-                .with_context(|| format!("{}: cannot count its tokens", example.place()))?;
-            Ok((id.to_string(), tokens))
+/// The lengths of rows in tokens, by a hash of their ids.
+#[derive(Debug, Clone, Default)]
+pub struct Lengths {
+    // Only looked up, never walked: the hasher's order does not matter.
+    tokens: HashMap<u128, u32, Xxh3Builder>,
+    /// Whether rows that no limit was near are estimated.
+    pub estimated: bool,
+}
+
+impl Lengths {
+    /// Counts the tokens of every row.
+    pub fn of(parts: &[&[Held]], count: &TokenCount, observer: &dyn Observer) -> Result<Lengths> {
+        let rows: Vec<Held> = parts.iter().flat_map(|part| part.iter().cloned()).collect();
+        let gauge = Gauge::new(&rows, count)?;
+        observer.begin("count tokens", Some(rows.len() as u64), "rows");
+        let counter = Counter::new(observer);
+        let counted: Vec<Result<(u128, u32)>> = rows
+            .par_iter()
+            .map(|row| {
+                counter.tick()?;
+                Ok((xxh3_128(row.id.as_bytes()), gauge.length(row)?.min(u32::MAX as usize) as u32))
+            })
+            .collect();
+        observer.end();
+        Ok(Lengths {
+            tokens: counted.into_iter().collect::<Result<_>>()?,
+            estimated: gauge.estimates(),
         })
-        .collect();
-    observer.end();
-    counted.into_iter().collect()
+    }
+
+    /// The length of a row.
+    pub fn get(&self, id: &str) -> Option<u64> {
+        self.tokens.get(&xxh3_128(id.as_bytes())).map(|n| u64::from(*n))
+    }
 }
 
 /// Mixes the training part to its ratios and measures what leaks into validation.
@@ -177,9 +199,9 @@ pub fn mix(
     count: &TokenCount,
     observer: &dyn Observer,
 ) -> Result<Dataset> {
-    let lengths = lengths(&[&parts.train, &parts.tune, &parts.val], count, observer)?;
-    let tokens = |e: &Example| lengths.get(&e.id).copied().unwrap_or(0) as u64;
-    let mut pools: BTreeMap<Kind, Vec<Arc<Example>>> = BTreeMap::new();
+    let lengths = Lengths::of(&[&parts.train, &parts.tune, &parts.val], count, observer)?;
+    let tokens = |e: &Held| lengths.get(&e.id).unwrap_or(0);
+    let mut pools: BTreeMap<Kind, Vec<Held>> = BTreeMap::new();
     for example in parts.train.iter() {
         pools.entry(example.kind).or_default().push(example.clone());
     }
@@ -237,7 +259,7 @@ pub fn mix(
     let mut stages = parts.stages.as_ref().clone();
     stages.push(stage);
     observer.check()?;
-    let leakage = measure(&[&train, &parts.tune], &parts.val, &options.limits, options.max_leak);
+    let leakage = measure(&[&train, &parts.tune], &parts.val, &options.limits, options.max_leak)?;
     Ok(Dataset {
         train: Arc::new(train),
         tune: parts.tune.clone(),
@@ -294,12 +316,12 @@ fn whole(real: u64, options: &Options, pool: impl Fn(Kind) -> u64) -> Result<f64
 
 /// Rows of a pool worth about `wanted` tokens, drawn by chance; all of them where that is less.
 fn take(
-    pool: &[Arc<Example>],
+    pool: &[Held],
     wanted: f64,
     shortfall: Shortfall,
     chance: &mut Chance,
-    tokens: &impl Fn(&Example) -> u64,
-) -> Vec<Arc<Example>> {
+    tokens: &impl Fn(&Held) -> u64,
+) -> Vec<Held> {
     let mut taken = Vec::new();
     let mut sum = 0.0;
     loop {
@@ -323,7 +345,8 @@ fn take(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chat, prose};
+    use super::super::Example;
+    use super::super::testing::{chat, prose, read};
     use super::*;
     use crate::progress::Silent;
 
@@ -338,7 +361,7 @@ mod tests {
         let make = |kind: Kind, n: u64| {
             let row =
                 chat(&format!("{}{n}", kind.as_str()), &prose(n + 1000 * kind as u64, 20), "ok");
-            Arc::new(Example::new(kind, row.trace))
+            Held::from(Example::new(kind, row.trace))
         };
         let mut train: Vec<_> =
             kinds.iter().flat_map(|(k, n)| (0..*n).map(move |i| make(*k, i))).collect();
@@ -368,10 +391,11 @@ mod tests {
         assert_eq!(stage.dropped["over_ratio_synthetic"], 70);
         assert!(stage.adds_up());
         let again = run(&parts, &options(&ratios, Shortfall::Downsample)).unwrap();
-        assert_eq!(dataset.train, again.train);
+        assert_eq!(read(&dataset.train), read(&again.train));
         let mut other = options(&ratios, Shortfall::Downsample);
         other.seed = 2;
-        assert_ne!(dataset.train, run(&parts, &other).unwrap().train);
+        let other = run(&parts, &other).unwrap();
+        assert_ne!(read(&dataset.train), read(&other.train));
     }
 
     #[test]

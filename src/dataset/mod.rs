@@ -11,6 +11,7 @@
 mod components;
 pub mod dedup;
 pub mod example;
+pub mod gauge;
 pub mod generate;
 pub mod labels;
 pub mod layout;
@@ -20,6 +21,7 @@ pub mod manifest;
 pub mod minhash;
 pub mod mix;
 pub mod normal;
+pub mod paging;
 pub mod print;
 pub mod quality;
 pub mod redaction;
@@ -39,6 +41,7 @@ pub mod written;
 
 pub use example::{Example, Kind};
 pub use mix::Dataset;
+pub use paging::{Held, Pager};
 pub use rows::{Account, Rows, Stage};
 pub use split::{Part, Parts};
 

@@ -1,85 +1,175 @@
 //! Text as deduplication sees it: words in lower case, with what differs between two copies of
-//! one session (times, ids, home folders, placeholder numbers) folded into one word each.
-
-use xxhash_rust::xxh3::xxh3_64;
+//! one session (times, ids, leading folders, placeholder numbers) folded into one word each.
 
 const TIME: &str = "\u{1}time";
 const ID: &str = "\u{1}id";
-const HOME: &str = "\u{1}home";
+const FOLDERS: &str = "\u{1}folders";
 
 /// Calls `each` with every word of `text`, in order; case is left as it is.
 pub fn words<'t>(text: &'t str, mut each: impl FnMut(&'t str)) {
+    scan(text, |word, _| each(word));
+}
+
+/// Calls `each` with the [`word_hash`] of every word of `text`, in order.
+pub fn hashes(text: &str, mut each: impl FnMut(u64)) {
+    scan(text, |_, hash| each(hash));
+}
+
+/// The hash of a word, whatever its case; the same on every machine.
+pub fn word_hash(word: &str) -> u64 {
+    if word.is_ascii() {
+        return ascii_hash(word.as_bytes());
+    }
+    let mut hash = START;
+    for c in word.chars().flat_map(char::to_lowercase) {
+        let mut utf8 = [0; 4];
+        hash = c.encode_utf8(&mut utf8).bytes().fold(hash, next);
+    }
+    finish(hash)
+}
+
+/// Spreads what differs between two numbers over all bits (Stafford's thirteenth mixer).
+pub(super) const fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+const START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// A word is hashed while it is scanned, a byte at a time. The bit that is set makes letters
+/// small; it tells no two other signs of a word apart that differ.
+const fn next(hash: u64, byte: u8) -> u64 {
+    let byte = if byte < 0x80 { byte | 0x20 } else { byte };
+    (hash ^ byte as u64).wrapping_mul(0x9fb2_1c65_1e98_df25)
+}
+
+const fn finish(hash: u64) -> u64 {
+    hash ^ (hash >> 32)
+}
+
+const fn ascii_hash(word: &[u8]) -> u64 {
+    let mut hash = START;
+    let mut at = 0;
+    while at < word.len() {
+        hash = next(hash, word[at]);
+        at += 1;
+    }
+    finish(hash)
+}
+
+/// What a byte can be; those of words have a bit each, so that a word knows what it consists of.
+const OTHER: u8 = 0;
+const LETTER: u8 = 1;
+const HEX: u8 = 2;
+const DIGIT: u8 = 4;
+const WORD: u8 = LETTER | HEX | DIGIT;
+const MARK: u8 = 8;
+const WIDE: u8 = 16;
+
+const KINDS: [u8; 256] = {
+    let mut kinds = [OTHER; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kinds[byte] = match byte as u8 {
+            b'0'..=b'9' => DIGIT,
+            b'a'..=b'f' | b'A'..=b'F' => HEX,
+            b'g'..=b'z' | b'G'..=b'Z' | b'_' => LETTER,
+            b'/' | b'\\' | b'~' | b'<' => MARK,
+            0x80.. => WIDE,
+            _ => OTHER,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+fn kind(byte: u8) -> u8 {
+    KINDS[usize::from(byte)]
+}
+
+fn is_word(byte: u8) -> bool {
+    kind(byte) & WORD != 0
+}
+
+/// Calls `each` with every word and its hash.
+#[inline(always)]
+fn scan<'t>(text: &'t str, mut each: impl FnMut(&'t str, u64)) {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
         let byte = bytes[at];
-        let fresh = at == 0 || !is_word(bytes[at - 1]);
-        if fresh
-            && byte.is_ascii_digit()
-            && let Some(end) = time(bytes, at)
-        {
-            each(TIME);
-            at = end;
-            continue;
-        }
-        if fresh && byte.is_ascii_hexdigit() && is_uuid(bytes, at) {
-            each(ID);
-            at += 36;
-            continue;
-        }
-        if matches!(byte, b'/' | b'\\' | b'~')
-            && let Some(end) = home(bytes, at)
-        {
-            each(HOME);
-            at = end;
-            continue;
-        }
-        if byte == b'<'
-            && let Some((name, end)) = placeholder(bytes, at)
-        {
-            each(&text[at + 1..name]);
-            at = end;
-            continue;
-        }
-        if is_word(byte) {
-            let end = at + bytes[at..].iter().take_while(|b| is_word(**b)).count();
-            // A run that goes on in another alphabet is one word all the same.
-            let end = unicode_end(text, end);
-            each(fold(&text[at..end]));
-            at = end;
-        } else if byte < 0x80 {
+        let of = kind(byte);
+        if of == OTHER {
             at += 1;
+            continue;
+        }
+        if of & (DIGIT | HEX) != 0
+            && (at == 0 || !is_word(bytes[at - 1]))
+            && let Some((word, end)) = stamp(bytes, at)
+        {
+            each(word, ascii_hash(word.as_bytes()));
+            at = end;
+        } else if of & WORD != 0 {
+            let from = at;
+            let (mut hash, mut seen) = (START, 0);
+            let mut of = of;
+            while of & WORD != 0 {
+                hash = next(hash, bytes[at]);
+                seen |= of;
+                at += 1;
+                of = bytes.get(at).map_or(OTHER, |b| kind(*b));
+            }
+            let whole = &text[from..at];
+            if of == WIDE {
+                // A run that goes on in another alphabet is one word all the same.
+                at = unicode_end(text, at);
+                let word = fold(&text[from..at]);
+                each(word, word_hash(word));
+            } else if seen & DIGIT != 0 && whole.len() >= SHORTEST_ID {
+                let word = fold(whole);
+                each(word, if word.len() < whole.len() { word_hash(word) } else { finish(hash) });
+            } else {
+                each(whole, finish(hash));
+            }
+        } else if of == MARK {
+            if let Some(end) = folders(bytes, at) {
+                each(FOLDERS, ascii_hash(FOLDERS.as_bytes()));
+                at = end;
+            } else if let Some((name, end)) = placeholder(bytes, at) {
+                let word = &text[at + 1..name];
+                each(word, word_hash(word));
+                at = end;
+            } else {
+                at += 1;
+            }
         } else {
             let Some(first) = text[at..].chars().next() else { break };
-            let next = at + first.len_utf8();
+            let end = at + first.len_utf8();
             if !first.is_alphanumeric() {
-                at = next;
-            } else if stands_alone(first) {
-                each(&text[at..next]);
-                at = next;
-            } else {
-                let end = unicode_end(text, next);
-                each(&text[at..end]);
                 at = end;
+                continue;
             }
+            let end = if stands_alone(first) { end } else { unicode_end(text, end) };
+            let word = &text[at..end];
+            each(word, word_hash(word));
+            at = end;
         }
     }
 }
 
-/// The hash of a word, whatever its case.
-pub fn word_hash(word: &str) -> u64 {
-    let mut small = [0u8; 64];
-    if word.is_ascii() && word.len() <= small.len() {
-        let lower = &mut small[..word.len()];
-        lower.copy_from_slice(word.as_bytes());
-        lower.make_ascii_lowercase();
-        return xxh3_64(lower);
+/// The word for a time or a UUID that starts at `at`, and where that ends.
+fn stamp(bytes: &[u8], at: usize) -> Option<(&'static str, usize)> {
+    let sign = |n: usize| bytes.get(at + n).copied();
+    let dated =
+        sign(2) == Some(b':') || matches!(sign(4), Some(b'-' | b'/')) || sign(8) == Some(b'T');
+    if dated
+        && bytes[at].is_ascii_digit()
+        && let Some(end) = time(bytes, at)
+    {
+        return Some((TIME, end));
     }
-    xxh3_64(word.to_lowercase().as_bytes())
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
+    (sign(8) == Some(b'-') && is_uuid(bytes, at)).then_some((ID, at + 36))
 }
 
 /// Where a word that reaches `at` ends, letters beyond ASCII included.
@@ -96,9 +186,12 @@ fn stands_alone(c: char) -> bool {
     matches!(c, '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
+/// No word shorter than this is taken for an id or a time.
+const SHORTEST_ID: usize = 7;
+
 fn fold(word: &str) -> &str {
     let bytes = word.as_bytes();
-    if bytes.len() < 7 {
+    if bytes.len() < SHORTEST_ID {
         return word;
     }
     let digits = bytes.iter().filter(|b| b.is_ascii_digit()).count();
@@ -180,10 +273,39 @@ fn is_uuid(bytes: &[u8], at: usize) -> bool {
     part.iter().enumerate().all(fits) && !bytes.get(at + 36).is_some_and(|b| is_word(*b))
 }
 
+/// Where the folders of an absolute path end in which two checkouts of one repository differ: all
+/// before its last two parts. `/home/NAME` and the like always go.
+fn folders(bytes: &[u8], at: usize) -> Option<usize> {
+    let home = home(bytes, at);
+    let separator = bytes.get(at + usize::from(bytes[at] == b'~')).copied()?;
+    let begins = home.is_some()
+        || separator == b'/' && (at == 0 || b" \t\n\r\"'`([{=,;|>".contains(&bytes[at - 1]));
+    if !begins {
+        return None;
+    }
+    let (mut parts, mut last, mut before) = (0, 0, 0);
+    let mut end = home.unwrap_or(at);
+    loop {
+        let from = end;
+        while bytes.get(end) == Some(&separator) {
+            end += 1;
+        }
+        let name = bytes[end..].iter().take_while(|b| is_word(**b) || b"-.+@".contains(b)).count();
+        if end == from || name == 0 {
+            break;
+        }
+        (before, last, parts) = (last, from, parts + 1);
+        end += name;
+    }
+    if parts > 2 { Some(before) } else { home }
+}
+
 /// Where `/home/NAME`, `/Users/NAME`, `\Users\NAME` or `~` ends.
 fn home(bytes: &[u8], at: usize) -> Option<usize> {
-    if bytes[at] == b'~' {
-        return matches!(bytes.get(at + 1), Some(b'/' | b'\\')).then_some(at + 1);
+    match (bytes[at], bytes.get(at + 1)?) {
+        (b'~', b'/' | b'\\') => return Some(at + 1),
+        (b'/', b'h' | b'U') | (b'\\', b'U' | b'\\') => {}
+        _ => return None,
     }
     let rest = &bytes[at..];
     let name = [b"/home/".as_slice(), b"/Users/", b"\\Users\\", b"\\\\Users\\\\"]
@@ -196,6 +318,9 @@ fn home(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// A redaction's `<NAME_12>`: where the name ends and where all of it does.
 fn placeholder(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    if bytes[at] != b'<' {
+        return None;
+    }
     let rest = &bytes[at + 1..];
     let length = rest
         .iter()
@@ -253,8 +378,19 @@ mod tests {
             assert_eq!(split(text), ["#id"], "{text}");
         }
         assert_eq!(split("/home/mira/src"), split("/Users/tom.k/src"));
-        assert_eq!(split("C:\\Users\\Tom\\src"), ["C", "#home", "src"]);
+        assert_eq!(split("C:\\Users\\Tom\\src"), ["C", "#folders", "src"]);
         assert_eq!(split("~/src"), split("/home/mira/src"));
+        let wanted = ["#folders", "src", "money", "rs", "12"];
+        for text in [
+            "/home/mira/work/ledger/src/money.rs:12",
+            "/workspace/ledger/src/money.rs:12",
+            "~/src/money.rs:12",
+            "C:\\Users\\Tom\\ledger-2\\src\\money.rs:12",
+            "C:\\\\Users\\\\Tom\\\\ledger\\\\src\\\\money.rs:12",
+        ] {
+            let words = split(text);
+            assert_eq!(words[words.len() - 5..], wanted, "{text}");
+        }
         assert_eq!(split("write to <EMAIL_1> now"), split("write to <EMAIL_22> now"));
         assert_ne!(split("<EMAIL_1>"), split("<PHONE_1>"));
     }
@@ -265,7 +401,23 @@ mod tests {
             assert!(!split(text).iter().any(|w| w.starts_with('#')), "{text}: {:?}", split(text));
         }
         assert_eq!(split("</div>"), ["div"]);
+        assert_eq!(split("src/a/b/c.rs"), ["src", "a", "b", "c", "rs"]);
+        assert_eq!(split("https://x.io/a/b/c"), ["https", "x", "io", "a", "b", "c"]);
+        assert_eq!(split("/etc/passwd"), ["etc", "passwd"]);
         assert_eq!(split("<A_1"), ["A_1"]);
+    }
+
+    #[test]
+    fn a_word_is_hashed_as_it_is_scanned() {
+        let text = "Fix /home/mira/a_B9 at 2026-11-22, Größe naïve x² 修正 <EMAIL_1> 3fa9c1d2 \
+                    1234567 12345678901234567 550e8400-e29b-41d4-a716-446655440000";
+        let (mut wanted, mut found) = (Vec::new(), Vec::new());
+        words(text, |word| wanted.push(word_hash(word)));
+        hashes(text, |hash| found.push(hash));
+        assert_eq!(found, wanted);
+        assert_eq!(found.len(), 15);
+        assert_eq!(word_hash("Foo_Bar9"), word_hash("fOO_bAR9"));
+        assert_ne!(word_hash("foo_bar"), word_hash("foo_baz"));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Redaction of rows, a session at a time, and what it found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::example::{identity, number_repeats};
-use super::{Example, Rows, Stage};
+use super::{Example, Held, Pager, Rows, Stage};
 use crate::chance::Chance;
 use crate::files;
 use crate::progress::{Counter, Observer};
@@ -111,173 +111,202 @@ pub fn redact_knowing(
     observer: &dyn Observer,
 ) -> Result<Rows> {
     observer.begin("redact", Some(rows.len() as u64), "rows");
-    let redacted = by_session(&rows.examples, redactor, known, observer);
+    let redacted = by_session(&rows.examples, redactor, known, observer, |session, found| {
+        Session::of(session, found, redactor, &rows.pager)
+    });
     let recall = plant(&rows.examples, redactor, seed);
     observer.end();
-    let (redacted, sessions) = redacted?;
+    let redacted = redacted?;
     let mut account = Redaction {
         policy: PolicyNote::of(redactor.policy()),
         rows: rows.len() as u64,
-        sessions,
+        sessions: redacted.len() as u64,
         ..Redaction::default()
     };
     account.proof.canaries(recall?);
 
-    let dropping: Vec<Dropping> =
-        redacted.par_iter().map(|found| Dropping::of(redactor.policy(), found)).collect();
-    let lost: BTreeSet<String> = rows
-        .examples
-        .iter()
-        .zip(&dropping)
-        .filter(|(_, dropping)| dropping.session)
-        .map(|(example, _)| example.session_key())
-        .collect();
-    let names = session_names(&rows.examples, &redacted, redactor)?;
+    let mut places: Vec<Option<Held>> = vec![None; rows.len()];
     let mut dropped = BTreeMap::new();
-    let mut renamed: BTreeMap<String, String> = BTreeMap::new();
-    let mut kept: Vec<Example> = Vec::with_capacity(rows.len());
-    let mut former: Vec<Option<String>> = Vec::with_capacity(rows.len());
-    for ((example, mut found), dropping) in rows.examples.iter().zip(redacted).zip(dropping) {
-        account.proof.redacted(&found);
-        let reason = if lost.contains(&example.session_key()) {
-            Some("drop_session")
-        } else if redactor.too_much(&found) {
-            Some("redacted_share")
-        } else if dropping.messages.len() == found.trace.messages.len()
-            && !found.trace.messages.is_empty()
-        {
-            Some("drop_message")
-        } else {
-            None
-        };
-        if !dropping.messages.is_empty() {
-            account.dropped_messages += dropping.messages.len() as u64;
-            found.trace.messages = dropping.left(&found.trace.messages);
+    for (members, session) in redacted {
+        account.proof.and(&session.proof);
+        account.changed += session.changed;
+        account.dropped_messages += session.dropped_messages;
+        for (at, row) in members.into_iter().zip(session.rows) {
+            match row {
+                Ok(row) => places[at] = Some(row),
+                Err(reason) => *dropped.entry(reason.to_string()).or_default() += 1,
+            }
         }
-        let changed = found.trace != example.trace;
-        account.changed += u64::from(changed);
-        if let Some(reason) = reason {
-            *dropped.entry(reason.to_string()).or_default() += 1;
-            continue;
+    }
+    let mut kept = Vec::with_capacity(rows.len());
+    let mut former = Vec::with_capacity(rows.len());
+    for (before, row) in rows.examples.iter().zip(places) {
+        if let Some(row) = row {
+            former.push((row.id != before.id).then(|| before.id.clone()));
+            kept.push(row);
         }
-        let name = names.get(&example.session_key());
-        let mut example = Example { trace: found.trace, ..example.as_ref().clone() };
-        if let Some(name) = name {
-            example.trace.session.clone_from(name);
-        }
-        if changed || name.is_some() {
-            former.push(Some(example.id.clone()));
-            example.id = identity(example.kind, &example.trace, 0);
-        } else {
-            former.push(None);
-        }
-        kept.push(example);
     }
     number_repeats(&mut kept);
-    for (example, former) in kept.iter().zip(former) {
-        if let Some(former) = former {
-            renamed.insert(former, example.id.clone());
+    let renamed: BTreeMap<String, String> = former
+        .into_iter()
+        .zip(&kept)
+        .filter_map(|(former, row)| Some((former?, row.id.clone())))
+        .collect();
+    for row in &mut kept {
+        if let Some(name) = row.derived_from.as_ref().and_then(|parent| renamed.get(parent)) {
+            *row = row.known_as(None, Some(name.clone()), None);
         }
     }
-    for example in &mut kept {
-        if let Some(parent) = &mut example.derived_from
-            && let Some(name) = renamed.get(parent)
-        {
-            parent.clone_from(name);
-        }
-    }
-    let kept = kept.into_iter().map(Arc::new).collect();
     let rows = rows.after(kept, Stage::passed("redact", rows.len(), dropped));
     Ok(rows.noting(|noted| noted.redaction = Some(account)))
 }
 
-/// The rows after redaction, in their order, and how many sessions there are.
-pub(super) fn by_session(
-    examples: &[Arc<Example>],
+/// What became of the rows of one session.
+#[derive(Default)]
+struct Session {
+    /// Each row, or the reason it was dropped for.
+    rows: Vec<Result<Held, &'static str>>,
+    proof: Proof,
+    changed: u64,
+    dropped_messages: u64,
+}
+
+impl Session {
+    fn of(
+        examples: &[Arc<Example>],
+        found: Vec<Redacted>,
+        redactor: &Redactor,
+        pager: &Pager,
+    ) -> Result<Session> {
+        let dropping: Vec<Dropping> =
+            found.iter().map(|found| Dropping::of(redactor.policy(), found)).collect();
+        let lost = dropping.iter().any(|dropping| dropping.session);
+        let name = session_name(examples, &found, redactor)?;
+        let mut session = Session::default();
+        for ((example, mut found), dropping) in examples.iter().zip(found).zip(dropping) {
+            session.proof.redacted(&found);
+            let reason = if lost {
+                Some("drop_session")
+            } else if redactor.too_much(&found) {
+                Some("redacted_share")
+            } else if dropping.messages.len() == found.trace.messages.len()
+                && !found.trace.messages.is_empty()
+            {
+                Some("drop_message")
+            } else {
+                None
+            };
+            if !dropping.messages.is_empty() {
+                session.dropped_messages += dropping.messages.len() as u64;
+                found.trace.messages = dropping.left(&found.trace.messages);
+            }
+            let changed = found.trace != example.trace;
+            session.changed += u64::from(changed);
+            if let Some(reason) = reason {
+                session.rows.push(Err(reason));
+                continue;
+            }
+            let mut example = Example {
+                id: example.id.clone(),
+                kind: example.kind,
+                derived_from: example.derived_from.clone(),
+                component: example.component.clone(),
+                trace: found.trace,
+            };
+            if let Some(name) = &name {
+                example.trace.session.clone_from(name);
+            }
+            if changed || name.is_some() {
+                example.id = identity(example.kind, &example.trace, 0);
+            }
+            session.rows.push(Ok(pager.hold(example)?));
+        }
+        Ok(session)
+    }
+}
+
+/// What `take` makes of every session's rows and what redaction made of them, with the places of
+/// those rows.
+pub(super) fn by_session<T: Send>(
+    rows: &[Held],
     redactor: &Redactor,
     known: &[Vec<Known>],
     observer: &dyn Observer,
-) -> Result<(Vec<Redacted>, u64)> {
-    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (at, example) in examples.iter().enumerate() {
-        groups.entry(example.session_key()).or_default().push(at);
+    take: impl Fn(&[Arc<Example>], Vec<Redacted>) -> Result<T> + Sync,
+) -> Result<Vec<(Vec<usize>, T)>> {
+    let mut numbers: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut sessions: Vec<Vec<usize>> = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let number = *numbers.entry((&row.source, &row.session)).or_insert_with(|| {
+            sessions.push(Vec::new());
+            sessions.len() - 1
+        });
+        sessions[number].push(at);
     }
-    let groups: Vec<Vec<usize>> = groups.into_values().collect();
     let counter = Counter::new(observer);
-    let redacted: Vec<Result<Vec<Redacted>>> = groups
-        .par_iter()
-        .map(|group| {
-            group.iter().try_for_each(|_| counter.tick())?;
-            let traces: Vec<&Trace> = group.iter().map(|at| &examples[*at].trace).collect();
-            let place = || format!("{}: cannot redact it", examples[group[0]].place());
-            let known: Vec<Known> =
-                group.iter().filter_map(|at| known.get(*at)).flatten().cloned().collect();
-            redactor.session_knowing(&traces, &known).with_context(place)
-        })
-        .collect();
-    let mut places: Vec<Option<Redacted>> = examples.iter().map(|_| None).collect();
-    for (group, redacted) in groups.iter().zip(redacted) {
-        for (at, redacted) in group.iter().zip(redacted?) {
-            places[*at] = Some(redacted);
-        }
-    }
-    let all: Option<Vec<Redacted>> = places.into_iter().collect();
-    let all = all.context("redaction gave back fewer rows than it was given")?;
-    Ok((all, groups.len() as u64))
+    let one = |members: Vec<usize>| -> Result<(Vec<usize>, T)> {
+        members.iter().try_for_each(|_| counter.tick())?;
+        let examples: Result<Vec<_>> = members.iter().map(|at| rows[*at].read()).collect();
+        let examples = examples?;
+        let traces: Vec<&Trace> = examples.iter().map(|example| &example.trace).collect();
+        let known: Vec<Known> =
+            members.iter().filter_map(|at| known.get(*at)).flatten().cloned().collect();
+        let redacted = redactor
+            .session_knowing(&traces, &known)
+            .with_context(|| format!("{}: cannot redact it", examples[0].place()))?;
+        ensure!(
+            redacted.len() == members.len(),
+            "redaction gave back fewer rows than it was given"
+        );
+        Ok((members, take(&examples, redacted)?))
+    };
+    let redacted: Vec<Result<_>> = sessions.into_par_iter().map(one).collect();
+    redacted.into_iter().collect()
 }
 
 /// Plants canaries in copies of some rows, the same for any order of rows.
-fn plant(examples: &[Arc<Example>], redactor: &Redactor, seed: u64) -> Result<Canaries> {
-    let mut rows: Vec<&Arc<Example>> = examples.iter().collect();
+fn plant(rows: &[Held], redactor: &Redactor, seed: u64) -> Result<Canaries> {
+    let mut rows: Vec<&Held> = rows.iter().collect();
     rows.sort_by(|a, b| a.id.cmp(&b.id));
     Chance::new(seed, "rows for canaries").shuffle(&mut rows);
     rows.truncate(CANARY_ROWS);
-    let traces: Vec<&Trace> = rows.into_iter().map(|e| &e.trace).collect();
+    let examples = rows.into_iter().map(Held::read).collect::<Result<Vec<_>>>()?;
+    let traces: Vec<&Trace> = examples.iter().map(|e| &e.trace).collect();
     canaries(redactor, &traces, seed).context("cannot plant canaries")
 }
 
-/// New names, by the old key, for sessions whose name says too much: something personal, or a
-/// digest of text that has changed.
-fn session_names(
+/// A new name for a session whose name says too much: something personal, or a digest of text
+/// that has changed.
+fn session_name(
     examples: &[Arc<Example>],
     redacted: &[Redacted],
     redactor: &Redactor,
-) -> Result<BTreeMap<String, String>> {
-    let mut names = BTreeMap::new();
-    for (example, redacted) in examples.iter().zip(redacted) {
-        let (key, session) = (example.session_key(), &example.trace.session);
-        if names.contains_key(&key) {
-            continue;
-        }
-        let digest = session
-            .strip_prefix("raw-")
-            .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_hexdigit()));
-        if digest && !example.kind.is_generated() && redacted.trace != example.trace {
-            let mut messages = redacted.trace.messages.clone();
-            messages.iter_mut().for_each(|m| m.row = 0);
-            let bytes = serde_json::to_vec(&messages).unwrap_or_default();
-            names.insert(key, format!("raw-{}", &files::digest(&bytes)[..16]));
-        } else if !digest {
-            let name = redactor.text(session)?;
-            if name != *session {
-                names.insert(key, name);
-            }
-        }
+) -> Result<Option<String>> {
+    let Some(session) = examples.first().map(|e| &e.trace.session) else { return Ok(None) };
+    let digest = session
+        .strip_prefix("raw-")
+        .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_hexdigit()));
+    if !digest {
+        let name = redactor.text(session)?;
+        return Ok((name != *session).then_some(name));
     }
-    Ok(names)
+    let changed = examples.iter().zip(redacted).find(|(example, redacted)| {
+        !example.kind.is_generated() && redacted.trace != example.trace
+    });
+    Ok(changed.map(|(_, redacted)| {
+        let mut messages = redacted.trace.messages.clone();
+        messages.iter_mut().for_each(|m| m.row = 0);
+        let bytes = serde_json::to_vec(&messages).unwrap_or_default();
+        format!("raw-{}", &files::digest(&bytes)[..16])
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Kind;
-    use super::super::testing::{chat, prose};
+    use super::super::testing::{chat, prose, read, rows};
     use super::*;
     use crate::progress::Silent;
-
-    fn rows(examples: Vec<Example>) -> Rows {
-        let n = examples.len();
-        Rows::new(examples.into_iter().map(Arc::new).collect(), Stage::made("made", n))
-    }
 
     fn redactor() -> Redactor {
         Redactor::new(Policy::default()).unwrap()
@@ -295,7 +324,8 @@ mod tests {
         trace.messages[1].content = format!("then {}", mail("mira.holt"));
         let child = Example::generated(Kind::Synthetic, &parent, trace, 0);
         let out = redact(&rows(vec![parent.clone(), child]), &redactor(), 1, &Silent).unwrap();
-        let text = |n: usize, m: usize| out.examples[n].trace.messages[m].content.clone();
+        let text =
+            |n: usize, m: usize| out.examples[n].read().unwrap().trace.messages[m].content.clone();
         let placeholder = |s: &str| s[s.find('<').unwrap()..=s.find('>').unwrap()].to_string();
         assert_eq!(placeholder(&text(0, 0)), placeholder(&text(1, 1)));
         assert_ne!(placeholder(&text(0, 0)), placeholder(&text(1, 0)));
@@ -312,7 +342,7 @@ mod tests {
         let once = redact(&rows(all.clone()), &redactor(), 1, &Silent).unwrap();
         assert_eq!(once.examples[0].id, all[0].id);
         let twice = redact(&once, &redactor(), 1, &Silent).unwrap();
-        assert_eq!(once.examples, twice.examples);
+        assert_eq!(read(&once.examples), read(&twice.examples));
     }
 
     #[test]
@@ -347,7 +377,7 @@ mod tests {
         // A question goes with its turn, an answer alone.
         assert_eq!((stage.dropped["drop_session"], stage.dropped["drop_message"]), (2, 1));
         assert_eq!(out.len(), 1);
-        assert_eq!(out.examples[0].trace.messages.len(), 1);
+        assert_eq!(out.examples[0].read().unwrap().trace.messages.len(), 1);
         assert_eq!(out.account.redaction.as_ref().unwrap().dropped_messages, 3);
         assert!(stage.adds_up());
         assert_eq!(with(&[], &[]).len(), 4);
@@ -368,7 +398,8 @@ mod tests {
         let known = |value: &str| Known { rule: "customer".into(), value: value.into() };
         let known = [vec![known("Corvane")], Vec::new(), Vec::new()];
         let out = redact_knowing(&rows(all), &redactor(), &known, 1, &Silent).unwrap();
-        let text = |n: usize, m: usize| out.examples[n].trace.messages[m].content.clone();
+        let text =
+            |n: usize, m: usize| out.examples[n].read().unwrap().trace.messages[m].content.clone();
         assert_eq!(text(0, 0), "ring <SECRET_TEAM_CUSTOMER_1> today");
         assert!(text(1, 1).starts_with("no, <SECRET_TEAM_CUSTOMER_1>. "), "{}", text(1, 1));
         assert_eq!(text(2, 0), "Corvane is a village");
@@ -379,8 +410,8 @@ mod tests {
         let secret = chat("raw-0123456789abcdef", &mail("mira.holt"), "done");
         let plain = chat("raw-fedcba9876543210", "hello", "hi");
         let out = redact(&rows(vec![secret, plain]), &redactor(), 1, &Silent).unwrap();
-        assert_ne!(out.examples[0].trace.session, "raw-0123456789abcdef");
-        assert_eq!(out.examples[1].trace.session, "raw-fedcba9876543210");
+        assert_ne!(out.examples[0].read().unwrap().trace.session, "raw-0123456789abcdef");
+        assert_eq!(out.examples[1].session.as_ref(), "raw-fedcba9876543210");
     }
 
     #[test]
@@ -388,8 +419,8 @@ mod tests {
         let named = chat("mira.holt@quarry-mail.com/7", "hello", "hi");
         let plain = chat("550e8400-e29b-41d4-a716-446655440000", "hello", "hi");
         let out = redact(&rows(vec![named, plain.clone()]), &redactor(), 1, &Silent).unwrap();
-        assert_eq!(out.examples[0].trace.session, "<EMAIL_1>/7");
-        assert_eq!(out.examples[1].as_ref(), &plain);
+        assert_eq!(out.examples[0].read().unwrap().trace.session, "<EMAIL_1>/7");
+        assert_eq!(out.examples[1].read().unwrap().as_ref(), &plain);
     }
 
     #[test]

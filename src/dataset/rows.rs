@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::dedup::Duplicate;
 use super::example::number_repeats;
 use super::labels::Reviewed;
+use super::paging::{Held, Pager};
 use super::redaction::Redaction;
 use super::{Example, Kind};
 use crate::trace::{BadLine, FileDigest, Unread};
@@ -142,21 +144,46 @@ impl Account {
 }
 
 /// An immutable set of examples with the stages that led to it. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Rows {
     /// The examples, in a fixed order.
-    pub examples: Arc<Vec<Arc<Example>>>,
+    pub examples: Arc<Vec<Held>>,
     /// What happened so far, in order.
     pub stages: Arc<Vec<Stage>>,
     /// Files, bad lines, redaction and duplicates behind these rows.
     pub account: Arc<Account>,
+    /// Where rows made from these go when memory is full.
+    pub pager: Arc<Pager>,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        let pager = Pager::memory().clone();
+        Rows { examples: Arc::default(), stages: Arc::default(), account: Arc::default(), pager }
+    }
 }
 
 impl Rows {
     /// Examples fresh from a source, with that source's account.
-    pub fn new(examples: Vec<Arc<Example>>, stage: Stage) -> Self {
+    pub fn new(examples: Vec<impl Into<Held>>, stage: Stage) -> Self {
         debug_assert!(stage.adds_up());
-        Rows { examples: Arc::new(examples), stages: Arc::new(vec![stage]), ..Rows::default() }
+        let examples = Arc::new(examples.into_iter().map(Into::into).collect());
+        Rows { examples, stages: Arc::new(vec![stage]), ..Rows::default() }
+    }
+
+    /// The same rows, where those made from them go to `pager`.
+    pub fn paged(mut self, pager: &Arc<Pager>) -> Self {
+        self.pager = pager.clone();
+        self
+    }
+
+    /// What `step` makes of every row, in the rows' order. Rows are read side by side, only some
+    /// at a time; of several errors the first row's counts.
+    pub fn each<T: Send>(
+        &self,
+        step: impl Fn(&Held, &Arc<Example>) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        each(&self.examples, step)
     }
 
     /// The same rows with something noted about them.
@@ -166,12 +193,12 @@ impl Rows {
     }
 
     /// The rows after a stage that kept, changed or dropped some of them.
-    pub fn after(&self, examples: Vec<Arc<Example>>, stage: Stage) -> Self {
+    pub fn after(&self, examples: Vec<Held>, stage: Stage) -> Self {
         debug_assert!(stage.adds_up());
         let mut stages = self.stages.as_ref().clone();
         stages.push(stage);
-        let account = self.account.clone();
-        Rows { examples: Arc::new(examples), stages: Arc::new(stages), account }
+        let (account, pager) = (self.account.clone(), self.pager.clone());
+        Rows { examples: Arc::new(examples), stages: Arc::new(stages), account, pager }
     }
 
     /// Both sets together, first these, then `other`'s; the accounts follow each other.
@@ -185,11 +212,14 @@ impl Rows {
             }
         }
         let account = Arc::new(account);
-        Rows { examples: Arc::new(examples), stages: Arc::new(stages), account }
+        let pager =
+            [self, other].into_iter().find(|rows| !Arc::ptr_eq(&rows.pager, Pager::memory()));
+        let pager = pager.unwrap_or(self).pager.clone();
+        Rows { examples: Arc::new(examples), stages: Arc::new(stages), account, pager }
     }
 
     /// Keeps the rows for which `verdict` gives no reason to drop them.
-    pub fn keep(&self, name: &str, mut verdict: impl FnMut(&Example) -> Option<String>) -> Self {
+    pub fn keep(&self, name: &str, mut verdict: impl FnMut(&Held) -> Option<String>) -> Self {
         let mut dropped = BTreeMap::new();
         let mut kept = Vec::with_capacity(self.examples.len());
         for example in self.examples.iter() {
@@ -217,15 +247,15 @@ impl Rows {
         for (index, value) in values.into_iter().enumerate() {
             let example =
                 from_value(stage, index, value).with_context(|| format!("{stage}: row {index}"))?;
-            examples.push(example);
+            examples.push(Held::from(example));
         }
         number_repeats(&mut examples);
         let stage = Stage::made(stage, examples.len());
-        Ok(Rows::new(examples.into_iter().map(Arc::new).collect(), stage))
+        Ok(Rows::new(examples, stage))
     }
 
     /// Rows as they are, without an account of where they came from.
-    pub fn of(examples: &Arc<Vec<Arc<Example>>>) -> Self {
+    pub fn of(examples: &Arc<Vec<Held>>) -> Self {
         Rows { examples: examples.clone(), ..Rows::default() }
     }
 
@@ -243,6 +273,15 @@ impl Rows {
     pub fn count(&self, kind: Kind) -> usize {
         self.examples.iter().filter(|e| e.kind == kind).count()
     }
+}
+
+/// What `step` makes of every row, in the rows' order; see [`Rows::each`].
+pub fn each<T: Send>(
+    rows: &[Held],
+    step: impl Fn(&Held, &Arc<Example>) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let made: Vec<Result<T>> = rows.par_iter().map(|row| step(row, &row.read()?)).collect();
+    made.into_iter().collect()
 }
 
 /// The fields a row written in a script may have.

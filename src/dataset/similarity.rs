@@ -1,24 +1,37 @@
 //! When two rows are copies of each other, and every such pair among many rows.
 //!
-//! [`pairs`] is exact: where [`super::minhash`] finds what it can quickly, this finds all there
-//! is, so that a split can promise that nothing leaks. It is the prefix filter of set-similarity
-//! joins (Chaudhuri, Ganti and Kaushik 2006; Bayardo, Ma and Srikant 2007): if two sets share at
-//! least a share s of the smaller one, then any 1 − s of the smaller one's members, plus one,
-//! hold a shared member; taking the rarest members keeps the lists short.
+//! [`pairs`] finds what [`super::minhash`] misses, so that a split can promise that nothing leaks.
+//! It is the prefix filter of set-similarity joins (Chaudhuri, Ganti and Kaushik 2006; Bayardo, Ma
+//! and Srikant 2007): if two sets share at least a share s of the smaller one, then any 1 − s of
+//! the smaller one's members, plus one, hold a shared member; taking the rarest members keeps the
+//! lists short.
+//!
+//! Small sets of rows are compared by all their shingles, exactly. Of large ones only shingles
+//! whose hash lies below a threshold are kept (FracMinHash: Irber and others 2022): they decide
+//! which rows are read again and compared exactly, with three standard deviations to spare.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3Builder;
 
-use super::print::{Print, SHINGLE};
+use super::Held;
+use super::print::{Overlap, Print, Sketch};
 use crate::config::Config;
 
 /// Rows with fewer shingles than this are never called contained by their shingles alone: a
 /// short common phrase stands in many sessions.
 const MIN_CONTAINED: usize = 20;
+
+/// How many shingles are kept of all rows together, about.
+const SAMPLED: u64 = 4 << 20;
+
+/// Bytes of text a shingle, at least.
+const BYTES: u64 = 4;
+
+/// A shingle that stands in more rows than this is as common as any.
+const COMMON: usize = 1 << 16;
 
 /// From when on two rows count as copies.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -77,19 +90,42 @@ impl Likeness {
     }
 }
 
-/// Compares two rows by their shingles.
+/// The threshold below which shingles of these rows are kept.
+pub fn threshold(rows: &[Held]) -> u64 {
+    let shingles = rows.iter().map(|row| row.bytes).sum::<u64>() / BYTES;
+    if shingles <= SAMPLED { u64::MAX } else { u64::MAX / shingles * SAMPLED }
+}
+
+/// Makes the sketch of every row that has none yet.
+pub fn sketch(rows: &[Held]) -> Result<()> {
+    let threshold = threshold(rows);
+    let made: Vec<Result<()>> =
+        rows.par_iter().map(|row| row.sketch(threshold).map(drop)).collect();
+    made.into_iter().collect()
+}
+
+/// Compares two rows by all their shingles.
 pub fn compare(a: &Print, b: &Print, limits: &Limits) -> Option<(Likeness, f64)> {
-    if a.exact == b.exact {
+    let sizes = (a.shingles.len(), b.shingles.len());
+    likeness(a.exact == b.exact, sizes, || a.overlap(b), limits)
+}
+
+fn likeness(
+    exact: bool,
+    (a, b): (usize, usize),
+    shared: impl FnOnce() -> usize,
+    limits: &Limits,
+) -> Option<(Likeness, f64)> {
+    if exact {
         return Some((Likeness::Exact, 1.0));
     }
-    let (small, large) =
-        (a.shingles.len().min(b.shingles.len()), a.shingles.len().max(b.shingles.len()));
+    let (small, large) = (a.min(b), a.max(b));
     // What the sizes alone rule out needs no merge.
     let reachable = |share: f64, of: usize| small as f64 >= share * of as f64;
     if small == 0 || (!reachable(limits.jaccard, large) && small < MIN_CONTAINED) {
         return None;
     }
-    let shared = a.overlap(b);
+    let shared = shared();
     let jaccard = shared as f64 / (small + large - shared) as f64;
     let contained = shared as f64 / small as f64;
     if jaccard >= limits.jaccard {
@@ -101,37 +137,103 @@ pub fn compare(a: &Print, b: &Print, limits: &Limits) -> Option<(Likeness, f64)>
     }
 }
 
-/// Rows by everything they began with: finds a session in the one it was resumed as, however
-/// much longer that is.
+/// What two sketches say of two rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Guess {
+    /// They are no copies.
+    Unlike,
+    /// They are, in this way.
+    Alike(Likeness, f64),
+    /// They may be: only reading them tells.
+    Open,
+}
+
+/// Compares two rows by their sketches.
+pub fn guess(a: &Sketch, b: &Sketch, limits: &Limits) -> Guess {
+    if a.exact == b.exact {
+        return Guess::Alike(Likeness::Exact, 1.0);
+    }
+    let (small, large) = (a.shingles.min(b.shingles), a.shingles.max(b.shingles));
+    if a.is_whole() && b.is_whole() {
+        let sizes = (small as usize, large as usize);
+        let found = likeness(false, sizes, || a.overlap(b).shared, limits);
+        return found.map_or(Guess::Unlike, |(likeness, share)| Guess::Alike(likeness, share));
+    }
+    if small == 0
+        || ((small as f64) < limits.jaccard * large as f64 && (small as usize) < MIN_CONTAINED)
+    {
+        return Guess::Unlike;
+    }
+    let Overlap { shared, in_self, in_other } = a.overlap(b);
+    match shared >= needed(in_self.min(in_other), limits.least_share(), false) {
+        true => Guess::Open,
+        false => Guess::Unlike,
+    }
+}
+
+/// How many of `of` sampled shingles of a row must stand in its copy: `share` of them, less three
+/// standard deviations where they are not all.
+fn needed(of: usize, share: f64, whole: bool) -> usize {
+    let mean = share * of as f64;
+    let slack = if whole { 0.0 } else { 3.0 * (mean * (1.0 - share)).sqrt() };
+    // The margin keeps rounding from asking for one too many.
+    (mean - slack - 1e-9).ceil().max(0.0) as usize
+}
+
+impl Limits {
+    /// What share of its shingles the smaller one of two copies has in common with the other one,
+    /// at least: as much as the sizes of near copies allow, or what containment asks for.
+    fn least_share(&self) -> f64 {
+        (2.0 * self.jaccard / (1.0 + self.jaccard)).min(self.containment)
+    }
+}
+
+/// Rows by what they began with: finds a session in the one it was resumed as, however much longer
+/// that is.
 #[derive(Debug, Default)]
 pub struct Chains {
-    // Only looked up, never walked: the hasher's order does not matter.
-    rows: HashMap<u128, Vec<u32>, Xxh3Builder>,
+    /// Beginnings and the rows that have them, sorted.
+    rows: Vec<(u64, u32)>,
 }
 
 impl Chains {
-    /// Adds a row.
-    pub fn insert(&mut self, print: &Print, row: u32) {
-        for link in print.chain.iter().filter(|l| l.answered && l.words >= SHINGLE as u64) {
-            self.rows.entry(link.hash).or_default().push(row);
-        }
+    /// The beginnings that some row could be contained in another one by.
+    pub fn of(sketches: &[&Sketch], limits: &Limits) -> Chains {
+        let mut wanted: Vec<u64> =
+            sketches.iter().flat_map(|s| long(s, limits)).map(|(hash, _)| hash).collect();
+        wanted.par_sort_unstable();
+        wanted.dedup();
+        let links = |(row, sketch): (usize, &&Sketch)| {
+            let links = sketch.chain.iter().map(|link| link.hash);
+            let known = links.filter(|hash| wanted.binary_search(hash).is_ok());
+            known.map(|hash| (hash, row as u32)).collect::<Vec<_>>()
+        };
+        let mut rows: Vec<(u64, u32)> =
+            sketches.par_iter().enumerate().flat_map_iter(links).collect();
+        rows.par_sort_unstable();
+        Chains { rows }
     }
 
-    /// The rows that begin with at least the contained share of `print`, the largest share first.
+    /// The rows that begin with at least the contained share of a row, itself among them, the
+    /// largest share first.
     pub fn containing<'a>(
         &'a self,
-        print: &'a Print,
+        sketch: &'a Sketch,
         limits: &'a Limits,
     ) -> impl Iterator<Item = (u32, f64)> + 'a {
-        let links = print.chain.iter().rev().filter(|l| l.answered && l.words >= SHINGLE as u64);
-        links
-            .map(move |l| (l, l.words as f64 / print.words as f64))
-            .take_while(move |(_, share)| *share >= limits.containment)
-            .flat_map(|(link, share)| {
-                let rows = self.rows.get(&link.hash).into_iter().flatten();
-                rows.map(move |row| (*row, share))
-            })
+        long(sketch, limits).flat_map(|(hash, share)| {
+            let from = self.rows.partition_point(|(h, _)| *h < hash);
+            let rows = self.rows[from..].iter().take_while(move |(h, _)| *h == hash);
+            rows.map(move |(_, row)| (*row, share))
+        })
     }
+}
+
+/// The beginnings of a row that are at least the contained share of it, the longest first.
+fn long<'a>(sketch: &'a Sketch, limits: &'a Limits) -> impl Iterator<Item = (u64, f64)> + 'a {
+    let links = sketch.chain.iter().rev();
+    let shares = links.map(|link| (link.hash, f64::from(link.words) / sketch.words as f64));
+    shares.take_while(|(_, share)| *share >= limits.containment)
 }
 
 /// Two rows, by their places, of which the first is not the longer one.
@@ -150,65 +252,81 @@ pub struct Pair {
 /// Every pair of rows that are copies of each other and for which `wanted` holds, ordered by
 /// place.
 pub fn pairs(
-    prints: &[Print],
+    rows: &[Held],
     limits: &Limits,
     wanted: impl Fn(usize, usize) -> bool + Sync,
-) -> Vec<Pair> {
-    let mut by_size: Vec<u32> = (0..prints.len() as u32).collect();
-    by_size.sort_by_key(|i| (prints[*i as usize].shingles.len(), prints[*i as usize].words, *i));
-    let mut rank = vec![0u32; prints.len()];
+) -> Result<Vec<Pair>> {
+    sketch(rows)?;
+    let sketches =
+        rows.iter().map(|row| Ok(row.sketch(u64::MAX)?.as_ref())).collect::<Result<Vec<_>>>()?;
+    let mut by_size: Vec<u32> = (0..rows.len() as u32).collect();
+    by_size.sort_by_key(|i| (sketches[*i as usize].shingles, sketches[*i as usize].words, *i));
+    let mut rank = vec![0u32; rows.len()];
     for (place, row) in by_size.iter().enumerate() {
         rank[*row as usize] = place as u32;
     }
-    let index = Prefixes::new(prints, limits);
-    let mut chains = Chains::default();
-    for row in &by_size {
-        chains.insert(&prints[*row as usize], *row);
-    }
-    let found: Vec<Vec<Pair>> = by_size
-        .par_iter()
-        .map(|&large| {
-            let print = &prints[large as usize];
-            let below = |small: &u32| {
-                rank[*small as usize] < rank[large as usize]
-                    && wanted(*small as usize, large as usize)
+    let index = Prefixes::new(&sketches, limits);
+    let chains = Chains::of(&sketches, limits);
+    let of = |large: u32| -> Result<Vec<Pair>> {
+        let sketch = sketches[large as usize];
+        let below = |small: &u32| {
+            rank[*small as usize] < rank[large as usize] && wanted(*small as usize, large as usize)
+        };
+        let mut print = None;
+        let mut found = Vec::new();
+        for small in index.candidates(sketch).into_iter().filter(below) {
+            let alike = match guess(sketches[small as usize], sketch, limits) {
+                Guess::Unlike => None,
+                Guess::Alike(likeness, share) => Some((likeness, share)),
+                Guess::Open => {
+                    let large = match &mut print {
+                        Some(print) => print,
+                        none => none.insert(Print::of(rows[large as usize].read()?.as_ref())),
+                    };
+                    let small = Print::of(rows[small as usize].read()?.as_ref());
+                    compare(&small, large, limits)
+                }
             };
-            let candidates = index.candidates(print).into_iter().filter(below);
-            let mut found: Vec<Pair> = candidates
-                .filter_map(|small| {
-                    let (likeness, similarity) = compare(&prints[small as usize], print, limits)?;
-                    Some(Pair { small, large, likeness, similarity })
-                })
-                .collect();
-            let begun = chains.containing(print, limits).filter(|(longer, _)| {
-                rank[*longer as usize] > rank[large as usize]
-                    && wanted(large as usize, *longer as usize)
-            });
-            found.extend(begun.map(|(longer, similarity)| Pair {
-                small: large,
-                large: longer,
-                likeness: Likeness::Contained,
+            found.extend(alike.map(|(likeness, similarity)| Pair {
+                small,
+                large,
+                likeness,
                 similarity,
             }));
-            found
-        })
-        .collect();
-    let mut all: Vec<Pair> = found.into_iter().flatten().collect();
-    all.extend(same(prints, &wanted));
+        }
+        let begun = chains.containing(sketch, limits).filter(|(longer, _)| {
+            rank[*longer as usize] > rank[large as usize]
+                && wanted(large as usize, *longer as usize)
+        });
+        found.extend(begun.map(|(longer, similarity)| Pair {
+            small: large,
+            large: longer,
+            likeness: Likeness::Contained,
+            similarity,
+        }));
+        Ok(found)
+    };
+    let found: Vec<Result<Vec<Pair>>> = by_size.par_iter().map(|large| of(*large)).collect();
+    let mut all = Vec::new();
+    for found in found {
+        all.extend(found?);
+    }
+    all.extend(same(&sketches, &wanted));
     all.sort_by(|a, b| {
         (a.small, a.large, a.likeness)
             .cmp(&(b.small, b.large, b.likeness))
             .then(b.similarity.total_cmp(&a.similarity))
     });
     all.dedup_by_key(|p| (p.small, p.large));
-    all
+    Ok(all)
 }
 
-/// Rows without shingles that say exactly the same.
-fn same(prints: &[Print], wanted: &impl Fn(usize, usize) -> bool) -> Vec<Pair> {
-    let mut groups: std::collections::BTreeMap<u128, Vec<u32>> = Default::default();
-    for (row, print) in prints.iter().enumerate().filter(|(_, p)| p.shingles.is_empty()) {
-        groups.entry(print.exact).or_default().push(row as u32);
+/// Rows that say exactly the same, of which the index may know none: those without shingles, and
+/// those without any in the sample.
+fn same(sketches: &[&Sketch], wanted: &impl Fn(usize, usize) -> bool) -> Vec<Pair> {
+    let mut groups: BTreeMap<u128, Vec<u32>> = BTreeMap::new();
+    for (row, sketch) in sketches.iter().enumerate().filter(|(_, s)| s.sample.is_empty()) {
+        groups.entry(sketch.exact).or_default().push(row as u32);
     }
     let mut found = Vec::new();
     for rows in groups.values() {
@@ -224,41 +342,40 @@ fn same(prints: &[Print], wanted: &impl Fn(usize, usize) -> bool) -> Vec<Pair> {
     found
 }
 
-/// The rarest shingles of every row.
+/// The rarest sampled shingles of every row, with the row, sorted.
 struct Prefixes {
-    rows: HashMap<u64, Vec<u32>, Xxh3Builder>,
+    entries: Vec<(u64, u32)>,
 }
 
 impl Prefixes {
-    fn new(prints: &[Print], limits: &Limits) -> Self {
-        let mut count: HashMap<u64, u32, Xxh3Builder> = HashMap::default();
-        for shingle in prints.iter().flat_map(|p| &p.shingles) {
-            *count.entry(*shingle).or_default() += 1;
-        }
-        let share = limits.jaccard.min(limits.containment);
-        let prefixes: Vec<Vec<u64>> = prints
-            .par_iter()
-            .map(|print| {
-                let mut rarest = print.shingles.clone();
-                rarest.sort_unstable_by_key(|s| (count[s], *s));
-                // The margin keeps rounding from asking for one member too many.
-                let needed = (share * rarest.len() as f64 - 1e-9).ceil() as usize;
-                rarest.truncate((rarest.len() + 1).saturating_sub(needed.max(1)));
-                rarest
-            })
-            .collect();
-        let mut rows: HashMap<u64, Vec<u32>, Xxh3Builder> = HashMap::default();
-        for (row, prefix) in prefixes.iter().enumerate() {
-            for shingle in prefix {
-                rows.entry(*shingle).or_default().push(row as u32);
-            }
-        }
-        Prefixes { rows }
+    fn new(sketches: &[&Sketch], limits: &Limits) -> Self {
+        let mut all: Vec<u64> = sketches.iter().flat_map(|s| s.sample.iter().copied()).collect();
+        all.par_sort_unstable();
+        let count = |shingle: u64| {
+            let from = all.partition_point(|s| *s < shingle);
+            all[from..].iter().take(COMMON).take_while(|s| **s == shingle).count()
+        };
+        let rarest = |(row, sketch): (usize, &&Sketch)| {
+            let mut rarest: Vec<(usize, u64)> =
+                sketch.sample.iter().map(|s| (count(*s), *s)).collect();
+            rarest.sort_unstable();
+            let needed = needed(rarest.len(), limits.least_share(), sketch.is_whole());
+            rarest.truncate((rarest.len() + 1).saturating_sub(needed.max(1)));
+            rarest.into_iter().map(move |(_, s)| (s, row as u32)).collect::<Vec<_>>()
+        };
+        let prefixes: Vec<Vec<(u64, u32)>> = sketches.par_iter().enumerate().map(rarest).collect();
+        let mut entries: Vec<(u64, u32)> = prefixes.into_iter().flatten().collect();
+        entries.par_sort_unstable();
+        Prefixes { entries }
     }
 
-    fn candidates(&self, print: &Print) -> Vec<u32> {
-        let hits = print.shingles.iter().filter_map(|s| self.rows.get(s));
-        let mut found: Vec<u32> = hits.flatten().copied().collect();
+    fn candidates(&self, sketch: &Sketch) -> Vec<u32> {
+        let mut found = Vec::new();
+        for shingle in &sketch.sample {
+            let from = self.entries.partition_point(|(s, _)| s < shingle);
+            let hits = self.entries[from..].iter().take_while(|(s, _)| s == shingle);
+            found.extend(hits.map(|(_, row)| *row));
+        }
         found.sort_unstable();
         found.dedup();
         found
@@ -295,9 +412,11 @@ mod tests {
             rows.push(chat("b", "please look at this", &words[..kept].join(" ")));
         }
         let prints: Vec<Print> = rows.iter().map(Print::of).collect();
+        let rows: Vec<Held> = rows.into_iter().map(Held::from).collect();
         for limits in [Limits::default(), Limits { jaccard: 0.9, containment: 0.5 }] {
             let wanted = every_pair(&prints, &limits);
-            let mut got: Vec<_> = pairs(&prints, &limits, |_, _| true)
+            let mut got: Vec<_> = pairs(&rows, &limits, |_, _| true)
+                .unwrap()
                 .into_iter()
                 .map(|p| (p.small.min(p.large), p.small.max(p.large)))
                 .collect();
@@ -314,20 +433,19 @@ mod tests {
         resumed.trace.messages.extend(chat("a", &prose(1, 200), &prose(2, 400)).trace.messages);
         let prints = [Print::of(&resumed), Print::of(&first)];
         assert_eq!(compare(&prints[0], &prints[1], &Limits::default()), None);
-        let found = pairs(&prints, &Limits::default(), |_, _| true);
+        let rows = [Held::from(resumed), Held::from(first)];
+        let found = pairs(&rows, &Limits::default(), |_, _| true).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].small, found[0].large), (1, 0));
         assert_eq!(found[0].likeness, Likeness::Contained);
-        assert!(pairs(&prints, &Limits::default(), |_, _| false).is_empty());
+        assert!(pairs(&rows, &Limits::default(), |_, _| false).unwrap().is_empty());
     }
 
     #[test]
     fn rows_of_few_words_are_copies_only_when_equal() {
-        let prints: Vec<Print> = [("2 + 3", "5"), ("2  + 3", "5"), ("2 * 3", "6")]
-            .iter()
-            .map(|(user, answer)| Print::of(&chat("s", user, answer)))
-            .collect();
-        let found = pairs(&prints, &Limits::default(), |_, _| true);
+        let rows = [("2 + 3", "5"), ("2  + 3", "5"), ("2 * 3", "6")];
+        let rows = rows.map(|(user, answer)| Held::from(chat("s", user, answer)));
+        let found = pairs(&rows, &Limits::default(), |_, _| true).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].likeness, Likeness::Exact);
     }

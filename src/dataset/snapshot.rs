@@ -12,13 +12,13 @@ use rayon::prelude::*;
 use super::layout::Layout;
 use super::leakage::measure;
 use super::manifest::{Manifest, Provenance};
-use super::mix::{Dataset, lengths};
+use super::mix::{Dataset, Lengths};
 use super::redaction::{Redaction, redact};
 use super::similarity::Limits;
 use super::source::from_rows;
 use super::store::{write_lines, write_part};
 use super::written::{Places, SHARDS, text_name};
-use super::{Example, Kind, Part, Stage, TokenCount};
+use super::{Held, Kind, Part, Stage, TokenCount};
 use crate::config::Config;
 use crate::files;
 use crate::progress::Observer;
@@ -111,7 +111,7 @@ pub fn write(
         let file = write_lines(&folder.join("duplicates.jsonl"), lines)?;
         written.insert("duplicates.jsonl".into(), file);
     }
-    let manifest = Manifest::new(&dataset, written, config, provenance);
+    let manifest = Manifest::new(&dataset, written, config, provenance)?;
     let digest = manifest.write(&folder.join(MANIFEST))?;
     if let (Some(ledger), Some(path)) = (&dataset.ledger, config.path("LEDGER")) {
         ledger.add_to(&path)?;
@@ -130,11 +130,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     /// The lines of the rows that are clean; these go to `kept`.
-    fn clean(
-        &mut self,
-        rows: &[Arc<Example>],
-        kept: &mut Vec<Arc<Example>>,
-    ) -> Result<Vec<String>> {
+    fn clean(&mut self, rows: &[Held], kept: &mut Vec<Held>) -> Result<Vec<String>> {
         self.observer.check()?;
         let policy = self.policy;
         let scanned: Vec<Result<(Option<String>, Proof)>> =
@@ -155,8 +151,8 @@ impl Scan<'_> {
 }
 
 /// A row as the text that is written, if nothing is found in it.
-fn scan(policy: &Policy, row: &Arc<Example>) -> Result<(Option<String>, Proof)> {
-    let line = serde_json::to_string(row.as_ref())
+fn scan(policy: &Policy, row: &Held) -> Result<(Option<String>, Proof)> {
+    let line = serde_json::to_string(row.read()?.as_ref())
         .with_context(|| format!("{}: cannot be written", row.place()))?;
     let mut proof = Proof::default();
     let clean = proof.row(policy, &line);
@@ -200,15 +196,15 @@ impl Shards {
         let val = load(&self.val, "load_val_files")?;
         let val = val.keep("val_real", |e| (e.kind != Kind::Real).then(|| "not_real".into()));
         let both = train.and(&val);
-        let sorted = |rows: &[Arc<Example>]| {
+        let sorted = |rows: &[Held]| {
             let mut rows = rows.to_vec();
             rows.sort_by(|a, b| a.id.cmp(&b.id));
             rows
         };
         let (train, val) = (sorted(&train.examples), sorted(&val.examples));
-        let lengths = lengths(&[&train, &val], count, observer)?;
+        let lengths = Lengths::of(&[&train, &val], count, observer)?;
         let limits = Limits::from_config(config)?;
-        let leakage = measure(&[&train], &val, &limits, config.float("MAX_LEAK"));
+        let leakage = measure(&[&train], &val, &limits, config.float("MAX_LEAK"))?;
         Ok(Dataset {
             train: Arc::new(train),
             val: Arc::new(val),

@@ -1,28 +1,92 @@
 //! From what was read to examples: kinds, the time window, files of our own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 
 use super::example::number_repeats;
-use super::{Example, Kind, Rows, Stage};
+use super::{Example, Held, Kind, Pager, Rows, Stage};
+use crate::files;
 use crate::progress::Observer;
-use crate::trace::{self, Loaded};
+use crate::trace::{self, Loaded, Trace};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Examples of one kind from what was read, with the account of every line: `input` are the
-/// lines, bad ones are dropped by reason.
+/// Traces that are taken in together.
+const TOGETHER: usize = 64;
+
+/// Examples of one kind from what the paths name, paged out as they are read, with the account of
+/// every line: `input` are the lines, bad ones are dropped by reason. `seen` sees every trace.
 ///
 /// With `days` above zero only sessions that began within so many days before the newest one
 /// are taken; a session that does not say when it began is.
-pub fn from_traces(loaded: Loaded, kind: Kind, days: u64) -> Rows {
+pub fn read(
+    paths: &[PathBuf],
+    project: &Path,
+    kind: Kind,
+    days: u64,
+    pager: &Arc<Pager>,
+    observer: &dyn Observer,
+    seen: &mut dyn FnMut(&Trace),
+) -> Result<Rows> {
+    let mut rows = Vec::new();
+    let mut batch = Vec::new();
+    let hold = |batch: &mut Vec<Trace>, rows: &mut Vec<Held>| -> Result<()> {
+        let held: Vec<Result<Held>> =
+            batch.par_drain(..).map(|trace| pager.hold(Example::new(kind, trace))).collect();
+        for row in held {
+            rows.push(row?);
+        }
+        Ok(())
+    };
+    let loaded = trace::each(paths, project, observer, &mut |trace| {
+        seen(&trace);
+        batch.push(trace);
+        if batch.len() == TOGETHER { hold(&mut batch, &mut rows) } else { Ok(()) }
+    })?;
+    hold(&mut batch, &mut rows)?;
+    let loaded = loaded.refuse(rows.is_empty())?;
+    in_order(&mut rows)?;
+    Ok(sourced(loaded, kind, days, rows).paged(pager))
+}
+
+/// Examples of one kind from what was read; see [`read`].
+pub fn from_traces(mut loaded: Loaded, kind: Kind, days: u64) -> Rows {
+    let traces = std::mem::take(&mut loaded.traces);
+    let rows = traces.into_iter().map(|trace| Example::new(kind, trace).into()).collect();
+    sourced(loaded, kind, days, rows)
+}
+
+/// Orders rows by session and origin, whatever the order of the files. Where two files of one name
+/// hold the same session, content decides.
+fn in_order(rows: &mut [Held]) -> Result<()> {
+    rows.par_sort_by(|a, b| (&a.session, &a.origin, &a.id).cmp(&(&b.session, &b.origin, &b.id)));
+    for same in
+        rows.chunk_by_mut(|a, b| (&a.session, &a.origin, &a.id) == (&b.session, &b.origin, &b.id))
+    {
+        if same.len() > 1 {
+            let content = |row: &Held| -> Result<String> {
+                Ok(files::digest(&serde_json::to_vec(&row.read()?.trace)?))
+            };
+            let digests = same.iter().map(content).collect::<Result<Vec<_>>>()?;
+            let mut order: Vec<_> = digests.into_iter().zip(same.iter().cloned()).collect();
+            order.sort_by(|a, b| a.0.cmp(&b.0));
+            for (place, (_, row)) in same.iter_mut().zip(order) {
+                *place = row;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sourced(loaded: Loaded, kind: Kind, days: u64, mut rows: Vec<Held>) -> Rows {
     let name = match kind {
         Kind::Real => "load".to_string(),
         other => format!("load_{}", other.as_str()),
     };
-    let newest = loaded.traces.iter().filter_map(|t| t.started_ms).max();
+    let newest = rows.iter().filter_map(|row| row.started_ms).max();
     let since = match (newest, days) {
         (Some(newest), 1..) => {
             newest.saturating_sub(DAY_MS.saturating_mul(days.min(i64::MAX as u64) as i64))
@@ -30,25 +94,22 @@ pub fn from_traces(loaded: Loaded, kind: Kind, days: u64) -> Rows {
         _ => i64::MIN,
     };
     let mut dropped = loaded.reasons;
-    let mut examples = Vec::with_capacity(loaded.traces.len());
-    for trace in loaded.traces {
-        if trace.started_ms.is_some_and(|t| t < since) {
-            *dropped.entry("outside_trace_days".into()).or_default() += 1;
-        } else {
-            examples.push(Example::new(kind, trace));
-        }
+    let all = rows.len();
+    rows.retain(|row| row.started_ms.is_none_or(|began| began >= since));
+    if rows.len() < all {
+        let outside = (all - rows.len()) as u64;
+        *dropped.entry("outside_trace_days".into()).or_default() += outside;
     }
-    number_repeats(&mut examples);
-    let examples: Vec<_> = examples.into_iter().map(Arc::new).collect();
+    number_repeats(&mut rows);
     let stage = Stage {
         name,
         source: true,
         input: loaded.lines,
-        output: examples.len() as u64,
+        output: rows.len() as u64,
         dropped,
         ..Stage::default()
     };
-    Rows::new(examples, stage).noting(|account| {
+    Rows::new(rows, stage).noting(|account| {
         account.inputs = loaded.files;
         account.bad_lines = loaded.bad;
         account.unread = loaded.unread;
@@ -85,7 +146,7 @@ pub fn from_rows(loaded: Loaded, name: &str) -> Result<Rows> {
         }
         example.derived_from = pedigree.derived_from;
         example.component = pedigree.component;
-        examples.push(example);
+        examples.push(Held::from(example));
     }
     number_repeats(&mut examples);
     let stage = Stage {
@@ -96,7 +157,7 @@ pub fn from_rows(loaded: Loaded, name: &str) -> Result<Rows> {
         dropped: loaded.reasons,
         ..Stage::default()
     };
-    let rows = Rows::new(examples.into_iter().map(Arc::new).collect(), stage);
+    let rows = Rows::new(examples, stage);
     Ok(rows.noting(|account| {
         account.inputs = loaded.files;
         account.bad_lines = loaded.bad;

@@ -14,15 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Result;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::components::{Component, Session, connect};
 use super::ledger::Ledger;
-use super::print::Print;
 use super::similarity::{Limits, Pair, pairs};
-use super::{Account, Example, Kind, Rows, Stage};
+use super::{Account, Held, Kind, Rows, Stage};
 use crate::config::Config;
 use crate::progress::Observer;
 
@@ -96,11 +94,11 @@ pub struct SplitReport {
 #[derive(Debug, Clone, Default)]
 pub struct Parts {
     /// Rows to train on.
-    pub train: Arc<Vec<Arc<Example>>>,
+    pub train: Arc<Vec<Held>>,
     /// Real rows for early stopping and sweeps.
-    pub tune: Arc<Vec<Arc<Example>>>,
+    pub tune: Arc<Vec<Held>>,
     /// Real rows for the verdict.
-    pub val: Arc<Vec<Arc<Example>>>,
+    pub val: Arc<Vec<Held>>,
     /// What happened so far, in order.
     pub stages: Arc<Vec<Stage>>,
     /// What is known beside the rows.
@@ -126,13 +124,11 @@ pub fn split(
     observer: &dyn Observer,
 ) -> Result<Parts> {
     observer.begin("split", None, "rows");
-    let prints: Vec<Print> = rows.examples.par_iter().map(|e| Print::of(e)).collect();
-    observer.check()?;
     let keys: Vec<String> = rows.examples.iter().map(|e| e.session_key()).collect();
     let anchors: Vec<bool> = rows.examples.iter().map(|e| anchors(e.kind)).collect();
-    let copies =
-        pairs(&prints, &options.limits, |a, b| (anchors[a] || anchors[b]) && keys[a] != keys[b]);
-    drop(prints);
+    let copies = pairs(&rows.examples, &options.limits, |a, b| {
+        (anchors[a] || anchors[b]) && keys[a] != keys[b]
+    })?;
     observer.check()?;
     let old = ledger.cloned().unwrap_or_default();
     let board = Board::new(rows, &keys, &anchors, &copies, options, &old);
@@ -146,9 +142,9 @@ pub fn split(
             updated.sessions.insert(board.sessions[*session].key.clone(), *part);
         }
     }
-    let mut sorted: BTreeMap<Part, Vec<Arc<Example>>> = BTreeMap::new();
-    for (part, example) in parts.rows {
-        sorted.entry(part).or_default().push(example);
+    let mut sorted: BTreeMap<Part, Vec<Held>> = BTreeMap::new();
+    for (part, row) in parts.rows {
+        sorted.entry(part).or_default().push(row);
     }
     let mut take = |part| {
         let mut rows = sorted.remove(&part).unwrap_or_default();
@@ -202,7 +198,7 @@ struct Board {
 /// Where everything went.
 struct Assigned {
     of_component: Vec<Part>,
-    rows: Vec<(Part, Arc<Example>)>,
+    rows: Vec<(Part, Held)>,
     dropped: BTreeMap<String, u64>,
 }
 
@@ -221,10 +217,10 @@ impl Board {
             let session = board.session(&keys[at], ledger);
             board.by_id.insert(example.id.clone(), session);
             let entry = &mut board.sessions[session];
-            let started = [entry.started_ms, example.trace.started_ms];
+            let started = [entry.started_ms, example.started_ms];
             entry.started_ms = started.into_iter().flatten().min();
-            if let (true, Some(repository)) = (options.by_repository, &example.trace.repository) {
-                entry.repositories.insert(repository.clone());
+            if let (true, Some(repository)) = (options.by_repository, &example.repository) {
+                entry.repositories.insert(repository.to_string());
             }
         }
         let gone = rows.account.duplicates.iter();
@@ -350,9 +346,8 @@ impl Board {
             match reason {
                 Some(reason) => *assigned.dropped.entry(reason.into()).or_default() += 1,
                 None => {
-                    let mut example = example.as_ref().clone();
-                    example.component = Some(component_id(&name));
-                    assigned.rows.push((part, Arc::new(example)));
+                    let component = component_id(&name).into();
+                    assigned.rows.push((part, example.known_as(None, None, Some(component))));
                 }
             }
         }
@@ -362,8 +357,9 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Example;
     use super::super::dedup::dedup;
-    use super::super::testing::{chat, prose};
+    use super::super::testing::{chat, prose, rows};
     use super::*;
     use crate::progress::Silent;
     use crate::trace::{Message, Role};
@@ -372,21 +368,16 @@ mod tests {
         Options { by_repository: false, val: 0.3, tune: 0.2, limits: Limits::default() }
     }
 
-    fn rows(examples: Vec<Example>) -> Rows {
-        let n = examples.len();
-        Rows::new(examples.into_iter().map(Arc::new).collect(), Stage::made("made", n))
-    }
-
     fn run(examples: Vec<Example>, ledger: Option<&Ledger>) -> Parts {
         split(&rows(examples), &options(), ledger, &Silent).unwrap()
     }
 
-    fn ids(rows: &[Arc<Example>]) -> Vec<String> {
+    fn ids(rows: &[Held]) -> Vec<String> {
         rows.iter().map(|e| e.id.clone()).collect()
     }
 
     fn place(parts: &Parts, session: &str) -> Option<Part> {
-        let has = |rows: &[Arc<Example>]| rows.iter().any(|e| e.trace.session == session);
+        let has = |rows: &[Held]| rows.iter().any(|e| &*e.session == session);
         let all = [(Part::Train, &parts.train), (Part::Tune, &parts.tune), (Part::Val, &parts.val)];
         all.into_iter().find(|(_, rows)| has(rows)).map(|(part, _)| part)
     }
@@ -445,7 +436,7 @@ mod tests {
         let component = |session: &str| {
             let all = parts.train.iter().chain(parts.tune.iter()).chain(parts.val.iter());
             let found: BTreeSet<_> = all
-                .filter(|e| e.trace.session == session)
+                .filter(|e| &*e.session == session)
                 .map(|e| e.component.clone().unwrap())
                 .collect();
             assert_eq!(found.len(), 1);

@@ -1,12 +1,17 @@
 //! Counts and lengths of one part of a dataset.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 
+use anyhow::Result;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3Builder, xxh3_128};
 
-use super::Example;
+use super::{Example, Held, mix};
 use crate::trace::Outcome;
+
+/// Rows that are counted together.
+const BATCH: usize = 512;
 
 /// What a part holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +53,9 @@ pub struct Lengths {
     pub p90: u64,
     /// The longest.
     pub most: u64,
+    /// Whether they are estimated where no limit was near; exact otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// How many there are up to each bound and above the one before it.
     pub histogram: Vec<Bin>,
 }
@@ -82,42 +90,70 @@ impl Lengths {
             median: rank(0.5),
             p90: rank(0.9),
             most: *most,
+            estimated: false,
             histogram: bins.into_iter().map(|(up_to, rows)| Bin { up_to, rows }).collect(),
         }
     }
 }
 
 impl Tally {
-    /// Counts the rows of a part, with their lengths by id.
-    pub fn of(rows: &[Arc<Example>], lengths: &BTreeMap<String, usize>) -> Tally {
+    /// Counts the rows of a part.
+    pub fn of(rows: &[Held], lengths: &mix::Lengths) -> Result<Tally> {
+        let parts: Vec<Result<Tally>> = rows
+            .par_chunks(BATCH)
+            .map(|rows| {
+                let mut tally = Tally::default();
+                for row in rows {
+                    tally.add(row.read()?.as_ref());
+                }
+                Ok(tally)
+            })
+            .collect();
         let mut tally = Tally { rows: rows.len() as u64, ..Tally::default() };
-        let (mut ids, mut sessions) = (BTreeSet::new(), BTreeSet::new());
-        let mut components = BTreeSet::new();
-        let count = |counts: &mut BTreeMap<String, u64>, name: &str| {
-            *counts.entry(name.to_string()).or_default() += 1;
-        };
-        let mut tokens = Vec::with_capacity(rows.len());
-        for example in rows {
-            ids.insert(&example.id);
-            sessions.insert(example.session_key());
-            components.extend(example.component.as_ref());
-            count(&mut tally.kinds, example.kind.as_str());
-            count(&mut tally.sources, &example.trace.source);
-            let category = example.trace.task_category.as_deref().unwrap_or("unknown");
-            count(&mut tally.categories, category);
-            let outcome = Outcome::of(example.trace.outcome.as_deref());
-            count(&mut tally.outcomes, outcome.as_str());
-            for message in example.trace.messages.iter().filter(|m| m.train) {
-                tally.trained_turns += 1;
-                count(&mut tally.authors, message.author.as_deref().unwrap_or("unknown"));
-            }
-            tokens.extend(lengths.get(&example.id).map(|n| *n as u64));
+        for part in parts {
+            tally.and(part?);
         }
-        tally.distinct_rows = ids.len() as u64;
-        tally.sessions = sessions.len() as u64;
-        tally.components = components.len() as u64;
-        tally.tokens = Lengths::of(tokens);
-        tally
+        let distinct = |key: &dyn Fn(&Held) -> Option<u128>| {
+            rows.iter().filter_map(key).collect::<HashSet<u128, Xxh3Builder>>().len() as u64
+        };
+        tally.distinct_rows = distinct(&|row| Some(xxh3_128(row.id.as_bytes())));
+        tally.sessions = distinct(&|row| Some(xxh3_128(row.session_key().as_bytes())));
+        tally.components = distinct(&|row| Some(xxh3_128(row.component.as_ref()?.as_bytes())));
+        tally.tokens = Lengths::of(rows.iter().filter_map(|row| lengths.get(&row.id)).collect());
+        tally.tokens.estimated = lengths.estimated;
+        Ok(tally)
+    }
+
+    fn add(&mut self, example: &Example) {
+        let count = |counts: &mut BTreeMap<String, u64>, name: &str| match counts.get_mut(name) {
+            Some(n) => *n += 1,
+            None => drop(counts.insert(name.to_string(), 1)),
+        };
+        count(&mut self.kinds, example.kind.as_str());
+        count(&mut self.sources, &example.trace.source);
+        let category = example.trace.task_category.as_deref().unwrap_or("unknown");
+        count(&mut self.categories, category);
+        let outcome = Outcome::of(example.trace.outcome.as_deref());
+        count(&mut self.outcomes, outcome.as_str());
+        for message in example.trace.messages.iter().filter(|m| m.train) {
+            self.trained_turns += 1;
+            count(&mut self.authors, message.author.as_deref().unwrap_or("unknown"));
+        }
+    }
+
+    fn and(&mut self, other: Tally) {
+        self.trained_turns += other.trained_turns;
+        for (mine, theirs) in [
+            (&mut self.kinds, other.kinds),
+            (&mut self.sources, other.sources),
+            (&mut self.categories, other.categories),
+            (&mut self.outcomes, other.outcomes),
+            (&mut self.authors, other.authors),
+        ] {
+            for (name, n) in theirs {
+                *mine.entry(name).or_default() += n;
+            }
+        }
     }
 
     /// Rows of a kind.

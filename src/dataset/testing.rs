@@ -1,8 +1,10 @@
 //! Rows for this room's tests.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use super::Example;
+use super::{Example, Held, Rows, Stage};
 use crate::chance::Chance;
 use crate::trace::{Message, Origin, Role, ToolCall, Trace};
 
@@ -15,6 +17,17 @@ pub fn row(session: &str, messages: Vec<Message>) -> Example {
         origin: Origin { file: "traces.jsonl".into(), line: 1 },
         ..Trace::default()
     })
+}
+
+/// Rows that a test made.
+pub fn rows(examples: Vec<Example>) -> Rows {
+    let stage = Stage::made("made", examples.len());
+    Rows::new(examples, stage)
+}
+
+/// The rows read.
+pub fn read(rows: &[Held]) -> Vec<Arc<Example>> {
+    rows.iter().map(|row| row.read().unwrap()).collect()
 }
 
 /// One question and one answer.

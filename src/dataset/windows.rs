@@ -8,12 +8,12 @@
 //! training sees what inference sees.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use anyhow::Result;
 use rayon::prelude::*;
 
-use super::{Example, Rows, Stage, TokenCount};
+use super::gauge::Gauge;
+use super::{Example, Held, Rows, Stage, TokenCount};
 use crate::progress::{Counter, Observer};
 use crate::trace::{Message, Role, Signal, Trace};
 
@@ -30,15 +30,22 @@ pub fn windows(
 ) -> Result<Rows> {
     observer.begin("window", Some(rows.len() as u64), "rows");
     let counter = Counter::new(observer);
-    let cut = |example: &Arc<Example>| -> Result<Vec<Arc<Example>>> {
+    let gauge = Gauge::new(&rows.examples, count)?;
+    let cut = |row: &Held| -> Result<Vec<Held>> {
         counter.tick()?;
-        let whole = example.kind.is_generated() || count(example)? <= limit;
-        if whole || answers(&example.trace.messages) < 2 {
-            return Ok(vec![example.clone()]);
+        if row.kind.is_generated() || gauge.fits(row, limit)? {
+            return Ok(vec![row.clone()]);
         }
-        Session::new(example, limit, count).cut()
+        let example = row.read()?;
+        if answers(&example.trace.messages) < 2 {
+            return Ok(vec![row.clone()]);
+        }
+        let windows = Session::new(&example, limit, count, &gauge).cut()?;
+        let hold = |(window, tokens)| Ok(rows.pager.hold(window)?.with_tokens(tokens));
+        windows.into_iter().map(hold).collect()
     };
-    let cut: Result<Vec<_>> = rows.examples.par_iter().map(cut).collect();
+    let cut: Vec<Result<_>> = rows.examples.par_iter().map(cut).collect();
+    let cut: Result<Vec<_>> = cut.into_iter().collect();
     observer.end();
     let (mut out, mut added, mut dropped) = (Vec::new(), 0, 0);
     for windows in cut? {
@@ -68,6 +75,7 @@ struct Session<'a> {
     example: &'a Example,
     limit: usize,
     count: &'a TokenCount<'a>,
+    gauge: &'a Gauge<'a>,
     /// How many messages every window begins with.
     head: usize,
     /// What follows, in pieces that stay whole: an answer with the results of its calls, or a
@@ -76,7 +84,12 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(example: &'a Example, limit: usize, count: &'a TokenCount<'a>) -> Self {
+    fn new(
+        example: &'a Example,
+        limit: usize,
+        count: &'a TokenCount<'a>,
+        gauge: &'a Gauge<'a>,
+    ) -> Self {
         let messages = &example.trace.messages;
         let asked = messages.iter().position(|m| m.role == Role::User);
         let head = asked.map_or(0, |at| at + 1);
@@ -87,7 +100,7 @@ impl<'a> Session<'a> {
                 _ => pieces.push(at..at + 1),
             }
         }
-        Session { example, limit, count, head, pieces }
+        Session { example, limit, count, gauge, head, pieces }
     }
 
     /// Whether a piece is an answer that the loss covers.
@@ -140,52 +153,30 @@ impl<'a> Session<'a> {
         Ok((low < range.end).then_some(low))
     }
 
-    fn cut(&self) -> Result<Vec<Arc<Example>>> {
+    /// The windows, each with its tokens where they were counted.
+    fn cut(&self) -> Result<Vec<(Example, Option<usize>)>> {
         let mut traces = Vec::new();
         // The first piece that no window has trained yet.
         let mut next = 0;
         while let Some(answer) = (next..self.pieces.len()).find(|p| self.taught(*p)) {
-            let fits = |from: usize, end: usize, clear: usize, most: usize| -> Result<bool> {
-                Ok(self.tokens(self.window(from..end, answer, clear))? <= most)
-            };
-            // As much before the answer as half the context holds, all of it where there is room;
-            // then with old results cleared, then whatever the whole context holds.
-            let mut chosen = None;
-            for (cleared, most) in
-                [(false, self.limit / 2), (true, self.limit / 2), (true, self.limit)]
+            let exact = |trace: Trace| self.tokens(trace);
+            let estimated = |trace: Trace| Ok(self.gauge.estimate(&trace).unwrap_or(0));
+            let mut found = None;
+            if self.gauge.estimates()
+                && let Some((trace, end)) = self.next(answer, &estimated)?
             {
-                let clear = if cleared { answer } else { 0 };
-                let found = Self::first(0..answer + 1, |from| fits(from, answer + 1, clear, most))?;
-                // A context that lost most of its messages is worse than one that lost results.
-                match found {
-                    Some(0) => {
-                        chosen = Some((0, clear));
-                        break;
-                    }
-                    Some(from) if cleared => {
-                        chosen = Some((from, clear));
-                        break;
-                    }
-                    _ => {}
-                }
+                let tokens = self.tokens(trace.clone())?;
+                found = (tokens <= self.limit).then_some((trace, end, Some(tokens)));
             }
-            let Some((from, clear)) = chosen else {
-                // Even alone it is too long.
-                next = answer + 1;
-                continue;
-            };
-            // As many pieces after it as fit.
-            let beyond = Self::first(answer + 2..self.pieces.len() + 1, |end| {
-                Ok(!fits(from, end, clear, self.limit)?)
-            })?;
-            let end = beyond.map_or(self.pieces.len(), |end| end - 1);
-            let end =
-                (answer + 1..=end).rev().find(|e| self.is_answer(e - 1)).unwrap_or(answer + 1);
-            traces.push(self.window(from..end, answer, clear));
-            next = end;
+            if found.is_none() {
+                found = self.next(answer, &exact)?.map(|(trace, end)| (trace, end, None));
+            }
+            // Without any even the answer alone is too long.
+            next = found.as_ref().map_or(answer + 1, |(_, end, _)| *end);
+            traces.extend(found.map(|(trace, _, tokens)| (trace, tokens)));
         }
         let mut first: Option<String> = None;
-        let examples = traces.into_iter().map(|trace| {
+        let examples = traces.into_iter().map(|(trace, tokens)| {
             let mut example = Example { trace, ..self.example.clone() };
             if let Some(first) = &first {
                 example = Example::new(example.kind, example.trace);
@@ -193,15 +184,54 @@ impl<'a> Session<'a> {
             } else {
                 first = Some(example.id.clone());
             }
-            Arc::new(example)
+            (example, tokens)
         });
         Ok(examples.collect())
+    }
+
+    /// The window that begins to train with an answer, and the piece after its last one.
+    fn next(
+        &self,
+        answer: usize,
+        tokens: &dyn Fn(Trace) -> Result<usize>,
+    ) -> Result<Option<(Trace, usize)>> {
+        let fits = |from: usize, end: usize, clear: usize, most: usize| -> Result<bool> {
+            Ok(tokens(self.window(from..end, answer, clear))? <= most)
+        };
+        // As much before the answer as half the context holds, all of it where there is room;
+        // then with old results cleared, then whatever the whole context holds.
+        let mut chosen = None;
+        for (cleared, most) in [(false, self.limit / 2), (true, self.limit / 2), (true, self.limit)]
+        {
+            let clear = if cleared { answer } else { 0 };
+            let found = Self::first(0..answer + 1, |from| fits(from, answer + 1, clear, most))?;
+            // A context that lost most of its messages is worse than one that lost results.
+            match found {
+                Some(0) => {
+                    chosen = Some((0, clear));
+                    break;
+                }
+                Some(from) if cleared => {
+                    chosen = Some((from, clear));
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let Some((from, clear)) = chosen else { return Ok(None) };
+        // As many pieces after it as fit.
+        let beyond = Self::first(answer + 2..self.pieces.len() + 1, |end| {
+            Ok(!fits(from, end, clear, self.limit)?)
+        })?;
+        let end = beyond.map_or(self.pieces.len(), |end| end - 1);
+        let end = (answer + 1..=end).rev().find(|e| self.is_answer(e - 1)).unwrap_or(answer + 1);
+        Ok(Some((self.window(from..end, answer, clear), end)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{call, result, row};
+    use super::super::testing::{call, read, result, row};
     use super::*;
     use crate::progress::Silent;
     use serde_json::json;
@@ -213,7 +243,7 @@ mod tests {
     }
 
     fn cut(example: Example, limit: usize) -> Rows {
-        let rows = Rows::new(vec![Arc::new(example)], Stage::made("made", 1));
+        let rows = Rows::new(vec![example], Stage::made("made", 1));
         windows(&rows, limit, &characters, &Silent).unwrap()
     }
 
@@ -230,7 +260,8 @@ mod tests {
     }
 
     fn trained(rows: &Rows) -> Vec<String> {
-        let messages = rows.examples.iter().flat_map(|e| &e.trace.messages).filter(|m| m.train);
+        let rows = read(&rows.examples);
+        let messages = rows.iter().flat_map(|e| &e.trace.messages).filter(|m| m.train);
         messages.map(|m| m.tool_calls.first().map_or("end".into(), |c| c.id.clone())).collect()
     }
 
@@ -238,7 +269,7 @@ mod tests {
     fn what_fits_stays_as_it_is() {
         let example = session(3, 10);
         let out = cut(example.clone(), 1000);
-        assert_eq!(*out.examples[0], example);
+        assert_eq!(*read(&out.examples)[0], example);
         assert!(out.stages.last().unwrap().adds_up());
     }
 
@@ -251,7 +282,7 @@ mod tests {
             wanted.push("end".into());
             assert_eq!(trained(&out), wanted, "{steps} x {size} in {limit}");
             assert!(out.len() > 1);
-            for window in out.examples.iter() {
+            for window in &read(&out.examples) {
                 let messages = &window.trace.messages;
                 assert!(characters(window).unwrap() <= limit);
                 assert_eq!(messages[0], example.trace.messages[0]);
@@ -273,11 +304,12 @@ mod tests {
     #[test]
     fn old_results_give_way_before_messages_do() {
         let out = cut(session(8, 100), 500);
-        let last = &out.examples.last().unwrap().trace.messages;
+        let windows = read(&out.examples);
+        let last = &windows.last().unwrap().trace.messages;
         assert!(last.iter().any(|m| m.content == CLEARED && m.signals == [Signal::Cleared]));
         // The call before a cleared result is still there.
         assert!(last.len() > 10, "{}", last.len());
-        let first = &out.examples[0].trace.messages;
+        let first = &windows[0].trace.messages;
         assert!(first.iter().all(|m| m.content != CLEARED));
     }
 
@@ -288,7 +320,7 @@ mod tests {
         example.trace.messages[5].role = Role::Assistant;
         let out = cut(example, 200);
         assert!(!trained(&out).is_empty());
-        assert!(out.examples.iter().all(|e| characters(e).unwrap() <= 200));
+        assert!(read(&out.examples).iter().all(|e| characters(e).unwrap() <= 200));
     }
 
     #[test]

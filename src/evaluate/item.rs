@@ -60,26 +60,27 @@ pub struct Items {
 #[derive(Clone)]
 struct Turn<'a> {
     id: String,
-    example: &'a Arc<Example>,
+    example: Arc<Example>,
     message: usize,
     suite: Option<&'a str>,
 }
 
-fn turns<'a>(rows: &'a Rows, suite: Option<&'a str>) -> Vec<Turn<'a>> {
+fn turns<'a>(rows: &Rows, suite: Option<&'a str>) -> Result<Vec<Turn<'a>>> {
     let mut turns = Vec::new();
-    for example in rows.examples.iter() {
+    for row in rows.examples.iter() {
+        let example = row.read()?;
         for (message, turn) in example.trace.messages.iter().enumerate() {
             if turn.role == Role::Assistant && turn.train {
                 let id = match suite {
                     Some(suite) => format!("{suite}/{}#{message}", example.id),
                     None => format!("{}#{message}", example.id),
                 };
-                turns.push(Turn { id, example, message, suite });
+                turns.push(Turn { id, example: example.clone(), message, suite });
             }
         }
     }
     turns.sort_by(|a, b| a.id.cmp(&b.id));
-    turns
+    Ok(turns)
 }
 
 /// The items of a validation set and its suites: one for each trained assistant turn whose session
@@ -101,10 +102,12 @@ pub fn items(
         let component = turn.example.component.as_ref();
         seen.contains(&turn.example.trace.session) || component.is_some_and(|c| seen.contains(c))
     };
-    let mut groups = vec![turns(val, None)];
+    let mut groups = vec![turns(val, None)?];
     let mut suites: Vec<&Suite> = suites.iter().collect();
     suites.sort_by(|a, b| a.name.cmp(&b.name));
-    groups.extend(suites.into_iter().map(|suite| turns(&suite.rows, Some(&suite.name))));
+    for suite in suites {
+        groups.push(turns(&suite.rows, Some(&suite.name))?);
+    }
     for group in &mut groups {
         let all = group.len();
         group.dedup_by(|a, b| a.id == b.id);

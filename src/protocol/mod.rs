@@ -14,8 +14,9 @@ use serde_json::Value;
 use crate::adapter::{Adapter, Lineage};
 use crate::config::Config;
 use crate::dataset::ledger::{Judged, Ledger};
+use crate::dataset::rows::each;
 use crate::dataset::snapshot::Snapshot;
-use crate::dataset::{Example, Rows};
+use crate::dataset::{Example, Held, Rows};
 use crate::evaluate::{Comparison, Contender, Evaluation, Record, Settings, suites};
 use crate::files;
 use crate::gate::{self, DatasetEvidence, Decision, Evidence, TrainingEvidence, Verdict};
@@ -145,12 +146,13 @@ impl Protocol<'_> {
         }
         let folder = self.unused("adapter");
         let lineage = Lineage::of(&base.digest, &dataset.digest, &dataset.dataset.train);
-        let (train, tune) = (&dataset.dataset.train, &dataset.dataset.tune);
+        let read = |rows: &[Held]| each(rows, |_, example| Ok(example.clone()));
+        let (train, tune) = (read(&dataset.dataset.train)?, read(&dataset.dataset.tune)?);
         let trained = qlora(
             &base,
             config,
-            &examples_of(train),
-            &examples_of(tune),
+            &examples_of(&train),
+            &examples_of(&tune),
             &folder,
             self.checkpoints,
             self.observer,

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rayon::prelude::*;
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
 
-use super::RhaiResultOf;
 use super::failure::ROW_FRAME;
 use super::verbs::{Row, host};
+use super::{RhaiResultOf, fail};
 use crate::dataset::Rows;
 
 /// Calls `closure` with every row and reads each answer with `read`. Answers come in the rows'
@@ -19,11 +19,8 @@ pub fn each_row<T: Send>(
     closure: FnPtr,
     read: impl Fn(Dynamic) -> Result<T, String> + Sync,
 ) -> RhaiResultOf<Vec<T>> {
-    let row = |index: usize| Dynamic::from(Row::new(&rows.examples[index]));
-    let place = |index: usize| {
-        let trace = &rows.examples[index].trace;
-        format!("{} (session {})", trace.origin, trace.session)
-    };
+    let row = |index: usize| Row::read(&rows.examples[index]).map(Dynamic::from).map_err(fail);
+    let place = |index: usize| rows.examples[index].place();
     each(ctx, stage, rows.len(), closure, row, place, read)
 }
 
@@ -36,7 +33,7 @@ pub fn each_index<T: Send>(
     read: impl Fn(Dynamic) -> Result<T, String> + Sync,
 ) -> RhaiResultOf<Vec<T>> {
     let place = |index: usize| format!("{index} of {stage}");
-    each(ctx, stage, count, closure, |index| Dynamic::from(index as i64), place, read)
+    each(ctx, stage, count, closure, |index| Ok(Dynamic::from(index as i64)), place, read)
 }
 
 fn each<T: Send>(
@@ -44,7 +41,7 @@ fn each<T: Send>(
     stage: &str,
     count: usize,
     mut closure: FnPtr,
-    argument: impl Fn(usize) -> Dynamic + Sync,
+    argument: impl Fn(usize) -> RhaiResultOf<Dynamic> + Sync,
     place: impl Fn(usize) -> String,
     read: impl Fn(Dynamic) -> Result<T, String> + Sync,
 ) -> RhaiResultOf<Vec<T>> {
@@ -70,7 +67,7 @@ fn each<T: Send>(
         let result = if observer.cancelled() {
             Err(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into())
         } else {
-            let answer = closure.call_raw(ctx, None, [argument(index)]);
+            let answer = argument(index).and_then(|row| closure.call_raw(ctx, None, [row]));
             answer.and_then(|value| read(value).map_err(|message| at_call(ctx, message)))
         };
         if result.is_err() {

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::library::Library;
 use crate::config::Config;
-use crate::dataset::Rows;
 use crate::dataset::manifest::Provenance;
+use crate::dataset::{Pager, Rows};
 use crate::model::Base;
 use crate::progress::Observer;
 use crate::protocol::Protocol;
@@ -36,6 +36,7 @@ pub struct Host {
     base: Mutex<Option<Arc<Base>>>,
     library: OnceLock<Library>,
     team_rules: Mutex<Vec<TeamRule>>,
+    pager: OnceLock<Arc<Pager>>,
 }
 
 /// Where raw traces lie when TRACES names none, and what stands in while that folder is empty.
@@ -61,6 +62,7 @@ impl Host {
             base: Mutex::new(None),
             library: OnceLock::new(),
             team_rules: Mutex::default(),
+            pager: OnceLock::new(),
         }
     }
 
@@ -73,6 +75,13 @@ impl Host {
         let opened = Arc::new(Base::open(&self.config, self.observer.as_ref())?);
         *base = Some(opened.clone());
         Ok(opened)
+    }
+
+    /// Where rows go that do not fit in memory.
+    pub fn pager(&self) -> Arc<Pager> {
+        let folder = || self.run.get().cloned().unwrap_or_else(std::env::temp_dir);
+        let budget = (self.config.size("ROWS_IN_MEMORY_MB") as u64) << 20;
+        self.pager.get_or_init(|| Pager::new(budget, &folder())).clone()
     }
 
     /// Goes on with the second half of the protocol, in this run.

@@ -49,51 +49,63 @@ impl Intake {
         Ok(Intake { captured, target })
     }
 
-    /// The version of OpenCode in whose terms the calls of these traces will be; none where each
-    /// keeps its own.
-    pub fn target(&self, traces: &[Trace]) -> Option<Generation> {
+    /// The version of OpenCode in whose terms the calls of traces will be, of which the newest
+    /// comes from `newest`; none where each keeps its own.
+    pub fn target(&self, newest: Option<Generation>) -> Option<Generation> {
         match self.target {
             Target::AsIs => None,
             Target::Of(generation) => Some(generation),
-            Target::Newest => traces.iter().filter_map(Generation::of).max(),
+            Target::Newest => newest,
         }
     }
 
-    /// Changes the traces, and says what they got: `calls_*` count calls, everything else traces.
-    pub fn apply(&self, traces: &mut [Trace]) -> BTreeMap<String, u64> {
-        let target = self.target(traces);
-        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        let mut calls = Counts::default();
-        for trace in traces {
-            if let Some(target) = target {
-                calls.add(normalise(trace, target));
-            }
-            let stored = (has_system(trace), !trace.tools.is_empty());
-            let mut tools = if stored.1 { "tools_stored" } else { "tools_none" };
-            let mut system = if stored.0 { "system_stored" } else { "system_none" };
-            if trace.source != "raw"
-                && let Some(captured) = &self.captured
-            {
-                let added = apply(trace, captured);
-                tools = if added.tools { "tools_captured" } else { tools };
-                system = if added.system { "system_captured" } else { system };
-            }
-            let shipped = target.or_else(|| Generation::of(trace)).map(Catalogue::shipped);
-            if trace.source == "opencode"
-                && let Some(Ok(shipped)) = shipped
-                && apply(trace, &shipped).tools
-            {
-                tools = "tools_shipped";
-            }
-            for what in [tools, system] {
-                *counts.entry(what.into()).or_default() += 1;
+    /// Changes a trace so that its calls are said in the terms of `target`, and says what it got.
+    pub fn apply(&self, trace: &mut Trace, target: Option<Generation>) -> Got {
+        let calls = target.map(|target| normalise(trace, target)).unwrap_or_default();
+        let stored = (has_system(trace), !trace.tools.is_empty());
+        let mut tools = if stored.1 { "tools_stored" } else { "tools_none" };
+        let mut system = if stored.0 { "system_stored" } else { "system_none" };
+        if trace.source != "raw"
+            && let Some(captured) = &self.captured
+        {
+            let added = apply(trace, captured);
+            tools = if added.tools { "tools_captured" } else { tools };
+            system = if added.system { "system_captured" } else { system };
+        }
+        let shipped = target.or_else(|| Generation::of(trace)).map(Catalogue::shipped);
+        if trace.source == "opencode"
+            && let Some(Ok(shipped)) = shipped
+            && apply(trace, &shipped).tools
+        {
+            tools = "tools_shipped";
+        }
+        Got { tools, system, calls }
+    }
+}
+
+/// What a trace got as it came in.
+#[derive(Debug, Clone)]
+pub struct Got {
+    tools: &'static str,
+    system: &'static str,
+    calls: Counts,
+}
+
+impl Got {
+    /// Adds it to what others got: `calls_*` count calls, everything else traces.
+    pub fn count(&self, counts: &mut BTreeMap<String, u64>) {
+        let Counts { renamed, refused, left } = self.calls;
+        for (what, n) in [
+            (self.tools, 1),
+            (self.system, 1),
+            ("calls_renamed", renamed),
+            ("calls_refused", refused),
+            ("calls_left", left),
+        ] {
+            if n > 0 {
+                *counts.entry(what.into()).or_default() += n;
             }
         }
-        let calls = [("renamed", calls.renamed), ("refused", calls.refused), ("left", calls.left)];
-        for (what, n) in calls.into_iter().filter(|(_, n)| *n > 0) {
-            counts.insert(format!("calls_{what}"), n);
-        }
-        counts
     }
 }
 
@@ -128,6 +140,13 @@ mod tests {
         }
     }
 
+    fn taken_in(intake: &Intake, traces: &mut [Trace]) -> BTreeMap<String, u64> {
+        let target = intake.target(traces.iter().filter_map(Generation::of).max());
+        let mut counts = BTreeMap::new();
+        traces.iter_mut().for_each(|trace| intake.apply(trace, target).count(&mut counts));
+        counts
+    }
+
     fn argument(trace: &Trace) -> String {
         let call = trace.messages.iter().find_map(|m| m.tool_calls.first()).unwrap();
         call.arguments.keys().next().unwrap().clone()
@@ -143,11 +162,11 @@ mod tests {
             ("as-is", ["filePath", "path"]),
         ] {
             let mut traces = both();
-            intake(&[("TOOL_NAMES", names)]).unwrap().apply(&mut traces);
+            taken_in(&intake(&[("TOOL_NAMES", names)]).unwrap(), &mut traces);
             assert_eq!([argument(&traces[0]), argument(&traces[1])], wanted, "{names}");
         }
         let mut old = vec![opencode("1.17.0", "read", "filePath")];
-        let counts = intake(&[]).unwrap().apply(&mut old);
+        let counts = taken_in(&intake(&[]).unwrap(), &mut old);
         assert_eq!(argument(&old[0]), "filePath");
         assert_eq!(
             (counts["tools_shipped"], counts["system_none"], counts["calls_left"]),
@@ -167,7 +186,7 @@ mod tests {
         std::fs::write(&path, request.to_string()).unwrap();
         let intake = intake(&[("TOOL_CATALOGUE", path.to_str().unwrap())]).unwrap();
         let mut traces = vec![opencode("1.17.0", "read", "filePath")];
-        let counts = intake.apply(&mut traces);
+        let counts = taken_in(&intake, &mut traces);
         assert_eq!(traces[0].tools, [tool]);
         assert_eq!(traces[0].messages[0].content, "You are a coder.");
         assert_eq!((counts["tools_captured"], counts["system_captured"]), (1, 1));

@@ -84,7 +84,14 @@ pub struct Loaded {
 impl Loaded {
     /// Fails when there is no trace at all, saying what was looked at and what to do.
     pub fn refuse_empty(self) -> Result<Loaded> {
-        if !self.traces.is_empty() {
+        let empty = self.traces.is_empty();
+        self.refuse(empty)
+    }
+
+    /// [`Self::refuse_empty`] for whoever took the traces as they were read and knows whether
+    /// there were none.
+    pub fn refuse(self, empty: bool) -> Result<Loaded> {
+        if !empty {
             return Ok(self);
         }
         let asked = self.asked.join(", ");
@@ -177,7 +184,7 @@ pub fn stream(
         match (reader.open)(place) {
             Ok(store) => stores.push((place, store)),
             Err(e) if place.named => return Err(e),
-            Err(e) => loaded.refuse(place, &e),
+            Err(e) => loaded.unread(place, &e),
         }
     }
     for_each_session(&stores, leave, &mut loaded, observer, &mut |trace| {
@@ -226,7 +233,7 @@ fn for_each_session(
             Ok(headings) => headings,
             Err(e) if place.named => return Err(e),
             Err(e) => {
-                loaded.refuse(place, &e);
+                loaded.unread(place, &e);
                 Vec::new()
             }
         };
@@ -315,7 +322,7 @@ impl Loaded {
         *self.reasons.entry(reason.into()).or_default() += 1;
     }
 
-    fn refuse(&mut self, place: &find::Place, error: &anyhow::Error) {
+    fn unread(&mut self, place: &find::Place, error: &anyhow::Error) {
         self.unread.push(Unread { file: place.shown.clone(), problem: format!("{error:#}") });
     }
 }

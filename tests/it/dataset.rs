@@ -10,16 +10,16 @@ use anyhow::Result;
 use proto::chance::Chance;
 use proto::config::{Config, Layers};
 use proto::dataset::dedup::dedup;
-use proto::dataset::generate::{GENERATORS, Pool, generate};
+use proto::dataset::generate::{FEW, GENERATORS, Pool, generate};
 use proto::dataset::ledger::Ledger;
 use proto::dataset::manifest::{Manifest, Provenance};
 use proto::dataset::quality::{Bounds, standard};
 use proto::dataset::redaction::redact;
 use proto::dataset::similarity::Limits;
 use proto::dataset::snapshot::{self, Shards, Snapshot};
-use proto::dataset::source::{counterexamples, from_traces};
+use proto::dataset::source::{self, counterexamples};
 use proto::dataset::split::split;
-use proto::dataset::{Dataset, Example, Kind, Rows, Stage, mix, split as splitting};
+use proto::dataset::{Dataset, Example, Held, Kind, Pager, Rows, Stage, mix, split as splitting};
 use proto::progress::{Cancelled, Observer, Silent};
 use proto::redact::{Policy, Redactor};
 use proto::trace::raw;
@@ -102,8 +102,19 @@ fn provenance() -> Provenance {
     }
 }
 
-/// The whole way from files to a dataset.
+/// The whole way from files to a dataset, all rows in memory.
 fn build(
+    folder: &Path,
+    files: &[&str],
+    config: &Config,
+    ledger: Option<&Ledger>,
+    observer: &dyn Observer,
+) -> Result<(Dataset, Ledger)> {
+    build_with(Pager::memory(), folder, files, config, ledger, observer)
+}
+
+fn build_with(
+    pager: &Arc<Pager>,
     folder: &Path,
     files: &[&str],
     config: &Config,
@@ -113,12 +124,12 @@ fn build(
     let seed = config.int("SEED") as u64;
     let paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     let redactor = Redactor::new(Policy::from_config(config)?)?;
-    let loaded = proto::trace::load(&paths, folder, observer)?.refuse_empty()?;
-    let mut rows = from_traces(loaded, Kind::Real, config.int("TRACE_DAYS") as u64);
+    let days = config.int("TRACE_DAYS") as u64;
+    let mut rows = source::read(&paths, folder, Kind::Real, days, pager, observer, &mut |_| {})?;
     let pool = Pool::new(&rows, &redactor, observer)?;
     let real = rows.clone();
     for generator in GENERATORS {
-        rows = rows.and(&generate(&real, generator, &pool, 1, seed, observer)?);
+        rows = rows.and(&generate(&real, generator, &pool, (1, FEW), seed, observer)?);
     }
     rows = rows.and(&counterexamples(Path::new("counter"), folder, observer)?);
     rows = redact(&rows, &redactor, seed, observer)?;
@@ -230,6 +241,31 @@ fn the_bytes_do_not_depend_on_file_order_or_threads() {
     assert!(manifest.mix.iter().all(|r| !r.kind.is_generated() || r.rows > 0));
 }
 
+#[test]
+fn the_bytes_do_not_depend_on_what_was_paged_out() {
+    let folder = tempfile::tempdir().unwrap();
+    traces(folder.path());
+    let config = config(&["SHORTFALL=repeat"]);
+    let run = |name: &str, pager: &Arc<Pager>| {
+        let (out, files) = (folder.path().join(name), ["one.jsonl", "two.jsonl"]);
+        let (dataset, _) =
+            build_with(pager, folder.path(), &files, &config, None, &Silent).unwrap();
+        write(&dataset, &out, &config).unwrap();
+        contents(&out)
+    };
+    let memory = run("memory", Pager::memory());
+    for budget in [0, 100_000] {
+        let pager = Pager::new(budget, folder.path());
+        assert_eq!(memory, run(&format!("paged{budget}"), &pager), "{budget}");
+        assert!(pager.paged_out() > 10_000);
+    }
+}
+
+/// The rows read.
+fn whole(rows: &[Held]) -> Vec<Arc<Example>> {
+    rows.iter().map(|row| row.read().unwrap()).collect()
+}
+
 /// Says stop after so many questions.
 struct StopAfter(AtomicUsize);
 
@@ -283,10 +319,10 @@ fn what_the_second_scan_finds_is_not_written() {
     let config = config(&[]);
     let (mut dataset, _) = build(folder.path(), &["one.jsonl"], &config, None, &Silent).unwrap();
     let mut train = dataset.train.as_ref().clone();
-    let mut spoiled = train[0].as_ref().clone();
+    let mut spoiled = train[0].read().unwrap().as_ref().clone();
     let token = format!("ghp_{}", "a1B2c3D4e5F6".repeat(3));
     spoiled.trace.messages[1].content += &format!(" {token}");
-    train[0] = Arc::new(spoiled);
+    train[0] = spoiled.into();
     dataset.train = Arc::new(train);
     let out = folder.path().join("out");
     let snapshot = write(&dataset, &out, &config).unwrap();
@@ -322,7 +358,7 @@ fn rows_without_redaction_never_pass_the_gate() {
     traces(folder.path());
     let config = config(&[]);
     let loaded = proto::trace::load(&[PathBuf::from("counter")], folder.path(), &Silent).unwrap();
-    let rows = from_traces(loaded, Kind::Real, 0);
+    let rows = source::from_traces(loaded, Kind::Real, 0);
     let options = splitting::Options::from_config(&config).unwrap();
     let parts = split(&rows, &options, None, &Silent).unwrap();
     let options = mix::Options::from_config(&config).unwrap();
@@ -348,8 +384,8 @@ fn given_files_replace_the_split_and_are_checked_like_it() {
         write(&dataset, &folder.path().join("again"), &config).unwrap()
     };
     let again = read("train.jsonl", "val.jsonl");
-    assert_eq!(again.dataset.train, first.dataset.train);
-    assert_eq!(again.dataset.val, first.dataset.val);
+    assert_eq!(whole(&again.dataset.train), whole(&first.dataset.train));
+    assert_eq!(whole(&again.dataset.val), whole(&first.dataset.val));
     assert!(again.manifest.gates.leak_ok);
     assert_eq!(again.manifest.split, None);
     again.manifest.check().unwrap();
@@ -385,9 +421,9 @@ fn what_was_held_out_stays_held_out_from_day_to_day() {
     fs::write(folder.path().join("next.jsonl"), lines(more)).unwrap();
     let files = ["one.jsonl", "next.jsonl"];
     let (dataset, after) = build(folder.path(), &files, &config, Some(&ledger), &Silent).unwrap();
-    let part_of = |e: &Arc<Example>| ledger.sessions.get(&e.session_key());
+    let part_of = |e: &Held| ledger.sessions.get(&e.session_key());
     use proto::dataset::Part;
-    let wrong = |rows: &[Arc<Example>], part| {
+    let wrong = |rows: &[Held], part| {
         rows.iter().filter_map(part_of).filter(|before| **before != part).count()
     };
     assert_eq!(wrong(&dataset.train, Part::Train), 0);
@@ -409,7 +445,7 @@ fn only_recent_sessions_are_taken_when_asked() {
     let load = |days| {
         let loaded =
             proto::trace::load(&[PathBuf::from("one.jsonl")], folder.path(), &Silent).unwrap();
-        from_traces(loaded, Kind::Real, days)
+        source::from_traces(loaded, Kind::Real, days)
     };
     assert_eq!(load(0).len(), 60);
     // Sessions begin an hour apart: the newest and the day before it.
@@ -551,10 +587,10 @@ fn copies_are_found_and_others_left_alone() {
         let family =
             |session: &str| session.trim_start_matches(|c: char| !c.is_ascii_digit()).to_string();
         let families: std::collections::BTreeSet<_> =
-            kept.examples.iter().map(|e| family(&e.trace.session)).collect();
+            kept.examples.iter().map(|e| family(&e.session)).collect();
         assert_eq!(families.len(), bases as usize, "{name}");
         let by_id: BTreeMap<_, _> =
-            rows.examples.iter().map(|e| (e.id.as_str(), family(&e.trace.session))).collect();
+            rows.examples.iter().map(|e| (e.id.as_str(), family(&e.session))).collect();
         for copy in &kept.account.duplicates {
             assert_eq!(by_id[copy.dropped.as_str()], by_id[copy.kept.as_str()], "{name}");
         }

@@ -4,14 +4,13 @@
 //! stream of chance. What it makes stays in its parent's session, so that redaction and split
 //! treat both together.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::example::number_repeats;
 use super::quality::{Bounds, rule};
-use super::{Example, Kind, Rows, Stage};
+use super::{Example, Held, Kind, Rows, Stage};
 use crate::chance::Chance;
 use crate::progress::{Counter, Observer};
 use crate::trace::Trace;
@@ -75,13 +74,30 @@ impl Generator {
     }
 }
 
-/// Makes up to `times` examples from every real row and gives those alone; add them to the rows
-/// with [`Rows::and`]. Parents whose calls and results do not pair are left out.
+/// Fewer real rows than this are all parents.
+pub const FEW: usize = 1000;
+
+/// Real rows to make examples from: all, or where there are more than `most` of them those with
+/// the smallest hashes, in their order.
+fn chosen(rows: &Rows, most: usize) -> Vec<&Held> {
+    let real = || rows.examples.iter().filter(|row| row.kind == Kind::Real);
+    let hash = |row: &Held| xxh3_64(row.id.as_bytes());
+    let mut hashes: Vec<u64> = real().map(hash).collect();
+    if hashes.len() <= most.max(FEW) {
+        return real().collect();
+    }
+    let (_, last, _) = hashes.select_nth_unstable(most.max(FEW) - 1);
+    let last = *last;
+    real().filter(|row| hash(row) <= last).collect()
+}
+
+/// Makes up to `times` examples from each of at most `most` real rows and gives those alone; add
+/// them to the rows with [`Rows::and`]. Parents whose calls and results do not pair are left out.
 pub fn generate(
     rows: &Rows,
     generator: &Generator,
     pool: &Pool,
-    times: u64,
+    (times, most): (u64, usize),
     seed: u64,
     observer: &dyn Observer,
 ) -> Result<Rows> {
@@ -89,31 +105,31 @@ pub fn generate(
     let rules = [rule("role_order")?, rule("call_pairing")?];
     let bounds = Bounds::default();
     let sound = |e: &Example| rules.iter().all(|r| (r.check)(e, &bounds).is_none());
-    observer.begin(&name, Some(rows.len() as u64), "rows");
+    let parents = chosen(rows, most);
+    observer.begin(&name, Some(parents.len() as u64), "rows");
     let counter = Counter::new(observer);
-    let made: Vec<Vec<Example>> = rows
-        .examples
-        .par_iter()
-        .map(|parent| {
-            let stop = counter.tick().is_err();
-            if stop || parent.kind != Kind::Real || !sound(parent) {
-                return Vec::new();
-            }
-            (0..times).filter_map(|nth| generator.example(parent, pool, seed, nth)).collect()
-        })
-        .collect();
+    let make = |row: &&Held| -> Result<Vec<Held>> {
+        counter.tick()?;
+        let parent = row.read()?;
+        if !sound(&parent) {
+            return Ok(Vec::new());
+        }
+        let made = (0..times).filter_map(|nth| generator.example(&parent, pool, seed, nth));
+        made.map(|example| rows.pager.hold(example)).collect()
+    };
+    let made: Vec<Result<Vec<Held>>> = parents.par_iter().map(make).collect();
     observer.end();
-    observer.check()?;
-    let mut made: Vec<Example> = made.into_iter().flatten().collect();
+    let made = made.into_iter().collect::<Result<Vec<_>>>()?;
+    let mut made: Vec<Held> = made.into_iter().flatten().collect();
     number_repeats(&mut made);
     let stage = Stage::made(&name, made.len());
-    Ok(Rows::new(made.into_iter().map(Arc::new).collect(), stage))
+    Ok(Rows::new(made, stage).paged(&rows.pager))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::quality::RULES;
-    use super::super::testing::{call, result, row};
+    use super::super::testing::{call, read, result, row};
     use super::*;
     use crate::progress::Silent;
     use crate::trace::{Message, Role};
@@ -153,13 +169,12 @@ mod tests {
     }
 
     fn sessions() -> Rows {
-        let all: Vec<_> = (0..12).map(|n| Arc::new(session(n))).collect();
-        let stage = Stage::made("made", all.len());
-        Rows::new(all, stage)
+        let all: Vec<_> = (0..12).map(session).collect();
+        super::super::testing::rows(all)
     }
 
     fn pool(rows: &Rows) -> Pool {
-        Pool::collect(rows.examples.iter().map(|e| &e.trace))
+        Pool::collect(read(&rows.examples).iter().map(|e| &e.trace))
     }
 
     #[test]
@@ -167,10 +182,10 @@ mod tests {
         let rows = sessions();
         let pool = pool(&rows);
         for generator in GENERATORS {
-            let made = generate(&rows, generator, &pool, 3, 17, &Silent).unwrap();
+            let made = generate(&rows, generator, &pool, (3, FEW), 17, &Silent).unwrap();
             assert!(made.len() >= 12, "{}: {}", generator.name, made.len());
             assert!(made.stages[0].adds_up());
-            for example in made.examples.iter() {
+            for example in &read(&made.examples) {
                 for rule in RULES {
                     let objection = (rule.check)(example, &Bounds::default());
                     assert_eq!(objection, None, "{}: {}", generator.name, rule.name);
@@ -178,7 +193,7 @@ mod tests {
                 assert_eq!(example.kind, generator.kind);
                 let parent =
                     rows.examples.iter().find(|p| Some(&p.id) == example.derived_from.as_ref());
-                let parent = parent.unwrap();
+                let parent = parent.unwrap().read().unwrap();
                 assert_eq!(parent.session_key(), example.session_key());
                 assert_ne!(parent.trace.messages, example.trace.messages, "{}", generator.name);
             }
@@ -190,8 +205,8 @@ mod tests {
         let rows = sessions();
         let pool = pool(&rows);
         for generator in GENERATORS.iter().filter(|g| g.kind == Kind::Adversarial) {
-            let made = generate(&rows, generator, &pool, 1, 17, &Silent).unwrap();
-            for example in made.examples.iter() {
+            let made = generate(&rows, generator, &pool, (1, FEW), 17, &Silent).unwrap();
+            for example in &read(&made.examples) {
                 let (last, before) = example.trace.messages.split_last().unwrap();
                 assert!(last.train && last.role == Role::Assistant, "{}", generator.name);
                 assert!(before.iter().all(|m| !m.train), "{}", generator.name);
@@ -204,13 +219,13 @@ mod tests {
         let rows = sessions();
         let pool = pool(&rows);
         for generator in GENERATORS {
-            let all = generate(&rows, generator, &pool, 2, 17, &Silent).unwrap();
-            let again = generate(&rows, generator, &pool, 2, 17, &Silent).unwrap();
-            assert_eq!(all.examples, again.examples);
+            let all = generate(&rows, generator, &pool, (2, FEW), 17, &Silent).unwrap();
+            let again = generate(&rows, generator, &pool, (2, FEW), 17, &Silent).unwrap();
+            assert_eq!(read(&all.examples), read(&again.examples));
             let one = Rows::new(vec![rows.examples[5].clone()], Stage::made("made", 1));
-            for example in generate(&one, generator, &pool, 2, 17, &Silent).unwrap().examples.iter()
-            {
-                assert!(all.examples.contains(example), "{}", generator.name);
+            let alone = generate(&one, generator, &pool, (2, FEW), 17, &Silent).unwrap();
+            for example in &read(&alone.examples) {
+                assert!(read(&all.examples).contains(example), "{}", generator.name);
             }
         }
     }
@@ -221,7 +236,9 @@ mod tests {
         let pool = pool(&rows);
         let make = |seed| {
             let substitute = generator("substitute").unwrap();
-            generate(&rows, substitute, &pool, 1, seed, &Silent).unwrap().examples
+            generate(&rows, substitute, &pool, (1, FEW), seed, &Silent)
+                .map(|made| read(&made.examples))
+                .unwrap()
         };
         assert_ne!(make(1), make(2));
         assert!(generator("substitutes").is_err());

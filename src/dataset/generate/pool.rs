@@ -6,7 +6,8 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::super::redaction::by_session;
-use super::super::{Kind, Rows};
+use super::super::{Held, Rows};
+use super::chosen;
 use crate::chance::Chance;
 use crate::progress::Observer;
 use crate::redact::Redactor;
@@ -63,6 +64,9 @@ impl Shape {
     }
 }
 
+/// The values of at most so many rows are collected.
+const SESSIONS: usize = 4096;
+
 /// Values by tool, argument and shape; tools; argument names. The same for any order of rows.
 #[derive(Debug, Clone, Default)]
 pub struct Pool {
@@ -75,12 +79,24 @@ impl Pool {
     /// What the real rows use, after redaction: a value that is a secret only by its
     /// surroundings would not be recognised elsewhere.
     pub fn new(rows: &Rows, redactor: &Redactor, observer: &dyn Observer) -> Result<Pool> {
-        let real: Vec<_> = rows.examples.iter().filter(|e| e.kind == Kind::Real).cloned().collect();
+        let real: Vec<Held> = chosen(rows, SESSIONS).into_iter().cloned().collect();
         observer.begin("collect values", Some(real.len() as u64), "rows");
-        let redacted = by_session(&real, redactor, &[], observer);
+        let pools = by_session(&real, redactor, &[], observer, |_, redacted| {
+            Ok(Pool::collect(redacted.iter().map(|r| &r.trace)))
+        });
         observer.end();
-        let (redacted, _) = redacted?;
-        Ok(Pool::collect(redacted.iter().map(|r| &r.trace)))
+        let mut pool = Pool::default();
+        pools?.into_iter().for_each(|(_, some)| pool.and(some));
+        Ok(pool)
+    }
+
+    /// Takes over what another pool has.
+    fn and(&mut self, other: Pool) {
+        for (place, values) in other.values {
+            self.values.entry(place).or_default().extend(values);
+        }
+        self.tools.extend(other.tools);
+        self.arguments.extend(other.arguments);
     }
 
     /// What these sessions use.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use rayon::prelude::*;
+use anyhow::{Result, bail};
 
-use super::{Example, Rows, Stage, TokenCount};
+use super::gauge::Gauge;
+use super::{Example, Held, Rows, Stage, TokenCount};
 use crate::config::Config;
 use crate::label::outcomes;
 use crate::progress::{Counter, Observer};
@@ -128,33 +128,35 @@ pub fn filter(
 ) -> Result<Rows> {
     observer.begin(name, Some(rows.len() as u64), "rows");
     let counter = Counter::new(observer);
-    let judge = |example: &Arc<Example>| -> Result<_> {
+    let gauge = count.map(|count| Gauge::new(&rows.examples, count)).transpose()?;
+    let judge = |row: &Held, example: &Arc<Example>| -> Result<_> {
         counter.tick()?;
-        let (mended, example) = match mend(example) {
-            Some((example, what)) => (what, Arc::new(example)),
-            None => (Vec::new(), example.clone()),
+        let (mended, changed) = match mend(example) {
+            Some((example, what)) => (what, Some(example)),
+            None => (Vec::new(), None),
         };
+        let example = changed.as_ref().unwrap_or(example);
         for rule in rules {
-            if (rule.check)(&example, bounds).is_some() {
+            if (rule.check)(example, bounds).is_some() {
                 return Ok((Err(rule.name), mended));
             }
         }
-        if let Some(count) = count {
-            let tokens = count(&example)
-                .with_context(|| format!("{}: cannot count its tokens", example.place()))?;
-            if tokens > bounds.max_tokens {
-                return Ok((Err(TOO_LONG), mended));
-            }
+        let row = match changed {
+            Some(example) => rows.pager.hold(example)?,
+            None => row.clone(),
+        };
+        match &gauge {
+            Some(gauge) if !gauge.fits(&row, bounds.max_tokens)? => Ok((Err(TOO_LONG), mended)),
+            _ => Ok((Ok(row), mended)),
         }
-        Ok((Ok(example), mended))
     };
-    let verdicts: Vec<Result<_>> = rows.examples.par_iter().map(judge).collect();
+    let verdicts = rows.each(judge);
     observer.end();
     let mut kept = Vec::with_capacity(rows.len());
     let mut dropped = BTreeMap::new();
     let mut mended: BTreeMap<String, u64> = BTreeMap::new();
-    for verdict in verdicts {
-        match verdict? {
+    for verdict in verdicts? {
+        match verdict {
             (Ok(example), what) => {
                 kept.push(example);
                 for what in what {

@@ -12,7 +12,7 @@ use crate::dataset::similarity::Limits;
 use crate::dataset::snapshot::{self, Shards, Snapshot};
 use crate::dataset::split::{self, Parts};
 use crate::dataset::windows::windows as cut;
-use crate::dataset::{Dataset, Example, Rows, mix, redaction};
+use crate::dataset::{Dataset, Example, Kind, Rows, mix, redaction};
 use crate::redact::{Known, TeamRule};
 use crate::script::closures::each_row;
 use crate::script::compare::named;
@@ -62,7 +62,9 @@ fn values(answer: Dynamic) -> Result<Vec<String>, String> {
 #[export_module]
 mod verbs {
     /// Examples made from the real rows by the generators of these names, up to `times` from each
-    /// row by each; these alone, to be added to the rows. An unknown name lists the known ones.
+    /// row by each; these alone, to be added to the rows. Of more than a thousand rows only so many
+    /// are parents as give twice what the ratio of that kind can take. An unknown name lists the
+    /// known ones.
     #[rhai_fn(pure, return_raw)]
     pub fn generate(
         ctx: NativeCallContext,
@@ -79,8 +81,13 @@ mod verbs {
             let observer = host.observer.as_ref();
             let pool = Pool::new(rows, &host.redactor()?, observer)?;
             let times = u64::try_from(times).context("a number of examples is 0 or more")?;
-            let made = generators.into_iter().map(|g| {
-                make(rows, g, &pool, times, seed(&host), observer).map(|rows| host.told(rows))
+            let ratios = mix::Options::from_config(&host.config)?;
+            let real = rows.count(Kind::Real);
+            let made = generators.iter().map(|g| {
+                let alike = generators.iter().filter(|other| other.kind == g.kind).count();
+                let most = ratios.parents(g.kind, real, alike as u64 * times);
+                let made = make(rows, g, &pool, (times, most), seed(&host), observer);
+                made.map(|rows| host.told(rows))
             });
             made.reduce(|all, more| Ok(all?.and(&more?))).unwrap_or_else(|| Ok(Rows::default()))
         };

@@ -116,7 +116,8 @@ mod verbs {
         let special = options.texts("special")?.unwrap_or_default();
         let special: Vec<&str> = special.iter().map(String::as_str).collect();
         let enough = options.int("rows")?.map_or(usize::MAX, |n| n.max(1) as usize);
-        let texts = training::texts(rows.examples.iter().take(enough).map(|e| &e.trace));
+        let rows = rows.first(enough).each(|_, row| Ok(row.clone())).map_err(fail)?;
+        let texts = training::texts(rows.iter().map(|e| &e.trace));
         let texts = texts.map_err(fail)?;
         let folder = host.writable(MODEL).map_err(fail)?;
         training::train(texts.iter().map(String::as_str), size, &special, &folder).map_err(fail)
@@ -162,7 +163,8 @@ mod verbs {
         };
         let overrides = Options::overrides("train_full", settings, &TRAINING)?;
         let config = host.config.with(&overrides).map_err(fail)?;
-        let rows: Vec<&Example> = rows.examples.iter().map(|e| e.as_ref()).collect();
+        let rows = rows.each(|_, row| Ok(row.clone())).map_err(fail)?;
+        let rows: Vec<&Example> = rows.iter().map(|e| e.as_ref()).collect();
         let folder = host.writable(MODEL).map_err(fail)?;
         let observer = host.observer.as_ref();
         let run = || -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rhai::plugin::*;
 use rhai::{Array, ImmutableString, Map};
 
-use crate::dataset::Example;
+use crate::dataset::{Example, Held};
 use crate::script::{RhaiResultOf, fail};
 use crate::trace;
 
@@ -17,9 +17,9 @@ pub struct Row {
 }
 
 impl Row {
-    /// A handle to an example.
-    pub fn new(example: &Arc<Example>) -> Self {
-        Row { example: example.clone() }
+    /// A handle to an example, read from where it is held.
+    pub fn read(held: &Held) -> anyhow::Result<Self> {
+        Ok(Row { example: held.read()? })
     }
 
     /// The example behind the handle.

@@ -7,7 +7,7 @@ use rhai::plugin::*;
 use rhai::{Array, FnPtr};
 
 use super::{Row, host};
-use crate::dataset::{Example, Kind, Rows, Stage};
+use crate::dataset::{Example, Held, Kind, Rows, Stage};
 use crate::script::closures::{each_index, each_row};
 use crate::script::compare::named;
 use crate::script::{RhaiResultOf, fail};
@@ -17,9 +17,11 @@ pub fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Rows>("Rows");
     engine.register_global_module(exported_module!(verbs).into());
     let mut iteration = Module::new();
-    iteration.set_iter(TypeId::of::<Rows>(), |rows| {
+    iteration.set_iter_result(TypeId::of::<Rows>(), |rows| {
         let rows = rows.cast::<Rows>();
-        Box::new((0..rows.len()).map(move |i| Dynamic::from(Row::new(&rows.examples[i]))))
+        let count = rows.len();
+        let row = move |i: usize| Row::read(&rows.examples[i]).map(Dynamic::from).map_err(fail);
+        Box::new((0..count).map(row))
     });
     engine.register_global_module(iteration.into());
 }
@@ -75,7 +77,7 @@ mod verbs {
     ) -> RhaiResultOf<Rows> {
         let verdicts = each_row(&ctx, rows, reason, keep, a_flag)?;
         let mut verdicts = verdicts.into_iter();
-        let dropped = |_: &Example| (verdicts.next() == Some(false)).then(|| reason.to_string());
+        let dropped = |_: &Held| (verdicts.next() == Some(false)).then(|| reason.to_string());
         told(&ctx, rows.keep(reason, dropped))
     }
 
@@ -88,7 +90,12 @@ mod verbs {
         stage: &str,
         change: FnPtr,
     ) -> RhaiResultOf<Rows> {
-        let changed = each_row(&ctx, rows, stage, change, a_row)?;
+        let pager = rows.pager.clone();
+        let held = |value: Dynamic| {
+            let example = Arc::unwrap_or_clone(a_row(value)?);
+            pager.hold(example).map_err(|e| format!("{e:#}"))
+        };
+        let changed = each_row(&ctx, rows, stage, change, held)?;
         let n = rows.len() as u64;
         let stage = Stage { name: stage.into(), input: n, output: n, ..Stage::default() };
         told(&ctx, rows.after(changed, stage))
@@ -115,9 +122,12 @@ mod verbs {
     #[rhai_fn(index_get, pure, return_raw)]
     pub fn at(rows: &mut Rows, index: i64) -> RhaiResultOf<Row> {
         let found = usize::try_from(index).ok().and_then(|i| rows.examples.get(i));
-        found.map(Row::new).ok_or_else(|| {
-            format!("there is no row {index}: the {} rows count from 0", rows.len()).into()
-        })
+        match found {
+            Some(row) => Row::read(row).map_err(fail),
+            None => {
+                Err(format!("there is no row {index}: the {} rows count from 0", rows.len()).into())
+            }
+        }
     }
 
     /// Both sets, one after the other.

@@ -6,12 +6,12 @@ use rhai::plugin::*;
 
 use super::host;
 use crate::dataset::labels::judge;
-use crate::dataset::source::{counterexamples, from_traces};
+use crate::dataset::source::{self, counterexamples};
 use crate::dataset::{Kind, Rows};
 use crate::label::{Policy, Reviews};
 use crate::script::host::Host;
 use crate::script::{RhaiResultOf, fail};
-use crate::trace;
+use crate::trace::catalogue::Generation;
 use crate::trace::intake::Intake;
 use crate::trace::places;
 
@@ -21,19 +21,29 @@ pub fn register(engine: &mut Engine) {
 }
 
 fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
-    let mut loaded = trace::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
     let intake = Intake::from_config(&host.config)?;
+    let mut newest = None;
+    let days = host.config.size("TRACE_DAYS") as u64;
+    let observer = host.observer.as_ref();
+    let rows = source::read(
+        paths,
+        &host.project,
+        Kind::Real,
+        days,
+        &host.pager(),
+        observer,
+        &mut |trace| newest = newest.max(Generation::of(trace)),
+    )?;
+    let rows = host.told(rows);
     let mut reviews = match host.config.path("REVIEWS") {
         Some(path) => Reviews::read(&host.project.join(path))?,
         None => Reviews::default(),
     };
-    if let Some(target) = intake.target(&loaded.traces) {
+    let target = intake.target(newest);
+    if let Some(target) = target {
         reviews.say_in(target);
     }
-    let catalogue = intake.apply(&mut loaded.traces);
-    let rows = host.told(from_traces(loaded, Kind::Real, host.config.size("TRACE_DAYS") as u64));
-    let rows = rows.noting(|account| account.catalogue = catalogue);
-    Ok(judge(&rows, &Policy::from_config(&host.config)?, &reviews))
+    judge(&rows, Some((&intake, target)), &Policy::from_config(&host.config)?, &reviews)
 }
 
 #[export_module]
@@ -79,8 +89,9 @@ mod verbs {
         if paths.is_empty() {
             return Ok(Rows::default());
         }
-        let loaded = trace::load(&paths, &host.project, host.observer.as_ref());
-        let loaded = loaded.and_then(trace::Loaded::refuse_empty).map_err(fail)?;
-        Ok(host.told(from_traces(loaded, Kind::Replay, 0)))
+        let (project, observer) = (&host.project, host.observer.as_ref());
+        let pager = host.pager();
+        let rows = source::read(&paths, project, Kind::Replay, 0, &pager, observer, &mut |_| {});
+        rows.map(|rows| host.told(rows)).map_err(fail)
     }
 }
