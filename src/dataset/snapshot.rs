@@ -64,8 +64,8 @@ pub fn write(
     observer: &dyn Observer,
 ) -> Result<Snapshot> {
     let before = dataset.train.len() + dataset.tune.len() + dataset.val.len();
-    observer.begin("write dataset", Some(before as u64), "rows");
     let layout = Layout::new(config, folder)?;
+    observer.begin("write dataset", Some(before as u64), "rows");
     let mut scan = Scan { policy, proof: Proof::default(), done: 0, observer };
     let written = (|| {
         let mut written = BTreeMap::new();
