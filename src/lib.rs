@@ -24,6 +24,7 @@
 //! | [`gate`] | a decision from evidence; pure | touch a file, a clock or chance |
 //! | [`report`] | what a person reads at the end: table and `report.html` | compute a figure |
 //! | [`run`] | one run's folder: name, lock, `run.json` | know what a file means |
+//! | [`lineage`] | the way from a row, an adapter or a decision back to the sessions, and on from a session | change what a run left |
 //! | [`protocol`] | the steps from a dataset to a decision, in order | decide what a script decides |
 //! | [`script`] | the Rhai host and its verbs | do domain work |
 //! | [`commands`] | one file per command | anything a script could not do |
@@ -43,6 +44,7 @@ pub mod files;
 pub mod gate;
 pub mod ingest;
 pub mod label;
+pub mod lineage;
 pub mod model;
 pub mod progress;
 pub mod protocol;

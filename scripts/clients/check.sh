@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Compares what we write with what its readers make of it, on SmolLM2's weights:
+# Compares what we write with what its readers make of it, models on SmolLM2's weights:
 #
-#     scripts/clients/check.sh peft     adapters in PEFT, and their training (6 GB to install)
-#     scripts/clients/check.sh llama    GGUF LoRAs and models in llama.cpp (20 minutes to build)
+#     scripts/clients/check.sh peft       adapters in PEFT, and their training (6 GB to install)
+#     scripts/clients/check.sh llama      GGUF LoRAs and models in llama.cpp (20 minutes to build)
+#     scripts/clients/check.sh datasets   dataset folders in Hugging Face's datasets and mlcroissant
 #
 # Each goes into a virtual environment under target/, unless CLIENT_PYTHON names a Python that has
 # it.
@@ -12,8 +13,9 @@ cd "$(dirname "$0")/../.."
 case "${1:-}" in
 peft) packages="torch transformers peft bitsandbytes accelerate safetensors" ;;
 llama) packages="llama-cpp-python safetensors numpy" ;;
+datasets) packages="datasets mlcroissant" ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
@@ -24,5 +26,5 @@ if [ -z "${CLIENT_PYTHON:-}" ]; then
     "$CLIENT_PYTHON" -m pip install --quiet --disable-pip-version-check $packages
 fi
 export CLIENT_PYTHON
-scripts/fetch_smollm2.sh
+[ "$1" = datasets ] || scripts/fetch_smollm2.sh
 cargo test --test clients -- --nocapture --test-threads=1 "$1"

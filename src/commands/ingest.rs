@@ -11,7 +11,7 @@ use serde_json::json;
 use super::layers::Settings;
 use super::terminal::Terminal;
 use super::{Outcome, print};
-use crate::ingest::{Ledger, Wanted, ingest, moment, refuse_tracked};
+use crate::ingest::{Forgotten, Ledger, Wanted, ingest, moment, refuse_tracked};
 use crate::redact::{Policy, Redactor};
 use crate::trace::places::{AGENTS, Home, named, of};
 use crate::trace::{Loaded, Shelf, each};
@@ -78,15 +78,17 @@ impl Ingest {
         refuse_tracked(&out)?;
         let ledger_file = out.with_file_name(LEDGER);
         let mut ledger = Ledger::read(&ledger_file)?;
+        let redactor = || Redactor::new(Policy::from_config(&config)?);
         let wanted = Wanted {
             since: when(&self.since, "--since")?,
             until: when(&self.until, "--until")?,
             known: self.new.then(|| ledger.clone()),
+            forgotten: match config.path("FORGET") {
+                Some(path) => Some((Forgotten::read(&path)?, redactor()?)),
+                None => None,
+            },
         };
-        let redactor = match self.raw {
-            true => None,
-            false => Some(Redactor::new(Policy::from_config(&config)?)?),
-        };
+        let redactor = if self.raw { None } else { Some(redactor()?) };
         let redactor = redactor.as_ref();
         let report =
             ingest(&paths, project, &wanted, redactor, &out, &mut ledger, observer.as_ref())?;

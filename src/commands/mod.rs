@@ -1,7 +1,7 @@
 //! The command line: one file per command. Data goes to stdout, everything else to stderr.
 //!
-//! Exit status: 0 done (and the gate passed, where one was asked), 1 the gate did not pass or a
-//! test failed, 2 an error.
+//! Exit status: 0 done (and the gate passed, where one was asked), 1 the gate did not pass, a test
+//! failed or a dataset is not what it says, 2 an error.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ mod check;
 mod config;
 mod doc;
 mod export;
+mod forget;
 mod ingest;
 mod layers;
 mod redact;
@@ -23,6 +24,8 @@ mod run;
 mod show;
 mod terminal;
 mod test;
+mod verify;
+mod why;
 
 /// Turns a coding agent's own sessions into a better local model, and refuses to ship a worse one.
 #[derive(Debug, Parser)]
@@ -44,6 +47,9 @@ enum Command {
     Redact(redact::Redact),
     Show(show::Show),
     Review(review::Review),
+    Verify(verify::Verify),
+    Why(why::Why),
+    Forget(forget::Forget),
 }
 
 /// How a command ended when nothing went wrong.
@@ -51,7 +57,7 @@ enum Command {
 enum Outcome {
     /// Done; where there was a gate, it passed.
     Done,
-    /// The gate did not pass, or a test failed.
+    /// The gate did not pass, a test failed, or a dataset is not what it says.
     NotPassed,
 }
 
@@ -68,6 +74,9 @@ pub fn main() -> ExitCode {
         Command::Redact(redact) => redact.execute(),
         Command::Show(show) => show.execute(),
         Command::Review(review) => review.execute(),
+        Command::Verify(verify) => verify.execute(),
+        Command::Why(why) => why.execute(),
+        Command::Forget(forget) => forget.execute(),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

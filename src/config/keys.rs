@@ -87,6 +87,7 @@ pub const KEYS: &[Key] = &[
     key("TRACE_DAYS", COUNT, "0", "only sessions that began within this many days before the newest one; 0 takes all"),
     key("COUNTEREXAMPLES", Kind::Paths, "data/counterexamples", "folder of hand-written examples against past mistakes"),
     key("REVIEWS", Kind::Paths, "data/reviews.jsonl", "verdicts of a person on single answers, as proto review writes them; empty takes none"),
+    key("FORGET", Kind::Paths, "data/forgotten.json", "sessions that are left out of everything, as proto forget writes them; empty leaves out none"),
     key("REPLAY_FILES", Kind::Paths, "", "general examples mixed in against forgetting, comma-separated files"),
     key("TRAIN_FILES", Kind::Paths, "", "train on these files instead of the run's own split (with VAL_FILES)"),
     key("VAL_FILES", Kind::Paths, "", "validate on these files instead of the run's own split (with TRAIN_FILES)"),
@@ -116,6 +117,8 @@ pub const KEYS: &[Key] = &[
     key("VAL_FRACTION", SHARE, "0.15", "share of components held out for the verdict"),
     key("TUNE_FRACTION", SHARE, "0.05", "share of components held out for early stopping and sweeps"),
     key("MAX_LEAK", SHARE, "0.0", "largest share of validation rows that may resemble a training row"),
+    key("CONTAMINATION_NGRAM", Kind::Int(0, 1000), "13", "training rows are searched for this many words in a row of EVAL_FILES; 0 searches for nothing"),
+    key("CONTAMINATION_SHARE", SHARE, "0.2", "a training row that holds more than this share of what EVAL_FILES ask or want to hear in one place is dropped"),
     key("LEDGER", Kind::Paths, "", "ledger of held-out components and earlier verdicts; empty keeps none"),
     // Mixing
     key("SYNTHETIC_RATIO", SHARE, "0.1", "share of training tokens from synthetic examples"),

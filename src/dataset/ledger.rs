@@ -21,6 +21,9 @@ pub struct Ledger {
     pub schema_version: u32,
     /// The part each session went to, by source and session.
     pub sessions: BTreeMap<String, Part>,
+    /// Sessions that a counterexample took out of val or tune, for good.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub retired: BTreeSet<String>,
     /// Earlier verdicts, oldest first.
     #[serde(default)]
     pub verdicts: Vec<Judged>,
@@ -42,7 +45,12 @@ pub struct Judged {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Ledger { schema_version: SCHEMA_VERSION, sessions: BTreeMap::new(), verdicts: Vec::new() }
+        Ledger {
+            schema_version: SCHEMA_VERSION,
+            sessions: BTreeMap::new(),
+            retired: BTreeSet::new(),
+            verdicts: Vec::new(),
+        }
     }
 }
 
@@ -80,15 +88,27 @@ impl Ledger {
     }
 
     /// Adds what this ledger says of sessions to the file, and leaves everything else there as it
-    /// is. A file that already says the same is not touched.
+    /// is: a session that another run placed meanwhile stays where it is, but what is retired is
+    /// trained on, whoever said so. A file that already says the same is not touched.
     pub fn add_to(&self, path: &Path) -> Result<()> {
         let known = Ledger::read(path)?;
         let mut all = known.clone();
-        all.sessions.extend(self.sessions.iter().map(|(key, part)| (key.clone(), *part)));
+        for (key, part) in &self.sessions {
+            all.sessions.entry(key.clone()).or_insert(*part);
+        }
+        all.retired.extend(self.retired.iter().cloned());
+        for key in &all.retired {
+            all.sessions.insert(key.clone(), Part::Train);
+        }
         if all != known || !path.exists() {
             all.write(path)?;
         }
         Ok(())
+    }
+
+    /// Whether a session was held out, by source and session.
+    pub fn holds_out(&self, key: &str) -> bool {
+        self.sessions.get(key).is_some_and(|part| *part != Part::Train)
     }
 
     /// How many candidates were judged on these validation rows once `candidate` is among them.

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::decontaminate::Contamination;
 use super::dedup::Duplicate;
 use super::labels::Reviewed;
 use super::leakage::Leakage;
@@ -41,6 +42,9 @@ pub struct Provenance {
     pub tokenizer: String,
     /// The digest of the chat template that lengths were counted with.
     pub chat_template: String,
+    /// The digest of the list of sessions that were to be left out; empty where there was none.
+    #[serde(default)]
+    pub forgotten: String,
 }
 
 /// The manifest.
@@ -84,6 +88,9 @@ pub struct Manifest {
     pub redaction: Option<Redaction>,
     /// Rows dropped as copies.
     pub duplicates: Duplicates,
+    /// Training rows dropped for what they held of fixed suites; absent where there was none.
+    #[serde(default)]
+    pub contamination: Option<Contamination>,
     /// How the rows were split; absent when the parts were given as files.
     pub split: Option<SplitReport>,
     /// Ratios wanted and got; empty when the parts were given as files.
@@ -230,6 +237,7 @@ impl Manifest {
             mended: account.mended.clone(),
             redaction: account.redaction.clone(),
             duplicates: duplicates(&account.duplicates),
+            contamination: account.contamination.clone(),
             split: dataset.split.as_deref().cloned(),
             mix: dataset.ratios.as_ref().clone(),
             splits,
@@ -280,7 +288,8 @@ impl Manifest {
     }
 }
 
-fn gates(dataset: &Dataset, config: &Config) -> Gates {
+/// The gates of a dataset and the numbers behind them.
+pub(super) fn gates(dataset: &Dataset, config: &Config) -> Gates {
     let real = |part: Part| {
         let rows = dataset.part(part).iter().filter(|e| e.kind == Kind::Real);
         rows.map(|e| &e.id).collect::<BTreeSet<_>>().len() as u64
@@ -315,7 +324,8 @@ fn gates(dataset: &Dataset, config: &Config) -> Gates {
     }
 }
 
-fn duplicates(all: &[Duplicate]) -> Duplicates {
+/// What the manifest says of the rows dropped as copies.
+pub(super) fn duplicates(all: &[Duplicate]) -> Duplicates {
     let mut clusters: BTreeMap<&str, u64> = BTreeMap::new();
     for duplicate in all {
         *clusters.entry(&duplicate.kept).or_default() += 1;

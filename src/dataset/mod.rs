@@ -1,14 +1,16 @@
 //! From traces to `train.jsonl`, `tune.jsonl`, `val.jsonl` and their manifest.
 //!
 //! ```text
-//! source ─▶ generate ─▶ redaction ─▶ quality ─▶ dedup ─▶ split ─▶ mix ─▶ snapshot + manifest
+//! source ─▶ generate ─▶ redaction ─▶ quality ─▶ dedup ─▶ split ─▶ decontaminate ─▶ mix ─▶ snapshot + manifest
 //! ```
 //!
 //! Every step takes [`Rows`] and gives new ones, with a [`Stage`] that says what went in, what
 //! came out and why the rest was dropped. Nothing here knows a tokenizer: where lengths matter
 //! the caller passes a function that counts tokens.
 
+pub mod card;
 mod components;
+pub mod decontaminate;
 pub mod dedup;
 pub mod example;
 pub mod gauge;
@@ -36,6 +38,7 @@ mod table;
 pub mod tally;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 pub mod windows;
 pub mod written;
 

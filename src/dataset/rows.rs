@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::decontaminate::Contamination;
 use super::dedup::Duplicate;
 use super::example::number_repeats;
 use super::labels::Reviewed;
@@ -115,6 +116,8 @@ pub struct Account {
     pub reviews: Reviewed,
     /// Rows that were dropped as copies, each with the row it copies.
     pub duplicates: Vec<Duplicate>,
+    /// What of fixed suites stood in training, once that was looked for.
+    pub contamination: Option<Contamination>,
 }
 
 impl Account {

@@ -1,5 +1,5 @@
 //! The dataset on disk: `train.jsonl`, `tune.jsonl`, `val.jsonl` (or what `DATASET_FORMAT` and
-//! `DATASET_SHARD_DIRS` make of them), `duplicates.jsonl` and, written last,
+//! `DATASET_SHARD_DIRS` make of them), `duplicates.jsonl`, a card and, written last,
 //! `dataset_manifest.json`. A folder without a manifest is an unfinished snapshot.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
+use super::card::{self, Fields};
 use super::layout::Layout;
 use super::leakage::measure;
 use super::manifest::{Manifest, Provenance};
@@ -18,7 +19,7 @@ use super::similarity::Limits;
 use super::source::from_rows;
 use super::store::{write_lines, write_part};
 use super::written::{Places, SHARDS, text_name};
-use super::{Held, Kind, Part, Stage, TokenCount};
+use super::{Example, Held, Kind, Part, Stage, TokenCount};
 use crate::config::Config;
 use crate::files;
 use crate::progress::Observer;
@@ -66,13 +67,14 @@ pub fn write(
     let before = dataset.train.len() + dataset.tune.len() + dataset.val.len();
     let layout = Layout::new(config, folder)?;
     observer.begin("write dataset", Some(before as u64), "rows");
-    let mut scan = Scan { policy, proof: Proof::default(), done: 0, observer };
+    let (proof, fields) = (Proof::default(), Fields::default());
+    let mut scan = Scan { policy, proof, fields, done: 0, observer };
     let written = (|| {
         let mut written = BTreeMap::new();
         let mut kept = Vec::new();
         for part in [Part::Train, Part::Tune, Part::Val] {
             let (rows, mut through) = (dataset.part(part), Vec::new());
-            let mut lines = |range| scan.clean(&rows[range], &mut through);
+            let mut lines = |range| scan.clean(part, &rows[range], &mut through);
             written.insert(text_name(part), write_part(&layout, part, rows.len(), &mut lines)?);
             kept.push(Arc::new(through));
         }
@@ -112,6 +114,7 @@ pub fn write(
         written.insert("duplicates.jsonl".into(), file);
     }
     let manifest = Manifest::new(&dataset, written, config, provenance)?;
+    card::write(folder, &manifest, &scan.fields)?;
     let digest = manifest.write(&folder.join(MANIFEST))?;
     if let (Some(ledger), Some(path)) = (&dataset.ledger, config.path("LEDGER")) {
         ledger.add_to(&path)?;
@@ -124,22 +127,23 @@ pub fn write(
 struct Scan<'a> {
     policy: &'a Policy,
     proof: Proof,
+    fields: Fields,
     done: u64,
     observer: &'a dyn Observer,
 }
 
 impl Scan<'_> {
     /// The lines of the rows that are clean; these go to `kept`.
-    fn clean(&mut self, rows: &[Held], kept: &mut Vec<Held>) -> Result<Vec<String>> {
+    fn clean(&mut self, part: Part, rows: &[Held], kept: &mut Vec<Held>) -> Result<Vec<String>> {
         self.observer.check()?;
         let policy = self.policy;
-        let scanned: Vec<Result<(Option<String>, Proof)>> =
-            rows.par_iter().map(|row| scan(policy, row)).collect();
+        let scanned: Vec<Result<Scanned>> = rows.par_iter().map(|row| scan(policy, row)).collect();
         let mut lines = Vec::with_capacity(rows.len());
         for (row, scanned) in rows.iter().zip(scanned) {
-            let (line, proof) = scanned?;
+            let (clean, proof) = scanned?;
             self.proof.and(&proof);
-            if let Some(line) = line {
+            if let Some((example, line)) = clean {
+                self.fields.note(part, &example);
                 kept.push(row.clone());
                 lines.push(line);
             }
@@ -150,13 +154,16 @@ impl Scan<'_> {
     }
 }
 
-/// A row as the text that is written, if nothing is found in it.
-fn scan(policy: &Policy, row: &Held) -> Result<(Option<String>, Proof)> {
-    let line = serde_json::to_string(row.read()?.as_ref())
+/// A row and the text that is written, if nothing is found in it.
+type Scanned = (Option<(Arc<Example>, String)>, Proof);
+
+fn scan(policy: &Policy, row: &Held) -> Result<Scanned> {
+    let example = row.read()?;
+    let line = serde_json::to_string(example.as_ref())
         .with_context(|| format!("{}: cannot be written", row.place()))?;
     let mut proof = Proof::default();
     let clean = proof.row(policy, &line);
-    Ok((clean.then_some(line), proof))
+    Ok((clean.then_some((example, line)), proof))
 }
 
 /// Files that replace the run's own train and val.

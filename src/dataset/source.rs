@@ -1,5 +1,6 @@
 //! From what was read to examples: kinds, the time window, files of our own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 
 use super::example::number_repeats;
+use super::ledger::Ledger;
 use super::{Example, Held, Kind, Pager, Rows, Stage};
 use crate::files;
 use crate::progress::Observer;
@@ -14,25 +16,38 @@ use crate::trace::{self, Loaded, Trace};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// Which sessions are taken.
+///
+/// With `days` above zero only those that began within so many days before the newest one, and
+/// those that do not say when they began. Sessions that earlier runs held out are taken however
+/// long ago they began: what is trained on stays recent, while what is judged on grows from day to
+/// day.
+#[derive(Debug, Clone, Default)]
+pub struct Recent {
+    /// How many days; 0 takes all.
+    pub days: u64,
+    /// Says what was held out.
+    pub or_held_out: Ledger,
+}
+
 /// Traces that are taken in together.
 const TOGETHER: usize = 64;
 
 /// Examples of one kind from what the paths name, paged out as they are read, with the account of
-/// every line: `input` are the lines, bad ones are dropped by reason. `seen` sees every trace.
-///
-/// With `days` above zero only sessions that began within so many days before the newest one
-/// are taken; a session that does not say when it began is.
+/// every line: `input` are the lines, bad ones are dropped by reason. `leave` sees every trace and
+/// gives a reason to leave it out.
 pub fn read(
     paths: &[PathBuf],
     project: &Path,
     kind: Kind,
-    days: u64,
+    recent: &Recent,
     pager: &Arc<Pager>,
     observer: &dyn Observer,
-    seen: &mut dyn FnMut(&Trace),
+    leave: &mut dyn FnMut(&Trace) -> Result<Option<&'static str>>,
 ) -> Result<Rows> {
     let mut rows = Vec::new();
     let mut batch = Vec::new();
+    let mut left: BTreeMap<String, u64> = BTreeMap::new();
     let hold = |batch: &mut Vec<Trace>, rows: &mut Vec<Held>| -> Result<()> {
         let held: Vec<Result<Held>> =
             batch.par_drain(..).map(|trace| pager.hold(Example::new(kind, trace))).collect();
@@ -42,21 +57,25 @@ pub fn read(
         Ok(())
     };
     let loaded = trace::each(paths, project, observer, &mut |trace| {
-        seen(&trace);
+        if let Some(reason) = leave(&trace)? {
+            *left.entry(reason.to_string()).or_default() += 1;
+            return Ok(());
+        }
         batch.push(trace);
         if batch.len() == TOGETHER { hold(&mut batch, &mut rows) } else { Ok(()) }
     })?;
     hold(&mut batch, &mut rows)?;
-    let loaded = loaded.refuse(rows.is_empty())?;
+    let mut loaded = loaded.refuse(rows.is_empty() && left.is_empty())?;
+    loaded.reasons.extend(left);
     in_order(&mut rows)?;
-    Ok(sourced(loaded, kind, days, rows).paged(pager))
+    Ok(sourced(loaded, kind, recent, rows).paged(pager))
 }
 
 /// Examples of one kind from what was read; see [`read`].
-pub fn from_traces(mut loaded: Loaded, kind: Kind, days: u64) -> Rows {
+pub fn from_traces(mut loaded: Loaded, kind: Kind, recent: &Recent) -> Rows {
     let traces = std::mem::take(&mut loaded.traces);
     let rows = traces.into_iter().map(|trace| Example::new(kind, trace).into()).collect();
-    sourced(loaded, kind, days, rows)
+    sourced(loaded, kind, recent, rows)
 }
 
 /// Orders rows by session and origin, whatever the order of the files. Where two files of one name
@@ -81,21 +100,24 @@ fn in_order(rows: &mut [Held]) -> Result<()> {
     Ok(())
 }
 
-fn sourced(loaded: Loaded, kind: Kind, days: u64, mut rows: Vec<Held>) -> Rows {
+fn sourced(loaded: Loaded, kind: Kind, recent: &Recent, mut rows: Vec<Held>) -> Rows {
     let name = match kind {
         Kind::Real => "load".to_string(),
         other => format!("load_{}", other.as_str()),
     };
     let newest = rows.iter().filter_map(|row| row.started_ms).max();
-    let since = match (newest, days) {
-        (Some(newest), 1..) => {
+    let since = match (newest, recent.days) {
+        (Some(newest), days @ 1..) => {
             newest.saturating_sub(DAY_MS.saturating_mul(days.min(i64::MAX as u64) as i64))
         }
         _ => i64::MIN,
     };
     let mut dropped = loaded.reasons;
     let all = rows.len();
-    rows.retain(|row| row.started_ms.is_none_or(|began| began >= since));
+    rows.retain(|row| {
+        row.started_ms.is_none_or(|began| began >= since)
+            || recent.or_held_out.holds_out(&row.session_key())
+    });
     if rows.len() < all {
         let outside = (all - rows.len()) as u64;
         *dropped.entry("outside_trace_days".into()).or_default() += outside;
@@ -127,7 +149,7 @@ pub fn counterexamples(folder: &Path, project: &Path, observer: &dyn Observer) -
     if loaded.files.is_empty() {
         return Ok(Rows::default());
     }
-    Ok(from_traces(loaded, Kind::Counterexample, 0))
+    Ok(from_traces(loaded, Kind::Counterexample, &Recent::default()))
 }
 
 /// Rows that earlier runs wrote, or raw traces, with the pedigree each row states. A row that

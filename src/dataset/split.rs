@@ -24,6 +24,8 @@ use super::{Account, Held, Kind, Rows, Stage};
 use crate::config::Config;
 use crate::progress::Observer;
 
+mod retired;
+
 /// A side of the split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,16 +60,20 @@ pub struct Options {
     pub tune: f64,
     /// From when on rows count as copies.
     pub limits: Limits,
+    /// The fewest real rows of val; counterexamples may not bring it below that.
+    pub min_val: u64,
 }
 
 impl Options {
-    /// From `SPLIT_BY`, `VAL_FRACTION`, `TUNE_FRACTION` and the limits of deduplication.
+    /// From `SPLIT_BY`, `VAL_FRACTION`, `TUNE_FRACTION`, `MIN_VAL_EXAMPLES` and the limits of
+    /// deduplication.
     pub fn from_config(config: &Config) -> Result<Options> {
         Ok(Options {
             by_repository: config.text("SPLIT_BY") == "repository",
             val: config.float("VAL_FRACTION"),
             tune: config.float("TUNE_FRACTION"),
             limits: Limits::from_config(config)?,
+            min_val: config.int("MIN_VAL_EXAMPLES").unsigned_abs(),
         })
     }
 }
@@ -86,6 +92,10 @@ pub struct SplitReport {
     /// Components trained on because they hold a counterexample, though they were or would have
     /// been held out.
     pub retired: u64,
+    /// Rows of val that went with them: real ones, and one for each component whose real rows all
+    /// gave way to a counterexample as its copies.
+    #[serde(default)]
+    pub retired_val_rows: u64,
     /// The digest of the ledger that was read, if any.
     pub ledger: Option<String>,
 }
@@ -135,11 +145,16 @@ pub fn split(
     let components = connect(&board.sessions);
     let (parts, report) = board.assign(rows, &components, &copies, options);
     observer.end();
+    retired::refuse(rows, &parts, &report, options)?;
 
     let mut updated = old;
-    for (component, part) in components.iter().zip(&parts.of_component) {
+    for (number, (component, part)) in components.iter().zip(&parts.of_component).enumerate() {
         for session in &component.sessions {
-            updated.sessions.insert(board.sessions[*session].key.clone(), *part);
+            let key = board.sessions[*session].key.clone();
+            if parts.retired.contains(&number) {
+                updated.retired.insert(key.clone());
+            }
+            updated.sessions.insert(key, *part);
         }
     }
     let mut sorted: BTreeMap<Part, Vec<Held>> = BTreeMap::new();
@@ -198,6 +213,10 @@ struct Board {
 /// Where everything went.
 struct Assigned {
     of_component: Vec<Part>,
+    /// Components that a counterexample took out of val or tune.
+    retired: BTreeSet<usize>,
+    /// The rows whose counterexamples did that.
+    retiring: BTreeSet<usize>,
     rows: Vec<(Part, Held)>,
     dropped: BTreeMap<String, u64>,
 }
@@ -295,13 +314,32 @@ impl Board {
             largest_component: sizes.iter().copied().max().unwrap_or(0),
             ..SplitReport::default()
         };
+        let mut real = vec![0u64; components.len()];
+        for example in rows.examples.iter().filter(|e| e.kind == Kind::Real) {
+            if let Some(Some(number)) = component_of(&example.session_key()) {
+                real[number] += 1;
+            }
+        }
+        // A real row that went as the copy of a counterexample would have been held out as well.
+        let mut gave_way = vec![false; components.len()];
+        for copy in rows.account.duplicates.iter().filter(|copy| copy.kind == Kind::Real) {
+            if let Some(Some(number)) = component_of(&copy.session) {
+                gave_way[number] = true;
+            }
+        }
+        let mut retired = BTreeSet::new();
         let mut of_component = Vec::with_capacity(components.len());
-        for (component, kinds) in components.iter().zip(&kinds) {
+        for (number, (component, kinds)) in components.iter().zip(&kinds).enumerate() {
             let own = component.part.unwrap_or_else(|| part_of(&component.name, options));
             let corrected = kinds.contains(&Kind::Counterexample);
-            let part = if corrected || !kinds.contains(&Kind::Real) { Part::Train } else { own };
-            if corrected && kinds.contains(&Kind::Real) && own != Part::Train {
+            // What holds no row any more keeps its place in the ledger.
+            let part = if corrected { Part::Train } else { own };
+            if corrected && own != Part::Train && (real[number] > 0 || gave_way[number]) {
                 report.retired += 1;
+                if own == Part::Val {
+                    report.retired_val_rows += real[number].max(1);
+                }
+                retired.insert(number);
             }
             *report.components.entry(part).or_default() += 1;
             *report.sessions.entry(part).or_default() += component.sessions.len() as u64;
@@ -321,7 +359,14 @@ impl Board {
                 }
             }
         }
-        let mut assigned = Assigned { of_component, rows: Vec::new(), dropped: BTreeMap::new() };
+        let retires = |example: &Held| {
+            let number = component_of(&example.session_key()).flatten();
+            example.kind == Kind::Counterexample && number.is_some_and(|n| retired.contains(&n))
+        };
+        let retiring = rows.examples.iter().enumerate().filter(|(_, e)| retires(e));
+        let retiring = retiring.map(|(at, _)| at).collect();
+        let (rows_of, dropped) = (Vec::new(), BTreeMap::new());
+        let mut assigned = Assigned { of_component, retired, retiring, rows: rows_of, dropped };
         for (at, example) in rows.examples.iter().enumerate() {
             let by_parent = example.derived_from.as_ref().and_then(|p| self.by_id.get(p));
             let known = match by_parent {
@@ -365,7 +410,8 @@ mod tests {
     use crate::trace::{Message, Role};
 
     fn options() -> Options {
-        Options { by_repository: false, val: 0.3, tune: 0.2, limits: Limits::default() }
+        let limits = Limits::default();
+        Options { by_repository: false, val: 0.3, tune: 0.2, limits, min_val: 0 }
     }
 
     fn run(examples: Vec<Example>, ledger: Option<&Ledger>) -> Parts {

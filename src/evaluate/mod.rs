@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::config::Config;
-use crate::dataset::source::from_traces;
+use crate::dataset::source::{Recent, from_traces};
 use crate::dataset::{Kind, Rows};
 use crate::model::{Base, Generator};
 use crate::progress::Observer;
@@ -93,7 +93,7 @@ pub fn suites(files: &[String], project: &Path, observer: &dyn Observer) -> Resu
         }
         let digests: Vec<&str> = loaded.files.iter().map(|f| f.sha256.as_str()).collect();
         let digest = digests.join("+");
-        suites.push(Suite { name, digest, rows: from_traces(loaded, Kind::Real, 0) });
+        suites.push(Suite { name, digest, rows: from_traces(loaded, Kind::Real, &Recent::default()) });
     }
     Ok(suites)
 }

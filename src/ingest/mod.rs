@@ -14,16 +14,18 @@ use crate::redact::Redactor;
 use crate::trace::store::Heading;
 use crate::trace::{Loaded, Trace, chosen};
 
+pub mod forgotten;
 mod ignored;
 mod ledger;
 mod span;
 
+pub use forgotten::Forgotten;
 pub use ignored::refuse_tracked;
 pub use ledger::Ledger;
 pub use span::moment;
 
 /// Which sessions are taken.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct Wanted {
     /// Those that changed at this time or later, in Unix milliseconds.
     pub since: Option<i64>,
@@ -31,6 +33,8 @@ pub struct Wanted {
     pub until: Option<i64>,
     /// Only sessions that are new since then, or have grown.
     pub known: Option<Ledger>,
+    /// Sessions that nobody takes any more, and what redacts those that are known by their text.
+    pub forgotten: Option<(Forgotten, Redactor)>,
 }
 
 impl Wanted {
@@ -41,17 +45,22 @@ impl Wanted {
     }
 
     /// Why a session is left out now that it was read.
-    fn refuses(&self, trace: &Trace) -> Option<&'static str> {
+    fn refuses(&self, trace: &Trace) -> Result<Option<&'static str>> {
+        if let Some((forgotten, redactor)) = &self.forgotten
+            && forgotten.holds(trace, redactor)?
+        {
+            return Ok(Some(forgotten::REASON));
+        }
         let (began, ended) =
             (trace.started_ms.or(trace.ended_ms), trace.ended_ms.or(trace.started_ms));
         if ended.zip(self.since).is_some_and(|(ended, since)| ended < since) {
-            return Some("before_since");
+            return Ok(Some("before_since"));
         }
         if began.zip(self.until).is_some_and(|(began, until)| began >= until) {
-            return Some("after_until");
+            return Ok(Some("after_until"));
         }
         let known = self.known.as_ref().is_some_and(|ledger| ledger.has(trace));
-        known.then_some("known")
+        Ok(known.then_some("known"))
     }
 }
 
@@ -108,7 +117,7 @@ pub fn ingest(
         };
         let mut refused: BTreeMap<String, u64> = BTreeMap::new();
         let read = chosen(paths, project, &|h| wanted.leaves(h), observer, &mut |trace| {
-            if let Some(reason) = wanted.refuses(&trace) {
+            if let Some(reason) = wanted.refuses(&trace)? {
                 *refused.entry(reason.into()).or_default() += 1;
                 return Ok(());
             }

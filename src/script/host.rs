@@ -7,13 +7,17 @@ use anyhow::{Context, Result, ensure};
 
 use super::library::Library;
 use crate::config::Config;
+use crate::dataset::ledger::Ledger;
 use crate::dataset::manifest::Provenance;
+use crate::dataset::source::Recent;
 use crate::dataset::{Pager, Rows};
+use crate::ingest::Forgotten;
+use crate::ingest::forgotten::REASON;
 use crate::model::Base;
 use crate::progress::Observer;
 use crate::protocol::Protocol;
 use crate::redact::{Policy, Redactor, TeamRule};
-use crate::trace::places;
+use crate::trace::{Trace, places};
 use crate::train::Checkpoints;
 
 /// The context of one script's run. Verbs reach it through the call they serve.
@@ -75,6 +79,23 @@ impl Host {
         let opened = Arc::new(Base::open(&self.config, self.observer.as_ref())?);
         *base = Some(opened.clone());
         Ok(opened)
+    }
+
+    /// Says of a trace why it is left out: because somebody wants it forgotten.
+    pub fn forgotten(&self) -> Result<impl Fn(&Trace) -> Result<Option<&'static str>> + use<>> {
+        let list = match self.config.path("FORGET") {
+            Some(path) => Forgotten::read(&path)?,
+            None => Forgotten::default(),
+        };
+        let redactor = self.redactor()?;
+        Ok(move |trace: &Trace| Ok(list.holds(trace, &redactor)?.then_some(REASON)))
+    }
+
+    /// Which sessions are taken: those of TRACE_DAYS, and what the ledger holds out.
+    pub fn recent(&self) -> Result<Recent> {
+        let ledger = self.config.path("LEDGER").map(|path| Ledger::read(&path)).transpose()?;
+        let days = self.config.size("TRACE_DAYS") as u64;
+        Ok(Recent { days, or_held_out: ledger.unwrap_or_default() })
     }
 
     /// Where rows go that do not fit in memory.

@@ -1,6 +1,7 @@
-//! What others make of what we write, on SmolLM2's weights. Run by `scripts/clients/check.sh`, which
-//! says in `CLIENT_PYTHON` which Python has the client.
+//! What others make of what we write: adapters and models on SmolLM2's weights, and datasets. Run
+//! by `scripts/clients/check.sh`, which says in `CLIENT_PYTHON` which Python has the client.
 
+mod dataset;
 mod llama;
 mod logits;
 mod training;

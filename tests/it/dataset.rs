@@ -17,7 +17,7 @@ use proto::dataset::quality::{Bounds, standard};
 use proto::dataset::redaction::redact;
 use proto::dataset::similarity::Limits;
 use proto::dataset::snapshot::{self, Shards, Snapshot};
-use proto::dataset::source::{self, counterexamples};
+use proto::dataset::source::{self, Recent, counterexamples, from_traces};
 use proto::dataset::split::split;
 use proto::dataset::{Dataset, Example, Held, Kind, Pager, Rows, Stage, mix, split as splitting};
 use proto::progress::{Cancelled, Observer, Silent};
@@ -26,7 +26,7 @@ use proto::trace::raw;
 use serde_json::{Value, json};
 
 /// Words that look like prose and differ from seed to seed.
-fn prose(seed: u64, count: usize) -> String {
+pub(crate) fn prose(seed: u64, count: usize) -> String {
     let mut chance = Chance::new(seed, "test prose");
     let parts = ["ka", "lo", "mi", "ren", "ta", "vos", "pel", "dur", "sin", "ga"];
     let word = |c: &mut Chance| (0..3).map(|_| parts[c.below(parts.len())]).collect::<String>();
@@ -34,7 +34,7 @@ fn prose(seed: u64, count: usize) -> String {
 }
 
 /// A session in which an agent reads a file and answers.
-fn session(n: u64) -> Value {
+pub(crate) fn session(n: u64) -> Value {
     let file = format!("src/{}.rs", prose(n, 1));
     let mail = format!("{}.{}@quarry-mail.com", prose(n + 7000, 1), prose(n + 8000, 1));
     json!({
@@ -55,12 +55,12 @@ fn session(n: u64) -> Value {
     })
 }
 
-fn lines(sessions: impl IntoIterator<Item = Value>) -> String {
+pub(crate) fn lines(sessions: impl IntoIterator<Item = Value>) -> String {
     sessions.into_iter().map(|s| s.to_string() + "\n").collect()
 }
 
 /// Two files of sessions, some of them copies, and three lines that are broken.
-fn traces(folder: &Path) {
+pub(crate) fn traces(folder: &Path) {
     let mut copy = session(3);
     copy["session"] = json!("copy-of-3");
     let mut resumed = session(5);
@@ -80,7 +80,7 @@ fn traces(folder: &Path) {
     fs::write(folder.join("counter/fixed.jsonl"), lines([fixed])).unwrap();
 }
 
-fn config(settings: &[&str]) -> Config {
+pub(crate) fn config(settings: &[&str]) -> Config {
     let mut layers = Layers::new();
     for setting in settings {
         layers.command_line(setting).unwrap();
@@ -88,7 +88,7 @@ fn config(settings: &[&str]) -> Config {
     layers.resolve(&[]).unwrap()
 }
 
-fn words(example: &Example) -> Result<usize> {
+pub(crate) fn words(example: &Example) -> Result<usize> {
     let messages = example.trace.messages.iter();
     Ok(messages.map(|m| 4 + m.content.split_whitespace().count()).sum())
 }
@@ -99,11 +99,12 @@ fn provenance() -> Provenance {
         scripts: BTreeMap::from([("daily.rhai".into(), "00".into())]),
         tokenizer: "11".into(),
         chat_template: "22".into(),
+        forgotten: String::new(),
     }
 }
 
 /// The whole way from files to a dataset, all rows in memory.
-fn build(
+pub(crate) fn build(
     folder: &Path,
     files: &[&str],
     config: &Config,
@@ -124,8 +125,9 @@ fn build_with(
     let seed = config.int("SEED") as u64;
     let paths: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     let redactor = Redactor::new(Policy::from_config(config)?)?;
-    let days = config.int("TRACE_DAYS") as u64;
-    let mut rows = source::read(&paths, folder, Kind::Real, days, pager, observer, &mut |_| {})?;
+    let recent = Recent { days: config.int("TRACE_DAYS") as u64, ..Recent::default() };
+    let keep = &mut |_: &Trace| Ok(None);
+    let mut rows = source::read(&paths, folder, Kind::Real, &recent, pager, observer, keep)?;
     let pool = Pool::new(&rows, &redactor, observer)?;
     let real = rows.clone();
     for generator in GENERATORS {
@@ -140,13 +142,13 @@ fn build_with(
     Ok((dataset, parts.ledger.as_ref().clone()))
 }
 
-fn write(dataset: &Dataset, to: &Path, config: &Config) -> Result<Snapshot> {
+pub(crate) fn write(dataset: &Dataset, to: &Path, config: &Config) -> Result<Snapshot> {
     let policy = Policy::from_config(config)?;
     snapshot::write(dataset, to, config, &policy, provenance(), &Silent)
 }
 
 /// Every file of a folder with its bytes.
-fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
     entries
         .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&p).unwrap()))
@@ -201,8 +203,15 @@ fn every_line_is_accounted_for_and_nothing_leaks() {
 
     let files = contents(&out);
     let names: Vec<_> = files.keys().map(String::as_str).collect();
-    let wanted =
-        ["dataset_manifest.json", "duplicates.jsonl", "train.jsonl", "tune.jsonl", "val.jsonl"];
+    let wanted = [
+        "README.md",
+        "croissant.json",
+        "dataset_manifest.json",
+        "duplicates.jsonl",
+        "train.jsonl",
+        "tune.jsonl",
+        "val.jsonl",
+    ];
     assert_eq!(names, wanted);
     for (name, bytes) in &files {
         let text = String::from_utf8_lossy(bytes);
@@ -358,7 +367,7 @@ fn rows_without_redaction_never_pass_the_gate() {
     traces(folder.path());
     let config = config(&[]);
     let loaded = proto::trace::load(&[PathBuf::from("counter")], folder.path(), &Silent).unwrap();
-    let rows = source::from_traces(loaded, Kind::Real, 0);
+    let rows = from_traces(loaded, Kind::Real, &Recent::default());
     let options = splitting::Options::from_config(&config).unwrap();
     let parts = split(&rows, &options, None, &Silent).unwrap();
     let options = mix::Options::from_config(&config).unwrap();
@@ -445,7 +454,7 @@ fn only_recent_sessions_are_taken_when_asked() {
     let load = |days| {
         let loaded =
             proto::trace::load(&[PathBuf::from("one.jsonl")], folder.path(), &Silent).unwrap();
-        source::from_traces(loaded, Kind::Real, days)
+        from_traces(loaded, Kind::Real, &Recent { days, ..Recent::default() })
     };
     assert_eq!(load(0).len(), 60);
     // Sessions begin an hour apart: the newest and the day before it.
@@ -453,6 +462,30 @@ fn only_recent_sessions_are_taken_when_asked() {
     assert_eq!(rows.len(), 25);
     assert_eq!(rows.stages[0].dropped["outside_trace_days"], 35);
     assert!(rows.stages[0].adds_up());
+}
+
+#[test]
+fn what_is_judged_on_grows_while_what_is_trained_on_stays_recent() {
+    let folder = tempfile::tempdir().unwrap();
+    traces(folder.path());
+    let config = config(&["VAL_FRACTION=0.3"]);
+    let options = splitting::Options::from_config(&config).unwrap();
+    let mut ledger = Ledger::default();
+    let mut before: Vec<String> = Vec::new();
+    for day in 1..5u64 {
+        // Sessions begin an hour apart, and each day looks back for one.
+        let sessions = (0..day * 24).map(session);
+        fs::write(folder.path().join("days.jsonl"), lines(sessions)).unwrap();
+        let paths = [PathBuf::from("days.jsonl")];
+        let loaded = proto::trace::load(&paths, folder.path(), &Silent).unwrap();
+        let rows = from_traces(loaded, Kind::Real, &Recent { days: 1, or_held_out: ledger.clone() });
+        let parts = split(&rows, &options, Some(&ledger), &Silent).unwrap();
+        assert!(parts.train.len() < 24, "{} rows of the last day", parts.train.len());
+        let val: Vec<String> = parts.val.iter().map(|row| row.session_key()).collect();
+        assert!(before.iter().all(|key| val.contains(key)), "day {day}: {before:?} {val:?}");
+        assert!(val.len() > before.len(), "day {day}");
+        (before, ledger) = (val, parts.ledger.as_ref().clone());
+    }
 }
 
 #[test]
@@ -485,6 +518,7 @@ fn the_manifest_keeps_its_shape() {
             "mended",
             "redaction",
             "duplicates",
+            "contamination",
             "split",
             "mix",
             "splits",

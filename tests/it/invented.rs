@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use proto::dataset::dedup::dedup;
-use proto::dataset::source::from_traces;
+use proto::dataset::source::{Recent, from_traces};
 use proto::dataset::{Kind, Rows};
 use proto::progress::Silent;
 use proto::script::{Script, run_tests};
@@ -56,7 +56,7 @@ fn the_shipped_files_are_what_the_scripts_write() {
 
 fn rows(file: &str) -> Rows {
     let loaded = proto::trace::load(&[PathBuf::from(file)], project(), &Silent).unwrap();
-    from_traces(loaded, Kind::Real, 0)
+    from_traces(loaded, Kind::Real, &Recent::default())
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use proto::config::KEYS;
 use proto::files::digest;
+use proto::ingest::Forgotten;
 use proto::label::{Review, Reviews, Verdict};
 use proto::progress::Silent;
 use proto::trace::{Role, load};
@@ -291,11 +292,16 @@ fn every_key_changes_something_beside_its_echo() {
     fs::write(place.path("request.json"), request.to_string()).unwrap();
     fs::write(place.path("rules.toml"), "[[rules]]\nid = 'ledger'\nregex = 'ledgers'\n").unwrap();
     fs::create_dir(place.path("disk")).unwrap();
+    let leaked = format!("EVAL_FILES={}", place.path("fewer.jsonl"));
+    let mut forgotten = Forgotten::default();
+    forgotten.add(&format!("{}/{}", read.traces[0].source, read.traces[0].session), [].into());
+    forgotten.write(Path::new(&place.path("forgotten.json"))).unwrap();
     let cases = vec![
         dataset("TRACES", &place.path("fewer.jsonl")),
         dataset("TRACE_DAYS", "1"),
         dataset("COUNTEREXAMPLES", &place.path("counterexamples")),
         dataset("REVIEWS", &place.path("reviews.jsonl")),
+        dataset("FORGET", &place.path("forgotten.json")),
         dataset("TOOL_NAMES", "opencode-1").with(&opencode),
         dataset("TOOL_CATALOGUE", &place.path("request.json")).with(&opencode),
         dataset("REPLAY_FILES", ""),
@@ -318,6 +324,8 @@ fn every_key_changes_something_beside_its_echo() {
         dataset("VAL_FRACTION", "0.4"),
         dataset("TUNE_FRACTION", "0.3"),
         dataset("MAX_LEAK", "1").with(&alike),
+        dataset("CONTAMINATION_NGRAM", "0").with(&[&leaked]),
+        dataset("CONTAMINATION_SHARE", "1").with(&[&leaked]),
         dataset("LEDGER", &place.path("ledger.json")),
         dataset("SYNTHETIC_RATIO", "0.3"),
         dataset("ADVERSARIAL_RATIO", "0.3"),

@@ -11,7 +11,7 @@ use proto::config::{Config, Layers};
 use proto::dataset::layout;
 use proto::dataset::manifest::{Manifest, Provenance};
 use proto::dataset::snapshot::{self, Shards, Snapshot};
-use proto::dataset::source::from_traces;
+use proto::dataset::source::{Recent, from_traces};
 use proto::dataset::split::{Options, split};
 use proto::dataset::{Dataset, Example, Held, Kind, Part, mix, written};
 use proto::files::digest;
@@ -69,7 +69,7 @@ fn words(example: &Example) -> Result<usize> {
 
 fn dataset(project: &Path, config: &Config) -> Dataset {
     let loaded = proto::trace::load(&["rows.jsonl".into()], project, &Silent).unwrap();
-    let rows = from_traces(loaded, Kind::Real, 0);
+    let rows = from_traces(loaded, Kind::Real, &Recent::default());
     let parts = split(&rows, &Options::from_config(config).unwrap(), None, &Silent).unwrap();
     mix::mix(&parts, &mix::Options::from_config(config).unwrap(), &words, &Silent).unwrap()
 }

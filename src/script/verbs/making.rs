@@ -7,7 +7,7 @@ use rhai::{Array, FnPtr, Map};
 use serde_json::Value;
 
 use super::host;
-use crate::dataset::source::from_traces;
+use crate::dataset::source::{Recent, from_traces};
 use crate::dataset::{Example, Kind, Rows};
 use crate::evaluate::exact_share;
 use crate::files;
@@ -190,7 +190,7 @@ mod verbs {
             let base = Base::open(&host.config.with(&[("BASE_MODEL".into(), folder)])?, observer)?;
             let suite =
                 trace::load(&[host.readable(path)?], &host.project, host.observer.as_ref())?;
-            let rows = from_traces(suite.refuse_empty()?, Kind::Real, 0);
+            let rows = from_traces(suite.refuse_empty()?, Kind::Real, &Recent::default());
             exact_share(&base, &rows, &host.config, host.observer.as_ref())
         };
         measure().map_err(fail)

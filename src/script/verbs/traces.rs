@@ -6,14 +6,14 @@ use rhai::plugin::*;
 
 use super::host;
 use crate::dataset::labels::judge;
-use crate::dataset::source::{self, counterexamples};
+use crate::dataset::source::{self, Recent, counterexamples};
 use crate::dataset::{Kind, Rows};
 use crate::label::{Policy, Reviews};
 use crate::script::host::Host;
 use crate::script::{RhaiResultOf, fail};
 use crate::trace::catalogue::Generation;
 use crate::trace::intake::Intake;
-use crate::trace::places;
+use crate::trace::{Trace, places};
 
 /// Registers the readers.
 pub fn register(engine: &mut Engine) {
@@ -23,16 +23,20 @@ pub fn register(engine: &mut Engine) {
 fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
     let intake = Intake::from_config(&host.config)?;
     let mut newest = None;
-    let days = host.config.size("TRACE_DAYS") as u64;
+    let recent = host.recent()?;
+    let leave = host.forgotten()?;
     let observer = host.observer.as_ref();
     let rows = source::read(
         paths,
         &host.project,
         Kind::Real,
-        days,
+        &recent,
         &host.pager(),
         observer,
-        &mut |trace| newest = newest.max(Generation::of(trace)),
+        &mut |trace| {
+            newest = newest.max(Generation::of(trace));
+            leave(trace)
+        },
     )?;
     let rows = host.told(rows);
     let mut reviews = match host.config.path("REVIEWS") {
@@ -91,7 +95,11 @@ mod verbs {
         }
         let (project, observer) = (&host.project, host.observer.as_ref());
         let pager = host.pager();
-        let rows = source::read(&paths, project, Kind::Replay, 0, &pager, observer, &mut |_| {});
-        rows.map(|rows| host.told(rows)).map_err(fail)
+        let read = || {
+            let (all, leave) = (Recent::default(), host.forgotten()?);
+            let leave = &mut |trace: &Trace| leave(trace);
+            source::read(&paths, project, Kind::Replay, &all, &pager, observer, leave)
+        };
+        read().map(|rows| host.told(rows)).map_err(fail)
     }
 }
