@@ -65,8 +65,8 @@ pub fn write(
     observer: &dyn Observer,
 ) -> Result<Snapshot> {
     let before = dataset.train.len() + dataset.tune.len() + dataset.val.len();
-    observer.begin("write dataset", Some(before as u64), "rows");
     let layout = Layout::new(config, folder)?;
+    observer.begin("write dataset", Some(before as u64), "rows");
     let (proof, fields) = (Proof::default(), Fields::default());
     let mut scan = Scan { policy, proof, fields, done: 0, observer };
     let written = (|| {

@@ -15,16 +15,16 @@ use serde_json::value::RawValue;
 
 /// How a field is kept.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum Form {
     Text,
     Number,
     Json,
 }
 
-use Kind::{Json, Number, Text};
+use Form::{Json, Number, Text};
 
 /// The fields of a row in the order they are written in a line.
-const COLUMNS: [(&str, Kind); 17] = [
+const COLUMNS: [(&str, Form); 17] = [
     ("id", Text),
     ("kind", Text),
     ("derived_from", Text),
@@ -68,7 +68,7 @@ pub(super) struct Table<W: Write + Send> {
 
 impl<W: Write + Send> Table<W> {
     pub fn new(out: W) -> Result<Self> {
-        let column = |(name, kind): &(&str, Kind)| match kind {
+        let column = |(name, form): &(&str, Form)| match form {
             Number => format!("OPTIONAL INT64 {name};"),
             Text | Json => format!("OPTIONAL BYTE_ARRAY {name} (UTF8);"),
         };
@@ -87,11 +87,11 @@ impl<W: Write + Send> Table<W> {
     /// Adds a row as it stands in a line.
     pub fn write(&mut self, line: &str) -> Result<()> {
         let mut fields: BTreeMap<&str, &RawValue> = serde_json::from_str(line)?;
-        for ((name, kind), column) in COLUMNS.iter().zip(&mut self.columns) {
+        for ((name, form), column) in COLUMNS.iter().zip(&mut self.columns) {
             let value = fields.remove(name);
             column.present.push(value.is_some().into());
             let Some(json) = value.map(RawValue::get) else { continue };
-            match kind {
+            match form {
                 Text => column.texts.push(serde_json::from_str::<String>(json)?.as_str().into()),
                 Json => column.texts.push(json.into()),
                 Number => column.numbers.push(json.parse().context("no whole number")?),
@@ -107,10 +107,10 @@ impl<W: Write + Send> Table<W> {
     fn flush(&mut self) -> Result<()> {
         self.held = 0;
         let mut group = self.out.next_row_group()?;
-        for ((_, kind), column) in COLUMNS.iter().zip(&mut self.columns) {
+        for ((_, form), column) in COLUMNS.iter().zip(&mut self.columns) {
             let Column { texts, numbers, present } = std::mem::take(column);
             let mut writer = group.next_column()?.context("a column is missing")?;
-            match kind {
+            match form {
                 Text | Json => {
                     writer.typed::<ByteArrayType>().write_batch(&texts, Some(&present), None)?
                 }
@@ -130,5 +130,54 @@ impl<W: Write + Send> Table<W> {
             self.flush()?;
         }
         Ok(self.out.into_inner()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{Example, Kind};
+    use crate::trace::raw::Texts;
+    use crate::trace::{Message, Origin, Role, Trace};
+
+    #[test]
+    fn every_field_of_a_row_has_its_column_in_its_place() {
+        let text = |text: &str| Some(text.to_string());
+        let trace = Trace {
+            session: "s\n\"1\"".into(),
+            source: "raw".into(),
+            task_category: text("{\"a\": 1}"),
+            outcome: text("[ok]"),
+            agent_version: text("1.2"),
+            parent: text(""),
+            repository: text("r\u{2028}"),
+            started_ms: Some(-1),
+            ended_ms: Some(i64::MAX),
+            keywords: vec!["k".into()],
+            tools: vec![serde_json::json!({"b": 1, "a": 0.1})],
+            messages: vec![Message::text(Role::User, "[\"a\"]")],
+            origin: Origin { file: "f".into(), line: 3 },
+        };
+        let mut full = Example::new(Kind::Real, trace);
+        full.derived_from = text("d");
+        full.component = text("c");
+        let plain = Example::new(Kind::Replay, Trace { tools: Vec::new(), ..Trace::default() });
+        let lines = [full, plain].map(|row| serde_json::to_string(&row).unwrap());
+        let fields: BTreeMap<&str, &RawValue> = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(fields.len(), COLUMNS.len(), "give every field a value above");
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut table = Table::new(file.as_file()).unwrap();
+        lines.iter().for_each(|line| table.write(line).unwrap());
+        let error = table.write("{\"id\":\"x\",\"mood\":\"good\"}").unwrap_err().to_string();
+        assert!(error.contains("`mood` has no column"), "{error}");
+        let mut table = Table::new(file.reopen().unwrap()).unwrap();
+        lines.iter().for_each(|line| table.write(line).unwrap());
+        table.finish().unwrap();
+        let mut texts = Texts::open(file.path()).unwrap();
+        for line in lines {
+            assert_eq!(texts.next_row().unwrap().unwrap().1, line);
+        }
+        assert!(texts.next_row().unwrap().is_none());
     }
 }
