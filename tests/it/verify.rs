@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use proto::config::Config;
 use proto::dataset::verify::{Beside, Finding, Sort, Verified, dataset_folder, verify};
@@ -260,6 +261,38 @@ fn inputs_that_changed_or_went_are_no_damage() {
     let gone = Sort::CannotBeRebuilt;
     assert_eq!(about, [(gone, "one.jsonl"), (gone, "two.jsonl")]);
     assert!(verified.findings[1].to_string().starts_with("cannot be rebuilt: two.jsonl: input"));
+}
+
+/// Exit status and what is said on stdout.
+fn proto(folder: &Path, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proto"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROTO_")) {
+        command.env_remove(name);
+    }
+    let output = command.current_dir(folder).args(arguments).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_program_says_what_does_not_hold_and_how_it_went() {
+    let made = Made::new();
+    let here = made.folder.path();
+    assert_eq!(proto(here, &["verify", "run"]), (0, String::new()));
+    assert_eq!(proto(here, &["verify", "nowhere"]).0, 2);
+
+    fs::remove_file(here.join("one.jsonl")).unwrap();
+    let gone = "cannot be rebuilt: one.jsonl: input: wanted there, found missing\n";
+    assert_eq!(proto(here, &["verify", "run/dataset"]), (0, gone.into()));
+    assert_eq!(proto(here, &["verify", "run", "--inputs"]).0, 1);
+
+    made.state(|manifest| manifest["gates"]["redaction_ok"] = false.into());
+    let (code, text) = proto(here, &["verify", "run", "--json"]);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &told["ok"]), (1, &Value::Bool(false)));
+    assert_eq!(told["findings"][0]["file"], "README.md", "the card says it too");
+    assert_eq!(told["findings"][1]["field"], "gates.redaction_ok");
+    assert_eq!(told["findings"][2]["sort"], "cannot_be_rebuilt");
+    assert_eq!(told["unchecked"][0]["what"], "lengths in tokens");
 }
 
 #[test]
