@@ -64,8 +64,13 @@ pub fn from_traces_and_held_out(loaded: Loaded, kind: Kind, days: u64, ledger: &
 }
 
 /// Hand-written counterexamples: every `*.jsonl` in `folder`. A folder that does not exist or
-/// holds none gives no rows.
-pub fn counterexamples(folder: &Path, project: &Path, observer: &dyn Observer) -> Result<Rows> {
+/// holds none gives no rows. `leave` takes out what is forgotten.
+pub fn counterexamples(
+    folder: &Path,
+    project: &Path,
+    leave: &dyn Fn(Loaded) -> Result<Loaded>,
+    observer: &dyn Observer,
+) -> Result<Rows> {
     let path = project.join(folder);
     if !path.exists() {
         return Ok(Rows::default());
@@ -74,7 +79,7 @@ pub fn counterexamples(folder: &Path, project: &Path, observer: &dyn Observer) -
     if loaded.files.is_empty() {
         return Ok(Rows::default());
     }
-    Ok(from_traces(loaded, Kind::Counterexample, 0))
+    Ok(from_traces(leave(loaded)?, Kind::Counterexample, 0))
 }
 
 /// Rows that earlier runs wrote, or raw traces, with the pedigree each row states. A row that

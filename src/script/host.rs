@@ -9,11 +9,12 @@ use super::library::Library;
 use crate::config::Config;
 use crate::dataset::Rows;
 use crate::dataset::manifest::Provenance;
+use crate::ingest::Forgotten;
 use crate::model::Base;
 use crate::progress::Observer;
 use crate::protocol::Protocol;
 use crate::redact::{Policy, Redactor, TeamRule};
-use crate::trace::places;
+use crate::trace::{Loaded, places};
 use crate::train::Checkpoints;
 
 /// The context of one script's run. Verbs reach it through the call they serve.
@@ -104,6 +105,7 @@ impl Host {
             scripts: self.library.get().map(Library::digests).unwrap_or_default(),
             tokenizer: base.codec.digest()?,
             chat_template: base.codec.template_digest(),
+            forgotten: Forgotten::from_config(&self.config, &self.project)?.sha256,
         })
     }
 
@@ -113,6 +115,12 @@ impl Host {
         let team = self.team_rules.lock().unwrap_or_else(PoisonError::into_inner);
         policy.extra.extend(team.iter().cloned());
         Redactor::new(policy)
+    }
+
+    /// Takes out of what was read the sessions that FORGET lists.
+    pub fn leave(&self, loaded: Loaded) -> Result<Loaded> {
+        let forgotten = Forgotten::from_config(&self.config, &self.project)?;
+        if forgotten.is_empty() { Ok(loaded) } else { forgotten.leave(loaded, &self.redactor()?) }
     }
 
     /// Adds rules to every redaction from here on; one of the same name gives way.

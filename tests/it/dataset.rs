@@ -121,7 +121,7 @@ pub(crate) fn build(
     for generator in GENERATORS {
         rows = rows.and(&generate(&real, generator, &pool, 1, seed, observer)?);
     }
-    rows = rows.and(&counterexamples(Path::new("counter"), folder, observer)?);
+    rows = rows.and(&counterexamples(Path::new("counter"), folder, &Ok, observer)?);
     rows = redact(&rows, &redactor, seed, observer)?;
     rows = standard(&rows, &Bounds::from_config(config)?, Some(&words), observer)?;
     rows = dedup(&rows, &Limits::from_config(config)?, observer)?;

@@ -6,7 +6,8 @@ use rhai::plugin::*;
 
 use super::host;
 use crate::dataset::labels::judge;
-use crate::dataset::source::{counterexamples, from_traces};
+use crate::dataset::ledger::Ledger;
+use crate::dataset::source::{counterexamples, from_traces, from_traces_and_held_out};
 use crate::dataset::{Kind, Rows};
 use crate::label::{Policy, Reviews};
 use crate::script::host::Host;
@@ -21,7 +22,10 @@ pub fn register(engine: &mut Engine) {
 }
 
 fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
-    let mut loaded = trace::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
+    let loaded = trace::load(paths, &host.project, host.observer.as_ref())?.refuse_empty()?;
+    let mut loaded = host.leave(loaded)?;
+    let ledger = host.config.path("LEDGER").map(|path| Ledger::read(&path)).transpose()?;
+    let ledger = ledger.unwrap_or_default();
     let intake = Intake::from_config(&host.config)?;
     let mut reviews = match host.config.path("REVIEWS") {
         Some(path) => Reviews::read(&host.project.join(path))?,
@@ -31,7 +35,8 @@ fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
         reviews.say_in(target);
     }
     let catalogue = intake.apply(&mut loaded.traces);
-    let rows = host.told(from_traces(loaded, Kind::Real, host.config.size("TRACE_DAYS") as u64));
+    let days = host.config.size("TRACE_DAYS") as u64;
+    let rows = host.told(from_traces_and_held_out(loaded, Kind::Real, days, &ledger));
     let rows = rows.noting(|account| account.catalogue = catalogue);
     Ok(judge(&rows, &Policy::from_config(&host.config)?, &reviews))
 }
@@ -66,7 +71,8 @@ mod verbs {
     pub fn load_counterexamples(ctx: NativeCallContext) -> RhaiResultOf<Rows> {
         let host = host(&ctx)?;
         let folder = host.config.path("COUNTEREXAMPLES").unwrap_or_default();
-        let rows = counterexamples(&folder, &host.project, host.observer.as_ref());
+        let leave = |loaded| host.leave(loaded);
+        let rows = counterexamples(&folder, &host.project, &leave, host.observer.as_ref());
         rows.map(|rows| host.told(rows)).map_err(fail)
     }
 
@@ -80,7 +86,8 @@ mod verbs {
             return Ok(Rows::default());
         }
         let loaded = trace::load(&paths, &host.project, host.observer.as_ref());
-        let loaded = loaded.and_then(trace::Loaded::refuse_empty).map_err(fail)?;
+        let loaded = loaded.and_then(trace::Loaded::refuse_empty);
+        let loaded = loaded.and_then(|loaded| host.leave(loaded)).map_err(fail)?;
         Ok(host.told(from_traces(loaded, Kind::Replay, 0)))
     }
 }
