@@ -37,7 +37,7 @@ fn session(n: usize) -> Value {
         {"role": "tool", "tool_call_id": "c", "content": format!("{n} lines")},
         {"role": "assistant", "content": format!("It has {n} lines.")},
     ]});
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         session["tools"] = json!([{"type": "function",
             "function": {"name": "read", "parameters": {"properties": arguments(n / 3)}}}]);
         session["keywords"] = json!(["lines"]);

@@ -5,9 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proto::config::Config;
+use proto::dataset::redaction::redact;
+use proto::dataset::source::from_traces;
 use proto::dataset::verify::{Beside, Finding, Sort, Verified, dataset_folder, verify};
+use proto::dataset::windows::windows;
+use proto::dataset::{Kind, mix, split};
 use proto::files::digest;
 use proto::progress::Silent;
+use proto::redact::{Policy, Redactor};
 use serde_json::{Value, json};
 
 use crate::dataset::{build, config, traces, words, write};
@@ -94,7 +99,6 @@ fn a_dataset_is_what_its_manifest_says() {
 #[test]
 fn a_dataset_of_given_files_is_too() {
     use proto::dataset::snapshot::Shards;
-    use proto::redact::{Policy, Redactor};
     let made = Made::new();
     let config = config(&[]);
     let redactor = Redactor::new(Policy::from_config(&config).unwrap()).unwrap();
@@ -103,6 +107,26 @@ fn a_dataset_of_given_files_is_too() {
     let folder = made.folder.path();
     let dataset = shards.read(folder, &redactor, &config, &words, &Silent).unwrap();
     let out = folder.join("given");
+    write(&dataset, &out, &config).unwrap();
+    let beside = Beside { count: Some(&words), places: vec![folder.into()], ..Beside::default() };
+    assert_eq!(verify(&out, &beside, &Silent).unwrap().findings, []);
+}
+
+#[test]
+fn so_is_one_of_sessions_cut_into_windows() {
+    let made = Made::new();
+    let folder = made.folder.path();
+    let config = config(&[]);
+    let redactor = Redactor::new(Policy::from_config(&config).unwrap()).unwrap();
+    let loaded = proto::trace::load(&["one.jsonl".into()], folder, &Silent).unwrap();
+    let rows = redact(&from_traces(loaded, Kind::Real, 0), &redactor, 1, &Silent).unwrap();
+    let cut = windows(&rows, 90, &words, &Silent).unwrap();
+    assert!(cut.examples.iter().any(|row| row.derived_from.is_some()));
+    let options = split::Options::from_config(&config).unwrap();
+    let parts = split::split(&cut, &options, None, &Silent).unwrap();
+    let options = mix::Options::from_config(&config).unwrap();
+    let dataset = mix::mix(&parts, &options, &words, &Silent).unwrap();
+    let out = folder.join("cut");
     write(&dataset, &out, &config).unwrap();
     let beside = Beside { count: Some(&words), places: vec![folder.into()], ..Beside::default() };
     assert_eq!(verify(&out, &beside, &Silent).unwrap().findings, []);
