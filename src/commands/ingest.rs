@@ -83,10 +83,7 @@ impl Ingest {
             since: when(&self.since, "--since")?,
             until: when(&self.until, "--until")?,
             known: self.new.then(|| ledger.clone()),
-            forgotten: match config.path("FORGET") {
-                Some(path) => Some((Forgotten::read(&path)?, redactor()?)),
-                None => None,
-            },
+            forgotten: Some((Forgotten::from_config(&config, project)?, redactor()?)),
         };
         let redactor = if self.raw { None } else { Some(redactor()?) };
         let redactor = redactor.as_ref();

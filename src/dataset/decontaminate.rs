@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64};
 
 use super::normal::{word_hash, words};
-use super::split::Parts;
 use super::rows::each;
+use super::split::Parts;
 use super::{Example, Held, Stage};
 use crate::config::Config;
 use crate::progress::Observer;

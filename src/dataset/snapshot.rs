@@ -22,6 +22,7 @@ use super::written::{Places, SHARDS, text_name};
 use super::{Example, Held, Kind, Part, Stage, TokenCount};
 use crate::config::Config;
 use crate::files;
+use crate::ingest::Forgotten;
 use crate::progress::Observer;
 use crate::redact::{Policy, Proof, Redactor};
 use crate::trace;
@@ -195,8 +196,10 @@ impl Shards {
         observer: &dyn Observer,
     ) -> Result<Dataset> {
         let seed = config.int("SEED").unsigned_abs();
+        let forgotten = Forgotten::from_config(config, project)?;
         let load = |paths: &[PathBuf], name: &str| {
             let loaded = trace::load(paths, project, observer)?.refuse_empty()?;
+            let loaded = forgotten.leave(loaded, redactor)?;
             redact(&from_rows(loaded, name)?, redactor, seed, observer)
         };
         let train = load(&self.train, "load_train_files")?;

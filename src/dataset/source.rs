@@ -139,8 +139,13 @@ fn sourced(loaded: Loaded, kind: Kind, recent: &Recent, mut rows: Vec<Held>) -> 
 }
 
 /// Hand-written counterexamples: every `*.jsonl` in `folder`. A folder that does not exist or
-/// holds none gives no rows.
-pub fn counterexamples(folder: &Path, project: &Path, observer: &dyn Observer) -> Result<Rows> {
+/// holds none gives no rows. `leave` takes out what is forgotten.
+pub fn counterexamples(
+    folder: &Path,
+    project: &Path,
+    leave: &dyn Fn(Loaded) -> Result<Loaded>,
+    observer: &dyn Observer,
+) -> Result<Rows> {
     let path = project.join(folder);
     if !path.exists() {
         return Ok(Rows::default());
@@ -149,7 +154,7 @@ pub fn counterexamples(folder: &Path, project: &Path, observer: &dyn Observer) -
     if loaded.files.is_empty() {
         return Ok(Rows::default());
     }
-    Ok(from_traces(loaded, Kind::Counterexample, &Recent::default()))
+    Ok(from_traces(leave(loaded)?, Kind::Counterexample, &Recent::default()))
 }
 
 /// Rows that earlier runs wrote, or raw traces, with the pedigree each row states. A row that

@@ -21,7 +21,7 @@ use super::rows::check_stages;
 use super::similarity::{Likeness, Limits};
 use super::snapshot::MANIFEST;
 use super::tally::Tally;
-use super::{Account, Held, Pager, Part, TokenCount};
+use super::{Account, Held, Pager, Part, TokenCount, decontaminate};
 use crate::config::{Config, KEYS, Layers};
 use crate::files;
 use crate::progress::Observer;
@@ -300,6 +300,14 @@ fn stages(
             out.findings.push(Finding::new(MANIFEST, &field, dropped, listed));
         }
     }
+    if let Some(contamination) = &manifest.contamination {
+        let stages = manifest.stages.iter().filter(|s| s.name == decontaminate::STAGE);
+        let dropped: u64 = stages.filter_map(|s| s.dropped.get(decontaminate::REASON)).sum();
+        if dropped != contamination.dropped {
+            let field = "contamination.dropped";
+            out.findings.push(Finding::new(MANIFEST, field, dropped, contamination.dropped));
+        }
+    }
     out.checked.push("stages add up, to each other, to the files and to the duplicates".into());
 }
 
@@ -351,7 +359,7 @@ fn recompute(
         out.checked.push("leakage, measured again".into());
     }
     if manifest.contamination.is_some() {
-        out.skip("contamination", "it was measured on rows that it took out");
+        out.skip("shares of contamination", "they were measured on rows that are gone");
     }
     again.duplicates = duplicates(&copies);
     again.seed = config.int("SEED").unsigned_abs();

@@ -93,7 +93,11 @@ pub fn suites(files: &[String], project: &Path, observer: &dyn Observer) -> Resu
         }
         let digests: Vec<&str> = loaded.files.iter().map(|f| f.sha256.as_str()).collect();
         let digest = digests.join("+");
-        suites.push(Suite { name, digest, rows: from_traces(loaded, Kind::Real, &Recent::default()) });
+        suites.push(Suite {
+            name,
+            digest,
+            rows: from_traces(loaded, Kind::Real, &Recent::default()),
+        });
     }
     Ok(suites)
 }

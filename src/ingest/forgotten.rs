@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::config::Config;
 use crate::files;
 use crate::redact::Redactor;
 use crate::trace::{Loaded, Role, Trace};
@@ -97,6 +98,14 @@ impl Forgotten {
             );
         }
         Ok(Forgotten { sessions: wire.sessions, sha256: files::digest(&bytes) })
+    }
+
+    /// The list that `FORGET` names.
+    pub fn from_config(config: &Config, project: &Path) -> Result<Forgotten> {
+        match config.path("FORGET") {
+            Some(path) => Forgotten::read(&project.join(path)),
+            None => Ok(Forgotten::default()),
+        }
     }
 
     /// Writes it, for the owner only.

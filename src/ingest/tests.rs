@@ -80,6 +80,18 @@ fn what_is_written_reads_back_and_holds_no_secret() {
 }
 
 #[test]
+fn what_is_forgotten_is_not_taken() {
+    let mut world = World::new();
+    let mut list = Forgotten::default();
+    list.add("claude-code/aaaa", Default::default());
+    let redactor = Redactor::new(Policy::default()).unwrap();
+    let wanted = Wanted { forgotten: Some((list, redactor)), ..Wanted::default() };
+    let (report, out) = world.take(&wanted, false);
+    assert_eq!((report.written, report.left["forgotten"]), (1, 1));
+    assert!(!fs::read_to_string(out).unwrap().contains("aaaa"));
+}
+
+#[test]
 fn sessions_are_chosen_by_time() {
     let mut world = World::new();
     let since = Wanted { since: at("2026-11-11"), ..Wanted::default() };

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Dataset, PARTS, Run, counts};
 use crate::dataset::dedup::Duplicate;
+use crate::dataset::generate::GENERATORS;
 use crate::dataset::verify::{each_copy, each_row};
 use crate::dataset::{Example, Kind, Part};
 use crate::trace::{Origin, Role};
@@ -227,17 +228,22 @@ fn stages(dataset: &Dataset, found: &Found, copies: usize) -> Vec<(String, Strin
                 _ => "not mixed".into(),
             },
             "second_scan" => "nothing was found in it".into(),
-            _ if stage.added > 0 && stage.input == 0 => match generated {
-                true => {
-                    format!("{} rows were made here; whether it is one is not kept", stage.added)
-                }
-                false => continue,
-            },
+            _ if stage.input == 0 && may_be_from(&stage.name, example) => {
+                format!("{} rows were made here; whether it is one is not kept", stage.added)
+            }
+            _ if stage.input == 0 => continue,
             _ => "passed".into(),
         };
         known.push((stage.name.clone(), note));
     }
     known
+}
+
+/// Whether a stage that only makes rows may have made this one.
+fn may_be_from(stage: &str, example: &Example) -> bool {
+    let name = stage.strip_prefix("generate_").unwrap_or(stage);
+    let kind = GENERATORS.iter().find(|generator| generator.name == name).map(|g| g.kind);
+    example.kind.is_generated() && kind.is_none_or(|kind| kind == example.kind)
 }
 
 fn none(text: String) -> String {

@@ -17,7 +17,7 @@ use crate::model::Base;
 use crate::progress::Observer;
 use crate::protocol::Protocol;
 use crate::redact::{Policy, Redactor, TeamRule};
-use crate::trace::{Trace, places};
+use crate::trace::{Loaded, Trace, places};
 use crate::train::Checkpoints;
 
 /// The context of one script's run. Verbs reach it through the call they serve.
@@ -83,16 +83,9 @@ impl Host {
 
     /// Says of a trace why it is left out: because somebody wants it forgotten.
     pub fn forgotten(&self) -> Result<impl Fn(&Trace) -> Result<Option<&'static str>> + use<>> {
-        let list = self.forget_list()?;
+        let list = Forgotten::from_config(&self.config, &self.project)?;
         let redactor = self.redactor()?;
         Ok(move |trace: &Trace| Ok(list.holds(trace, &redactor)?.then_some(REASON)))
-    }
-
-    fn forget_list(&self) -> Result<Forgotten> {
-        match self.config.path("FORGET") {
-            Some(path) => Forgotten::read(&self.project.join(path)),
-            None => Ok(Forgotten::default()),
-        }
     }
 
     /// Which sessions are taken: those of TRACE_DAYS, and what the ledger holds out.
@@ -138,7 +131,7 @@ impl Host {
             scripts: self.library.get().map(Library::digests).unwrap_or_default(),
             tokenizer: base.codec.digest()?,
             chat_template: base.codec.template_digest(),
-            forgotten: self.forget_list()?.sha256,
+            forgotten: Forgotten::from_config(&self.config, &self.project)?.sha256,
         })
     }
 
@@ -148,6 +141,12 @@ impl Host {
         let team = self.team_rules.lock().unwrap_or_else(PoisonError::into_inner);
         policy.extra.extend(team.iter().cloned());
         Redactor::new(policy)
+    }
+
+    /// Takes out of what was read the sessions that FORGET lists.
+    pub fn leave(&self, loaded: Loaded) -> Result<Loaded> {
+        let forgotten = Forgotten::from_config(&self.config, &self.project)?;
+        if forgotten.is_empty() { Ok(loaded) } else { forgotten.leave(loaded, &self.redactor()?) }
     }
 
     /// Adds rules to every redaction from here on; one of the same name gives way.

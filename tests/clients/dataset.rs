@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proto::dataset::manifest::Provenance;
 use proto::dataset::redaction::redact;
-use proto::dataset::source::from_traces;
+use proto::dataset::source::{Recent, from_traces};
 use proto::dataset::{Example, Kind, mix, snapshot, split};
 use proto::redact::{Policy, Redactor};
 use proto::trace;
@@ -37,7 +37,7 @@ fn session(n: usize) -> Value {
         {"role": "tool", "tool_call_id": "c", "content": format!("{n} lines")},
         {"role": "assistant", "content": format!("It has {n} lines.")},
     ]});
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         session["tools"] = json!([{"type": "function",
             "function": {"name": "read", "parameters": {"properties": arguments(n / 3)}}}]);
         session["keywords"] = json!(["lines"]);
@@ -51,7 +51,8 @@ fn write(folder: &Path) {
     let config = Layers::new().resolve(&[]).unwrap();
     let redactor = Redactor::new(Policy::from_config(&config).unwrap()).unwrap();
     let loaded = trace::load(&["traces.jsonl".into()], folder, &Silent).unwrap();
-    let rows = redact(&from_traces(loaded, Kind::Real, 0), &redactor, 1, &Silent).unwrap();
+    let rows = redact(&from_traces(loaded, Kind::Real, &Recent::default()), &redactor, 1, &Silent)
+        .unwrap();
     let options = split::Options::from_config(&config).unwrap();
     let parts = split::split(&rows, &options, None, &Silent).unwrap();
     let options = mix::Options::from_config(&config).unwrap();

@@ -22,7 +22,7 @@ use proto::dataset::split::split;
 use proto::dataset::{Dataset, Example, Held, Kind, Pager, Rows, Stage, mix, split as splitting};
 use proto::progress::{Cancelled, Observer, Silent};
 use proto::redact::{Policy, Redactor};
-use proto::trace::raw;
+use proto::trace::{Trace, raw};
 use serde_json::{Value, json};
 
 /// Words that look like prose and differ from seed to seed.
@@ -133,7 +133,7 @@ fn build_with(
     for generator in GENERATORS {
         rows = rows.and(&generate(&real, generator, &pool, (1, FEW), seed, observer)?);
     }
-    rows = rows.and(&counterexamples(Path::new("counter"), folder, observer)?);
+    rows = rows.and(&counterexamples(Path::new("counter"), folder, &Ok, observer)?);
     rows = redact(&rows, &redactor, seed, observer)?;
     rows = standard(&rows, &Bounds::from_config(config)?, Some(&words), observer)?;
     rows = dedup(&rows, &Limits::from_config(config)?, observer)?;
@@ -478,7 +478,8 @@ fn what_is_judged_on_grows_while_what_is_trained_on_stays_recent() {
         fs::write(folder.path().join("days.jsonl"), lines(sessions)).unwrap();
         let paths = [PathBuf::from("days.jsonl")];
         let loaded = proto::trace::load(&paths, folder.path(), &Silent).unwrap();
-        let rows = from_traces(loaded, Kind::Real, &Recent { days: 1, or_held_out: ledger.clone() });
+        let rows =
+            from_traces(loaded, Kind::Real, &Recent { days: 1, or_held_out: ledger.clone() });
         let parts = split(&rows, &options, Some(&ledger), &Silent).unwrap();
         assert!(parts.train.len() < 24, "{} rows of the last day", parts.train.len());
         let val: Vec<String> = parts.val.iter().map(|row| row.session_key()).collect();

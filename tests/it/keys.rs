@@ -346,6 +346,7 @@ fn every_key_changes_something_beside_its_echo() {
             .seen(|run| run.told.contains("BF16 has no effect").to_string()),
         case("CACHE_DIR", place.path("cache"))
             .seen(|run| run.told.lines().filter(|line| line.contains(" is kept in ")).collect()),
+        case("ROWS_IN_MEMORY_MB", "0").seen(|run| run.told.contains("waited on disk").to_string()),
         case("THREADS", "1").seen(|run| run.json("run.json")["threads"].to_string()),
         case("ADAPTER", &adapter),
         case("CHAMPION", &adapter),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use proto::adapter::Lineage;
@@ -19,7 +20,7 @@ use proto::lineage::row::why_row;
 use proto::lineage::{Run, named, runs};
 use proto::progress::Silent;
 use proto::redact::{Policy, Redactor};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::dataset::{build, config, traces, words, write};
 
@@ -68,8 +69,8 @@ impl World {
     }
 
     fn row(&self, part: Part, like: impl Fn(&Example) -> bool) -> Arc<Example> {
-        let rows = self.second.dataset.part(part).iter();
-        rows.filter(|row| like(row)).next().unwrap().clone()
+        let mut rows = self.second.dataset.part(part).iter().map(|row| row.read().unwrap());
+        rows.find(|row| like(row)).unwrap()
     }
 }
 
@@ -224,10 +225,9 @@ fn a_forgotten_session_is_not_read_again_even_where_redaction_renamed_it() {
     write(&dataset, &folder.path().join("runs/1/dataset"), &config).unwrap();
 
     let gone = dataset.train[0].clone();
-    let named =
-        |rows: &Rows| rows.examples.iter().any(|row| row.trace.session == gone.trace.session);
+    let named = |rows: &Rows| rows.examples.iter().any(|row| row.session == gone.session);
     assert!(named(&rows) && !named(&load(&Forgotten::default())), "redaction named it anew");
-    let held = holders(&gone.trace.session, &runs(&folder.path().join("runs")).unwrap(), None);
+    let held = holders(&gone.session, &runs(&folder.path().join("runs")).unwrap(), None);
     let held = held.unwrap();
     let mut list = Forgotten::default();
     assert!(list.add(&held.session, held.marks));
@@ -236,6 +236,40 @@ fn a_forgotten_session_is_not_read_again_even_where_redaction_renamed_it() {
     assert!(after.stages[0].adds_up());
     let left = redact(&after, &redactor, 1, &Silent).unwrap();
     assert!(!named(&left));
+}
+
+/// What the program prints on stdout; it ends well.
+fn proto(folder: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proto"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROTO_")) {
+        command.env_remove(name);
+    }
+    let output = command.current_dir(folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_program_tells_why_and_forgets() {
+    let world = World::new();
+    let here = world.folder.path();
+    let set = ["--set", "RUNS_DIR=runs"];
+    let ask = |arguments: &[&str]| proto(here, &[arguments, &set[..]].concat());
+    let row = world.row(Part::Train, |row| row.kind == Kind::Real);
+    assert!(ask(&["why", &row.id[..10]]).starts_with(&format!("row {} (real) of run 2\n", row.id)));
+    assert!(ask(&["why", "runs/2/adapter"]).contains("  block in run 2\n"));
+    let run: Value = serde_json::from_str(&ask(&["why", "runs/2", "--json"])).unwrap();
+    assert_eq!(run["adapters"][0]["decisions"][0]["verdict"], "block");
+
+    let key = row.session_key();
+    let list = || Forgotten::read(&here.join("data/forgotten.json")).unwrap();
+    assert!(ask(&["forget", &key, "--dry-run"]).contains("adapter runs/2/adapter: trained on it"));
+    assert!(list().is_empty());
+    let told: Value = serde_json::from_str(&ask(&["forget", &key, "--json"])).unwrap();
+    assert_eq!((&told["forgotten"], &told["held"]["session"]), (&json!(true), &json!(key)));
+    assert!(list().contains(&key));
+    ask(&["forget", &key, "--undo"]);
+    assert!(list().is_empty());
 }
 
 #[test]

@@ -2,11 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use proto::config::Config;
+use proto::dataset::redaction::redact;
+use proto::dataset::source::{Recent, from_traces};
 use proto::dataset::verify::{Beside, Finding, Sort, Verified, dataset_folder, verify};
+use proto::dataset::windows::windows;
+use proto::dataset::{Kind, mix, split};
 use proto::files::digest;
 use proto::progress::Silent;
+use proto::redact::{Policy, Redactor};
 use serde_json::{Value, json};
 
 use crate::dataset::{build, config, traces, words, write};
@@ -93,7 +99,6 @@ fn a_dataset_is_what_its_manifest_says() {
 #[test]
 fn a_dataset_of_given_files_is_too() {
     use proto::dataset::snapshot::Shards;
-    use proto::redact::{Policy, Redactor};
     let made = Made::new();
     let config = config(&[]);
     let redactor = Redactor::new(Policy::from_config(&config).unwrap()).unwrap();
@@ -102,6 +107,27 @@ fn a_dataset_of_given_files_is_too() {
     let folder = made.folder.path();
     let dataset = shards.read(folder, &redactor, &config, &words, &Silent).unwrap();
     let out = folder.join("given");
+    write(&dataset, &out, &config).unwrap();
+    let beside = Beside { count: Some(&words), places: vec![folder.into()], ..Beside::default() };
+    assert_eq!(verify(&out, &beside, &Silent).unwrap().findings, []);
+}
+
+#[test]
+fn so_is_one_of_sessions_cut_into_windows() {
+    let made = Made::new();
+    let folder = made.folder.path();
+    let config = config(&[]);
+    let redactor = Redactor::new(Policy::from_config(&config).unwrap()).unwrap();
+    let loaded = proto::trace::load(&["one.jsonl".into()], folder, &Silent).unwrap();
+    let rows = redact(&from_traces(loaded, Kind::Real, &Recent::default()), &redactor, 1, &Silent)
+        .unwrap();
+    let cut = windows(&rows, 90, &words, &Silent).unwrap();
+    assert!(cut.examples.iter().any(|row| row.derived_from.is_some()));
+    let options = split::Options::from_config(&config).unwrap();
+    let parts = split::split(&cut, &options, None, &Silent).unwrap();
+    let options = mix::Options::from_config(&config).unwrap();
+    let dataset = mix::mix(&parts, &options, &words, &Silent).unwrap();
+    let out = folder.join("cut");
     write(&dataset, &out, &config).unwrap();
     let beside = Beside { count: Some(&words), places: vec![folder.into()], ..Beside::default() };
     assert_eq!(verify(&out, &beside, &Silent).unwrap().findings, []);
@@ -260,6 +286,38 @@ fn inputs_that_changed_or_went_are_no_damage() {
     let gone = Sort::CannotBeRebuilt;
     assert_eq!(about, [(gone, "one.jsonl"), (gone, "two.jsonl")]);
     assert!(verified.findings[1].to_string().starts_with("cannot be rebuilt: two.jsonl: input"));
+}
+
+/// Exit status and what is said on stdout.
+fn proto(folder: &Path, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proto"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROTO_")) {
+        command.env_remove(name);
+    }
+    let output = command.current_dir(folder).args(arguments).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_program_says_what_does_not_hold_and_how_it_went() {
+    let made = Made::new();
+    let here = made.folder.path();
+    assert_eq!(proto(here, &["verify", "run"]), (0, String::new()));
+    assert_eq!(proto(here, &["verify", "nowhere"]).0, 2);
+
+    fs::remove_file(here.join("one.jsonl")).unwrap();
+    let gone = "cannot be rebuilt: one.jsonl: input: wanted there, found missing\n";
+    assert_eq!(proto(here, &["verify", "run/dataset"]), (0, gone.into()));
+    assert_eq!(proto(here, &["verify", "run", "--inputs"]).0, 1);
+
+    made.state(|manifest| manifest["gates"]["redaction_ok"] = false.into());
+    let (code, text) = proto(here, &["verify", "run", "--json"]);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &told["ok"]), (1, &Value::Bool(false)));
+    assert_eq!(told["findings"][0]["file"], "README.md", "the card says it too");
+    assert_eq!(told["findings"][1]["field"], "gates.redaction_ok");
+    assert_eq!(told["findings"][2]["sort"], "cannot_be_rebuilt");
+    assert_eq!(told["unchecked"][0]["what"], "lengths in tokens");
 }
 
 #[test]

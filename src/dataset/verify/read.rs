@@ -183,12 +183,12 @@ fn compare(name: &str, stated: &Written, found: &Written, out: &mut Verified) {
     same("rows", stated.rows.to_string(), found.rows.to_string());
 }
 
+/// Takes some lines, and how many came before them.
+type Take<'a> = &'a mut dyn FnMut(&[Vec<u8>], u64) -> Result<()>;
+
 /// Reads a file line by line, `take` being given some lines and how many came before them; none
 /// where there is no such file.
-fn lines(
-    path: &Path,
-    take: &mut dyn FnMut(&[Vec<u8>], u64) -> Result<()>,
-) -> Result<Option<Written>> {
+fn lines(path: &Path, take: Take) -> Result<Option<Written>> {
     let place = || format!("cannot read {}", path.display());
     let file = match fs::File::open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),

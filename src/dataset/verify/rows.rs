@@ -57,16 +57,23 @@ pub(super) fn check(
             }
         }
     }
-    for file in found.values() {
+    for (own, file) in found {
         for row in &file.rows {
             let parent = row.derived_from.clone().map(|parent| ("id", parent));
             if let Some(part) = parent.and_then(|key| sides.known.get(&key).copied())
-                && part != Part::Train
+                && part != *own
             {
                 let found = format!("a row of {}", part.as_str());
-                let wrong = Finding::new(&file.name, "derived_from", "a row of train", found);
+                let wanted = format!("a row of {}", own.as_str());
+                let wrong = Finding::new(&file.name, "derived_from", wanted, found);
                 out.findings.push(wrong.at(&row.id));
             }
+        }
+    }
+    for gone in manifest.contamination.iter().flat_map(|c| &c.listed) {
+        if let Some(part) = sides.known.get(&("id", gone.row.clone())) {
+            let (wanted, found) = ("dropped as contaminated", format!("in {}", part.as_str()));
+            out.findings.push(Finding::new(MANIFEST, "contamination", wanted, found).at(&gone.row));
         }
     }
     out.checked.push("ids, their order and repeats; kinds; parents".into());

@@ -5,6 +5,7 @@ use rhai::plugin::*;
 use rhai::{Array, FnPtr, Map};
 
 use super::host;
+use crate::dataset::decontaminate::{self, Suite};
 use crate::dataset::generate::{Pool, generate as make, generator};
 use crate::dataset::ledger::Ledger;
 use crate::dataset::quality::{Bounds, filter, rule, standard};
@@ -13,6 +14,7 @@ use crate::dataset::snapshot::{self, Shards, Snapshot};
 use crate::dataset::split::{self, Parts};
 use crate::dataset::windows::windows as cut;
 use crate::dataset::{Dataset, Example, Kind, Rows, mix, redaction};
+use crate::evaluate::suites;
 use crate::redact::{Known, TeamRule};
 use crate::script::closures::each_row;
 use crate::script::compare::named;
@@ -185,17 +187,29 @@ mod verbs {
         run().map(|rows| host.told(rows)).map_err(fail)
     }
 
-    /// Splits whole components into train, tune and val.
+    /// Splits whole components into train, tune and val, and takes out of train what holds items of
+    /// EVAL_FILES.
     #[rhai_fn(name = "split", pure, return_raw)]
     pub fn split_rows(ctx: NativeCallContext, rows: &mut Rows) -> RhaiResultOf<Parts> {
         let host = host(&ctx)?;
         let run = || -> anyhow::Result<Parts> {
             let options = split::Options::from_config(&host.config)?;
             let ledger = host.config.path("LEDGER").map(|path| Ledger::read(&path)).transpose()?;
-            split::split(rows, &options, ledger.as_ref(), host.observer.as_ref())
+            let observer = host.observer.as_ref();
+            let parts = split::split(rows, &options, ledger.as_ref(), observer)?;
+            let search = decontaminate::Options::from_config(&host.config);
+            let files = if search.n == 0 { Vec::new() } else { host.config.list("EVAL_FILES") };
+            let suites = suites(&files, &host.project, observer)?;
+            let suites: Vec<_> = suites
+                .iter()
+                .map(|s| Suite { name: &s.name, digest: &s.digest, rows: &s.rows.examples })
+                .collect();
+            decontaminate::decontaminate(&parts, &suites, &search, observer)
         };
         let parts = run().map_err(fail)?;
-        Ok(told(&host, parts.stages.last().map(|s| s.line()), parts.clone()))
+        let new = parts.stages.iter().skip(rows.stages.len());
+        new.for_each(|stage| host.observer.say(&stage.line()));
+        Ok(parts)
     }
 
     /// Mixes generated and general rows into the training part, by the configured ratios.
@@ -227,6 +241,11 @@ mod verbs {
             snapshot::write(dataset, &folder, config, redactor.policy(), provenance, observer)
         };
         let written = run().map_err(fail)?;
+        let away = host.pager().paged_out();
+        if away > 0 {
+            let away = away as f64 / f64::from(1 << 20);
+            host.observer.say(&format!("{away:.1} MiB of rows waited on disk, compressed"));
+        }
         Ok(told(&host, Some(written.to_string()), written.clone()))
     }
 

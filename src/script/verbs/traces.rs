@@ -80,7 +80,8 @@ mod verbs {
     pub fn load_counterexamples(ctx: NativeCallContext) -> RhaiResultOf<Rows> {
         let host = host(&ctx)?;
         let folder = host.config.path("COUNTEREXAMPLES").unwrap_or_default();
-        let rows = counterexamples(&folder, &host.project, host.observer.as_ref());
+        let leave = |loaded| host.leave(loaded);
+        let rows = counterexamples(&folder, &host.project, &leave, host.observer.as_ref());
         rows.map(|rows| host.told(rows)).map_err(fail)
     }
 
