@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::redaction::by_session;
 use super::super::{Held, Rows};
-use super::chosen;
+use super::{FEW, chosen};
 use crate::chance::Chance;
 use crate::progress::Observer;
 use crate::redact::Redactor;
@@ -64,9 +64,6 @@ impl Shape {
     }
 }
 
-/// The values of at most so many rows are collected.
-const SESSIONS: usize = 4096;
-
 /// Values by tool, argument and shape; tools; argument names. The same for any order of rows.
 #[derive(Debug, Clone, Default)]
 pub struct Pool {
@@ -76,10 +73,10 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// What the real rows use, after redaction: a value that is a secret only by its
-    /// surroundings would not be recognised elsewhere.
+    /// What the real rows use, a thousand of them where there are more, after redaction: a value
+    /// that is a secret only by its surroundings would not be recognised elsewhere.
     pub fn new(rows: &Rows, redactor: &Redactor, observer: &dyn Observer) -> Result<Pool> {
-        let real: Vec<Held> = chosen(rows, SESSIONS).into_iter().cloned().collect();
+        let real: Vec<Held> = chosen(rows, FEW).into_iter().cloned().collect();
         observer.begin("collect values", Some(real.len() as u64), "rows");
         let pools = by_session(&real, redactor, &[], observer, |_, redacted| {
             Ok(Pool::collect(redacted.iter().map(|r| &r.trace)))
