@@ -73,7 +73,8 @@ pub type Places = BTreeMap<String, Part>;
 
 /// Splits rows; gives the ledger for the next time too.
 pub fn parted(rows: &Rows, ledger: Option<&Ledger>) -> (Places, Ledger) {
-    let options = Options { by_repository: false, val: 0.2, tune: 0.1, limits: Limits::default() };
+    let limits = Limits::default();
+    let options = Options { by_repository: false, val: 0.2, tune: 0.1, limits, min_val: 0 };
     let parts = split(rows, &options, ledger, &Silent).expect("three parts");
     let all = [(Part::Train, &parts.train), (Part::Tune, &parts.tune), (Part::Val, &parts.val)];
     let places =
