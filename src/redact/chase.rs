@@ -54,7 +54,7 @@ struct Finder {
     /// Where the words with one head begin and end.
     heads: HashMap<[u8; HEAD], (usize, usize)>,
     /// Which heads there may be, by what [`slot`] makes of them.
-    slots: Vec<bool>,
+    slots: Box<[bool; 1 << SLOT]>,
 }
 
 impl Finder {
@@ -63,7 +63,7 @@ impl Finder {
         let mut words: Vec<(String, usize)> = words.into_iter().zip(0..).collect();
         words.sort_unstable();
         words.dedup_by(|later, first| later.0 == first.0);
-        let (mut heads, mut slots) = (HashMap::new(), vec![false; 1 << SLOT]);
+        let (mut heads, mut slots) = (HashMap::new(), Box::new([false; 1 << SLOT]));
         let mut within: Vec<usize> = Vec::with_capacity(words.len());
         for (at, (word, _)) in words.iter().enumerate() {
             let Some(head) = word.as_bytes().first_chunk::<HEAD>() else {
@@ -85,10 +85,9 @@ impl Finder {
     fn each(&self, text: &str, mut f: impl FnMut(usize, usize, usize)) {
         let bytes = text.as_bytes();
         let mut at = 0;
-        while let Some(head) = bytes.get(at..).and_then(<[u8]>::first_chunk::<HEAD>) {
-            let found =
-                if self.slots[slot(head)] { self.longest(head, &bytes[at..]) } else { None };
-            match found {
+        while let Some(next) = self.next_head(bytes, at) {
+            at = next;
+            match self.longest(&bytes[at..]) {
                 Some((length, index)) => {
                     f(at, at + length, index);
                     at += length;
@@ -98,9 +97,15 @@ impl Finder {
         }
     }
 
+    /// Where a word may begin next.
+    fn next_head(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        let may_begin = |head: &[u8]| self.slots[slot(head)];
+        bytes.get(from..)?.windows(HEAD).position(may_begin).map(|n| from + n)
+    }
+
     /// The longest word that `rest` begins with: its length and number.
-    fn longest(&self, head: &[u8; HEAD], rest: &[u8]) -> Option<(usize, usize)> {
-        let (from, to) = *self.heads.get(head)?;
+    fn longest(&self, rest: &[u8]) -> Option<(usize, usize)> {
+        let (from, to) = *self.heads.get(rest.first_chunk::<HEAD>()?)?;
         let after = self.words[from..to].partition_point(|(word, _)| word.as_bytes() <= rest);
         // The word before `rest` in order begins with every word that `rest` begins with.
         let mut word = from + after.checked_sub(1)?;
@@ -120,7 +125,7 @@ impl Finder {
 /// How many bits a slot has.
 const SLOT: u32 = 13;
 
-fn slot(head: &[u8; HEAD]) -> usize {
+fn slot(head: &[u8]) -> usize {
     let word = u32::from_le_bytes([head[0], head[1], head[2], 0]);
     (word.wrapping_mul(0x9e37_79b1) >> (32 - SLOT)) as usize
 }

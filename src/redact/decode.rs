@@ -224,13 +224,15 @@ impl Views {
 /// Adds what is decoded from a text, and what from that.
 fn decode_all(text: &str, from: Option<usize>, depth: usize, views: &mut Vec<View>) {
     // Positions are kept in 32 bits; no line is long enough to need more.
-    if depth > DEPTH || u32::try_from(text.len()).is_err() {
+    if depth > DEPTH + 1 || u32::try_from(text.len()).is_err() {
         return;
     }
     let mut own = Vec::new();
-    own.extend(unescape(text));
-    own.extend(percent(text));
-    base64::base64(text, &mut own);
+    if depth <= DEPTH {
+        own.extend(unescape(text));
+        own.extend(percent(text));
+        base64::base64(text, &mut own);
+    }
     own.extend(wrapped::wrapped(text));
     for view in own {
         let index = views.len();

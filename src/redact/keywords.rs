@@ -146,15 +146,21 @@ fn compare(list: &[Keyword], bytes: &[u8], at: usize, f: &mut impl FnMut(usize, 
 /// The first byte from `from` on that is wanted. Looks at many bytes at once: in most texts what
 /// is wanted is rare.
 pub(super) fn seek(bytes: &[u8], from: usize, wanted: impl Fn(u8) -> bool) -> Option<usize> {
-    const STEP: usize = 32;
-    let mut at = from;
+    let at = skip::<32>(bytes, from, &wanted);
+    let at = skip::<8>(bytes, at, &wanted);
+    bytes.get(at..)?.iter().position(|byte| wanted(*byte)).map(|n| at + n)
+}
+
+/// Goes on in steps as long as nothing in them is wanted.
+#[inline]
+fn skip<const STEP: usize>(bytes: &[u8], mut at: usize, wanted: &impl Fn(u8) -> bool) -> usize {
     while let Some(step) = bytes.get(at..).and_then(<[u8]>::first_chunk::<STEP>) {
         if step.iter().fold(false, |any, byte| any | wanted(*byte)) {
             break;
         }
         at += STEP;
     }
-    bytes.get(at..)?.iter().position(|byte| wanted(*byte)).map(|n| at + n)
+    at
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub struct Known {
 struct Text {
     text: String,
     name: Option<String>,
+    /// How many bare numbers it holds.
+    numbers: usize,
     /// Which trace it belongs to.
     trace: usize,
     /// What is decoded from it as it stands, once that was asked for.
@@ -59,7 +61,7 @@ struct Text {
 
 impl Text {
     fn new(leaf: Leaf, trace: usize) -> Self {
-        Text { text: leaf.text, name: leaf.name, trace, views: None }
+        Text { text: leaf.text, name: leaf.name, numbers: leaf.numbers, trace, views: None }
     }
 }
 
@@ -86,7 +88,7 @@ impl Redactor {
 
     /// Redacts one text by itself and says what was found.
     pub fn account_of(&self, text: &str) -> Result<(String, Account)> {
-        let mut texts = vec![Text::new(Leaf { text: text.to_string(), name: None }, 0)];
+        let mut texts = vec![Text::new(Leaf::new(text.to_string(), None), 0)];
         let account = self.texts(&mut texts, 1, &[])?.swap_remove(0);
         Ok((texts.swap_remove(0).text, account))
     }
@@ -95,11 +97,13 @@ impl Redactor {
     /// but those at the top that are an `id`, and the structure of `messages`.
     pub fn json(&self, values: &mut [Value]) -> Result<Vec<Account>> {
         let mut texts = Vec::new();
+        let together = self.policy().extra.is_empty();
         for (index, value) in values.iter_mut().enumerate() {
-            texts.extend(walk::take_json(value).into_iter().map(|leaf| Text::new(leaf, index)));
+            let leaves = walk::take_json(value, together);
+            texts.extend(leaves.into_iter().map(|leaf| Text::new(leaf, index)));
         }
         let accounts = self.texts(&mut texts, values.len(), &[])?;
-        let mut texts = texts.into_iter().map(|t| t.text);
+        let mut texts = texts.into_iter().map(|t| (t.text, t.numbers));
         values.iter_mut().for_each(|value| walk::put_back_json(value, &mut texts));
         Ok(accounts)
     }
@@ -113,11 +117,13 @@ impl Redactor {
     pub fn session_knowing(&self, traces: &[&Trace], known: &[Known]) -> Result<Vec<Redacted>> {
         let mut texts = Vec::new();
         let mut copies: Vec<Trace> = traces.iter().map(|trace| (*trace).clone()).collect();
+        let together = self.policy().extra.is_empty();
         for (trace, copy) in copies.iter_mut().enumerate() {
-            texts.extend(walk::take(copy).into_iter().map(|leaf| Text::new(leaf, trace)));
+            let leaves = walk::take(copy, together);
+            texts.extend(leaves.into_iter().map(|leaf| Text::new(leaf, trace)));
         }
         let accounts = self.texts(&mut texts, traces.len(), known)?;
-        let mut texts = texts.into_iter().map(|t| t.text);
+        let mut texts = texts.into_iter().map(|t| (t.text, t.numbers));
         let mut redacted = Vec::with_capacity(traces.len());
         for (mut trace, account) in copies.into_iter().zip(accounts) {
             walk::put_back(&mut trace, &mut texts);

@@ -1,67 +1,129 @@
 //! Every string of a trace, in a fixed order.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::rules::names;
 use crate::trace::{Message, Trace};
 
 /// A string with the name it is the value of, where it stands in structured data.
 pub(super) struct Leaf {
     pub text: String,
     pub name: Option<String>,
+    /// How many bare numbers of a list it holds, with [`APART`] between them; none in a string.
+    pub numbers: usize,
 }
+
+impl Leaf {
+    /// A text by itself.
+    pub fn new(text: String, name: Option<&str>) -> Self {
+        Leaf { text, name: name.map(String::from), numbers: 0 }
+    }
+}
+
+/// Stands between numbers that are read together; nothing reads across it.
+const APART: &str = "\n\0\n";
 
 /// Copies every string that redaction covers. Roles and ids are left out: they are structure.
 pub(super) fn leaves(trace: &Trace) -> Vec<Leaf> {
-    take(&mut trace.clone())
+    take(&mut trace.clone(), true)
 }
 
-/// Takes every string that redaction covers out of a trace; its strings are empty then.
-pub(super) fn take(trace: &mut Trace) -> Vec<Leaf> {
-    let mut leaves = Vec::new();
-    visit(trace, &mut |text, name| {
-        leaves.push(Leaf { text: std::mem::take(text), name: name.map(String::from) });
-    });
-    leaves
+/// Takes every string that redaction covers out of a trace; its strings are empty then. Numbers in
+/// a list may be read `together`, as long as no rule asks where a text begins or ends.
+pub(super) fn take(trace: &mut Trace, together: bool) -> Vec<Leaf> {
+    let mut take = Take { leaves: Vec::new(), together };
+    visit(trace, &mut take);
+    take.leaves
 }
 
-/// Puts back texts in the order in which [`take`] gave them.
-pub(super) fn put_back(trace: &mut Trace, texts: impl Iterator<Item = String>) {
-    let mut texts = texts;
-    visit(trace, &mut |text, _| {
-        if let Some(new) = texts.next() {
-            *text = new;
-        }
-    });
+/// Puts back texts in the order in which [`take`] gave them, each with its number of numbers.
+pub(super) fn put_back(trace: &mut Trace, texts: &mut dyn Iterator<Item = (String, usize)>) {
+    visit(trace, &mut PutBack(texts));
 }
 
 /// The same of one message.
 pub(super) fn message_leaves(from: &Message) -> Vec<Leaf> {
-    let mut leaves = Vec::new();
-    message(&mut from.clone(), &mut |text, name| {
-        leaves.push(Leaf { text: std::mem::take(text), name: name.map(String::from) });
-    });
-    leaves
+    let mut take = Take { leaves: Vec::new(), together: true };
+    message(&mut from.clone(), &mut take);
+    take.leaves
 }
 
 /// The same of any JSON, which may be a row with `messages`: what is structure there stays.
-pub(super) fn take_json(json: &mut Value) -> Vec<Leaf> {
-    let mut leaves = Vec::new();
-    value(json, None, true, &mut |text, name| {
-        leaves.push(Leaf { text: std::mem::take(text), name: name.map(String::from) });
-    });
-    leaves
+pub(super) fn take_json(json: &mut Value, together: bool) -> Vec<Leaf> {
+    let mut take = Take { leaves: Vec::new(), together };
+    value(json, None, true, &mut take);
+    take.leaves
 }
 
 /// Puts back texts in the order in which [`take_json`] gave them.
-pub(super) fn put_back_json(json: &mut Value, texts: impl Iterator<Item = String>) {
-    let mut texts = texts;
-    value(json, None, true, &mut |text, _| {
-        if let Some(new) = texts.next() {
+pub(super) fn put_back_json(json: &mut Value, texts: &mut dyn Iterator<Item = (String, usize)>) {
+    value(json, None, true, &mut PutBack(texts));
+}
+
+/// What is done with each string and each run of numbers.
+trait Visit {
+    fn text(&mut self, text: &mut String, name: Option<&str>);
+    /// Numbers that follow each other in a list, or one by itself.
+    fn numbers(&mut self, numbers: &mut [Value], name: Option<&str>);
+}
+
+struct Take {
+    leaves: Vec<Leaf>,
+    together: bool,
+}
+
+impl Visit for Take {
+    fn text(&mut self, text: &mut String, name: Option<&str>) {
+        self.leaves.push(Leaf::new(std::mem::take(text), name));
+    }
+
+    fn numbers(&mut self, numbers: &mut [Value], name: Option<&str>) {
+        // What a name makes a secret of, it makes one of each.
+        let alone = !self.together || name.and_then(names::strength).is_some();
+        for numbers in numbers.chunks(if alone { 1 } else { numbers.len() }) {
+            let mut text = String::new();
+            for (index, number) in numbers.iter().enumerate() {
+                let apart = if index > 0 { APART } else { "" };
+                // Nothing can fail that is written to a string.
+                let _ = write!(text, "{apart}{number}");
+            }
+            self.leaves.push(Leaf { numbers: numbers.len(), ..Leaf::new(text, name) });
+        }
+    }
+}
+
+struct PutBack<'a>(&'a mut dyn Iterator<Item = (String, usize)>);
+
+impl Visit for PutBack<'_> {
+    fn text(&mut self, text: &mut String, _: Option<&str>) {
+        if let Some((new, _)) = self.0.next() {
             *text = new;
         }
-    });
+    }
+
+    fn numbers(&mut self, mut numbers: &mut [Value], _: Option<&str>) {
+        let mut old = String::new();
+        while !numbers.is_empty() {
+            let Some((text, count)) = self.0.next() else { return };
+            let (these, rest) = numbers.split_at_mut(count.clamp(1, numbers.len()));
+            let whole = text.matches(APART).count() + 1 == these.len();
+            // Where a rule took several at once, they go together.
+            let mut parts = text.splitn(if whole { these.len() } else { 1 }, APART);
+            for number in these {
+                old.clear();
+                let _ = write!(old, "{number}");
+                let new = parts.next().unwrap_or("");
+                // A number can be a card or a PIN; it becomes text only if it has to go.
+                if new != old {
+                    *number = Value::from(new);
+                }
+            }
+            numbers = rest;
+        }
+    }
 }
 
 /// What links the parts of a row.
@@ -71,21 +133,19 @@ const KINDS: [&str; 2] = ["role", "type"];
 /// Where structure goes on.
 const STRUCTURED: [&str; 5] = ["messages", "conversation", "tool_calls", "function", "content"];
 
-type Visit<'a> = &'a mut dyn FnMut(&mut String, Option<&str>);
-
-fn visit(trace: &mut Trace, f: Visit) {
-    f(&mut trace.source, None);
+fn visit(trace: &mut Trace, f: &mut dyn Visit) {
+    f.text(&mut trace.source, None);
     for text in
         [&mut trace.task_category, &mut trace.outcome, &mut trace.repository].into_iter().flatten()
     {
-        f(text, None);
+        f.text(text, None);
     }
     for word in &mut trace.keywords {
-        f(word, None);
+        f.text(word, None);
     }
-    f(&mut trace.origin.file, None);
+    f.text(&mut trace.origin.file, None);
     if let Some(version) = &mut trace.agent_version {
-        f(version, None);
+        f.text(version, None);
     }
     for tool in &mut trace.tools {
         value(tool, None, false, f);
@@ -95,41 +155,44 @@ fn visit(trace: &mut Trace, f: Visit) {
     }
 }
 
-fn message(message: &mut Message, f: Visit) {
+fn message(message: &mut Message, f: &mut dyn Visit) {
     if let Some(reasoning) = &mut message.reasoning_content {
-        f(reasoning, None);
+        f.text(reasoning, None);
     }
-    f(&mut message.content, None);
+    f.text(&mut message.content, None);
     for call in &mut message.tool_calls {
-        f(&mut call.name, None);
+        f.text(&mut call.name, None);
         object(&mut call.arguments, false, f);
     }
     for text in [&mut message.name, &mut message.author, &mut message.file].into_iter().flatten() {
-        f(text, None);
+        f.text(text, None);
     }
 }
 
-fn value(json: &mut Value, name: Option<&str>, structured: bool, f: Visit) {
+fn value(json: &mut Value, name: Option<&str>, structured: bool, f: &mut dyn Visit) {
     match json {
-        Value::String(text) => f(text, name),
+        Value::String(text) => f.text(text, name),
         Value::Array(items) => {
             let mut flag: Option<String> = None;
-            for item in items {
+            let mut items = items.as_mut_slice();
+            while !items.is_empty() {
                 // `["--password", "…"]`: a flag names the element after it.
                 let own = flag.take();
-                flag = item.as_str().filter(|t| t.starts_with("--")).map(String::from);
-                value(item, own.as_deref().or(name), structured, f);
+                let run = items.iter().take_while(|item| item.is_number()).count();
+                let (these, rest) = items.split_at_mut(if own.is_some() { 1 } else { run.max(1) });
+                items = rest;
+                let name = own.as_deref().or(name);
+                match these {
+                    [item] => {
+                        flag = item.as_str().filter(|t| t.starts_with("--")).map(String::from);
+                        value(item, name, structured, f);
+                    }
+                    numbers => f.numbers(numbers, name),
+                }
             }
         }
         Value::Object(map) => object(map, structured, f),
-        // A number can be a card or a PIN; it becomes text only if it has to go.
-        Value::Number(number) => {
-            let mut text = number.to_string();
-            f(&mut text, name);
-            if !text.is_empty() && text != number.to_string() {
-                *json = Value::String(text);
-            }
-        }
+        Value::Number(_) => f.numbers(std::slice::from_mut(json), name),
         Value::Null | Value::Bool(_) => {}
     }
 }
@@ -142,7 +205,7 @@ fn is_structure(key: &str, value: &Value) -> bool {
         || KINDS.contains(&key) && value.as_str().is_some_and(is_word)
 }
 
-fn object(map: &mut Map<String, Value>, structured: bool, f: Visit) {
+fn object(map: &mut Map<String, Value>, structured: bool, f: &mut dyn Visit) {
     // `{"name": "DB_PASSWORD", "value": "…"}`: the name stands beside the value.
     let beside = ["name", "key", "variable", "Name", "Key"]
         .into_iter()
@@ -155,7 +218,7 @@ fn object(map: &mut Map<String, Value>, structured: bool, f: Visit) {
             continue;
         }
         let mut new = key.clone();
-        f(&mut new, None);
+        f.text(&mut new, None);
         let name = match (key.as_str(), &beside) {
             ("value" | "Value", Some(name)) => name,
             _ => &key,

@@ -6,6 +6,7 @@
 
 use super::decode::{Decoding, View};
 use super::keywords::seek;
+use super::rules::names;
 use super::rules::words::is_words;
 
 /// How far a part is followed from a break.
@@ -56,6 +57,8 @@ struct Lines {
     after_seam: usize,
     /// How wide the line before the last seam was.
     width: usize,
+    /// Inside a YAML block: how far its lines are indented.
+    block: Option<usize>,
 }
 
 /// Bytes that a token is made of.
@@ -63,19 +66,34 @@ fn is_part(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_-+/=.%~".contains(byte)
 }
 
+/// Bytes that a part is made of where something else marks its end.
+fn is_marked(byte: &u8) -> bool {
+    is_part(byte) || b":|!@#$^&*?".contains(byte)
+}
+
 /// The bytes to take out around the line end at `end` of the line that begins at `line`.
 fn seam(bytes: &[u8], line: usize, end: usize, lines: &mut Lines) -> Option<(usize, usize)> {
     let stop = end - usize::from(bytes[line..end].ends_with(b"\r"));
     let tail = bytes[line..stop].trim_ascii_end();
     let last = *tail.last()?;
-    if !is_part(&last) && !b"\"'`\\&>|^".contains(&last) {
+    if !is_marked(&last) && !b"\"'`\\>(".contains(&last) {
+        return None;
+    }
+    let text_end = line + tail.len();
+    let chained = lines.after_seam == line && lines.width > 0;
+    if !chained && !b"\"'`\\=|>(".contains(&last) && !may_go_on(bytes, line, text_end) {
         return None;
     }
     let next = end + 1;
     let open = next + margin(bytes, line, next)?;
-    let found = literals(bytes, line, line + tail.len(), open)
-        .or_else(|| continued(bytes, line, stop, open))
-        .or_else(|| block(bytes, line, stop, open))
+    let block = lines.block.filter(|_| chained);
+    lines.block = block_line(bytes, line, stop, open, block);
+    let found = lines
+        .block
+        .map(|_| (if block.is_some() { text_end } else { block_head(bytes, line, stop) }, open))
+        .or_else(|| literals(bytes, line, text_end, open))
+        .or_else(|| opened(bytes, text_end, next, open))
+        .or_else(|| continued(bytes, line, stop, open, chained))
         .or_else(|| broken(bytes, line, stop, open, lines));
     if found.is_some() {
         lines.after_seam = next;
@@ -84,13 +102,38 @@ fn seam(bytes: &[u8], line: usize, end: usize, lines: &mut Lines) -> Option<(usi
     found
 }
 
+/// Whether the line ends in a literal with an operator behind it, in the sign of a YAML block, or in
+/// what could be the begin of a token, which most words could not.
+fn may_go_on(bytes: &[u8], line: usize, end: usize) -> bool {
+    let operand = bytes[line..end].iter().rposition(|b| !b"+-.&^ \t".contains(b));
+    if operand.is_some_and(|n| b"\"'`|>".contains(&bytes[line + n])) {
+        return true;
+    }
+    let run = &bytes[part_before(bytes, line, end)..end];
+    let is_word = || run.iter().all(u8::is_ascii_alphabetic) && changes(run) < 2;
+    match run.len() {
+        24.. => true,
+        LEAST.. => !is_word(),
+        4.. => run.contains(&b'=') || bytes[line..end - run.len()].last().is_some_and(is_joint),
+        _ => false,
+    }
+}
+
 /// The length of the part that begins at `at`.
 fn part_after(bytes: &[u8], at: usize) -> usize {
+    run_after(bytes, at, is_part)
+}
+
+fn run_after(bytes: &[u8], at: usize, is_part: fn(&u8) -> bool) -> usize {
     bytes[at..].iter().take(PART).take_while(|b| is_part(b)).count()
 }
 
 /// Where the part that ends at `end` begins.
 fn part_before(bytes: &[u8], line: usize, end: usize) -> usize {
+    run_before(bytes, line, end, is_part)
+}
+
+fn run_before(bytes: &[u8], line: usize, end: usize, is_part: fn(&u8) -> bool) -> usize {
     let floor = line.max(end.saturating_sub(PART));
     end - bytes[floor..end].iter().rev().take_while(|b| is_part(b)).count()
 }
@@ -111,7 +154,7 @@ fn margin(bytes: &[u8], line: usize, next: usize) -> Option<usize> {
     }
     // The same signs before both lines
     let same = |n: &usize| bytes.get(line + n) == bytes.get(next + n);
-    let is_sign = |n: &usize| bytes.get(next + n).is_some_and(|b| b" +->|#*/".contains(b));
+    let is_sign = |n: &usize| bytes.get(next + n).is_some_and(|b| b" +->|#*/;".contains(b));
     if bytes.get(next).is_some() {
         at += (0..12).take_while(|n| same(n) && is_sign(n)).count();
     }
@@ -130,7 +173,10 @@ fn literals(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usize
     let operator = OPERATORS.iter().find(|o| line_text.ends_with(o));
     let left = line_text[..line_text.len() - operator.map_or(0, |o| o.len())].trim_ascii_end();
     let quote = left.last().filter(|b| quotes(b))?;
-    let close = line + left.len() - 1;
+    // As CSV writes them
+    let double = *quote == b'"' && left.ends_with(b"\"\"");
+    let width = 1 + usize::from(double);
+    let close = line + left.len() - width;
     let mut at = open;
     let mut joined = operator.is_some();
     if let Some(leading) = OPERATORS.iter().find(|o| bytes[at..].starts_with(o)) {
@@ -138,63 +184,137 @@ fn literals(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usize
         joined = true;
     }
     at += usize::from(matches!(bytes.get(at), Some(b'f' | b'b' | b'r' | b'u' | b'@' | b'L')));
-    if bytes.get(at) != Some(quote) {
+    if bytes.get(at) != Some(quote) || double && bytes.get(at + 1) != Some(quote) {
         return None;
     }
-    let left = &bytes[part_before(bytes, line, close)..close];
-    let right = &bytes[at + 1..at + 1 + part_after(bytes, at + 1)];
+    let at = at + width;
+    let left = &bytes[run_before(bytes, line, close, is_marked)..close];
+    let right = &bytes[at..at + run_after(bytes, at, is_marked)];
     // Without a sign between them, they are more often elements than parts.
     let sound = match joined {
         true => !left.is_empty() && !right.is_empty() && (is_odd(left) || is_odd(right)),
         false => {
             // Each alone on its line, with no comma
-            let whole = close - left.len() == line + margin(bytes, line, line).unwrap_or(0) + 1;
+            let first = line + margin(bytes, line, line).unwrap_or(0) + width;
+            let whole = close - left.len() == first;
             let least = if whole { 4 } else { LEAST };
             left.len() >= least && !right.is_empty() && (is_odd(left) || whole && is_odd(right))
         }
     };
     let escaped = close.checked_sub(left.len() + 1).is_some_and(|n| bytes[n] == b'\\');
-    (sound && !escaped).then_some((close, at + 1))
+    (sound && !escaped).then_some((close, at))
+}
+
+/// `name = (`, and on the next line a literal behind the sign of a comment or a diff, or in CSV.
+fn opened(bytes: &[u8], end: usize, next: usize, open: usize) -> Option<(usize, usize)> {
+    let quotes = bytes[open..].iter().take(2).take_while(|b| b"\"'".contains(b)).count();
+    let marked = bytes[next..open].iter().any(|b| !b.is_ascii_whitespace());
+    if bytes[end - 1] != b'(' || quotes == 0 || !(marked || quotes == 2) {
+        return None;
+    }
+    let value = &bytes[open + quotes..open + quotes + part_after(bytes, open + quotes)];
+    (value.len() >= LEAST && is_odd(value)).then_some((end - 1, open))
 }
 
 /// A line that ends in a backslash, or in the `=` of quoted-printable.
-fn continued(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usize, usize)> {
+fn continued(
+    bytes: &[u8],
+    line: usize,
+    end: usize,
+    open: usize,
+    chained: bool,
+) -> Option<(usize, usize)> {
     let sign = *bytes[line..end].last().filter(|b| b"\\=".contains(b))?;
     let at = end - 1;
-    let left = &bytes[part_before(bytes, line, at)..at];
-    let right = &bytes[open..open + part_after(bytes, open)];
-    let value = left.rsplit(|b| *b == b'=').next().unwrap_or(left);
-    let sound = match sign {
-        b'\\' => value.len() >= 4 && !right.is_empty() && (is_odd(value) || is_odd(right)),
-        _ => {
-            // The `=` of base64 ends a value; what follows must be the rest of one.
-            let next = bytes.get(open + right.len());
-            let alone = matches!(next, None | Some(b'\r' | b'\n'));
-            let rest = right.strip_suffix(b"=").unwrap_or(right);
-            let ends = alone || next.is_some_and(|b| b" \t\"'`);<\\,=".contains(b));
-            value.len() >= LEAST
-                && ends
-                && is_odd(value)
-                && !right.is_empty()
-                && !rest.contains(&b'=')
-                && (right.len() >= LEAST && is_odd(right) || alone && !is_words(text(right)))
-                && !is_digest(value, right)
-        }
-    };
+    let after_name = |left: &[u8]| left.rsplit(|b| *b == b'=').next().map_or(0, <[u8]>::len);
+    if sign == b'\\' {
+        let left = &bytes[run_before(bytes, line, at, is_marked)..at];
+        let value = &left[left.len() - after_name(left)..];
+        let right = &bytes[open..open + run_after(bytes, open, is_marked)];
+        let sound = value.len() >= 4 && !right.is_empty() && (is_odd(value) || is_odd(right));
+        return sound.then_some((at, open));
+    }
+    let left = &bytes[parts_before(bytes, line, at)..at];
+    let value = &left[left.len() - after_name(left)..];
+    let right = &bytes[open..open + parts_after(bytes, open)];
+    // The `=` of base64 ends a value; what follows must be the rest of one.
+    let next = bytes.get(open + right.len());
+    let alone = matches!(next, None | Some(b'\r' | b'\n'));
+    let rest = right.strip_suffix(b"=").unwrap_or(right);
+    let ends = alone || next.is_some_and(|b| b" \t\"'`);<\\,=".contains(b));
+    if !ends || rest.is_empty() || rest.contains(&b'=') || is_digest(value, right) {
+        return None;
+    }
+    let long = right.len() >= LEAST && is_odd(right);
+    let sound = value.len() >= LEAST && is_odd(value) && (long || alone && !is_words(text(right)))
+        || value.len() >= 4 && alone && (long && value.len() < left.len() || chained);
     sound.then_some((at, open))
 }
 
-/// The lines of a YAML block: `key: |`, then a value over several lines, taken as they are.
-fn block(bytes: &[u8], line: usize, end: usize, open: usize) -> Option<(usize, usize)> {
-    let head = bytes[line..end].strip_suffix(b"-").unwrap_or(&bytes[line..end]);
-    let head = head.strip_suffix(b"|").or_else(|| head.strip_suffix(b">"))?;
-    let key = head.trim_ascii_end();
-    let right = part_after(bytes, open);
-    let alone = matches!(bytes.get(open + right), Some(b'\r' | b'\n'));
-    let sound = key.len() < head.len() && key.ends_with(b":") && right >= LEAST && alone;
-    let mixed =
-        bytes[open..open + right].iter().any(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
-    (sound && mixed).then_some((line + head.len(), open))
+/// Where the sign of a YAML block begins in the line before it.
+fn block_head(bytes: &[u8], line: usize, end: usize) -> usize {
+    let head = &bytes[line..end];
+    line + head.strip_suffix(b"-").unwrap_or(head).len().saturating_sub(1)
+}
+
+/// The indentation of a YAML block: `key: |`, then a value over several lines, taken as they are.
+/// `block` is that of the block which the line itself stands in.
+fn block_line(
+    bytes: &[u8],
+    line: usize,
+    end: usize,
+    open: usize,
+    block: Option<usize>,
+) -> Option<usize> {
+    let head = &bytes[line..block_head(bytes, line, end)];
+    if block.is_none() && !matches!(bytes[line + head.len()], b'|' | b'>') {
+        return None;
+    }
+    let newline = bytes[..open].iter().rposition(|b| *b == b'\n')?;
+    let indent = open - newline;
+    let right = &bytes[open..open + run_after(bytes, open, u8::is_ascii_graphic)];
+    let alone = matches!(bytes.get(open + right.len()), None | Some(b'\r' | b'\n'));
+    if right.is_empty() || !alone {
+        return None;
+    }
+    if let Some(width) = block {
+        return (width == indent).then_some(width);
+    }
+    let key = head.trim_ascii_end().strip_suffix(b":").filter(|k| k.len() + 1 < head.len())?;
+    let mixed = right.iter().any(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+    let name = || key.rsplit(|b| b.is_ascii_whitespace()).next().map_or("", text);
+    let sound =
+        right.len() >= LEAST && mixed || right.len() >= 4 && names::strength(name()).is_some();
+    sound.then_some(indent)
+}
+
+/// Stands between the parts that some tokens have: `1234:abcd`, `12|abcd`.
+fn is_joint(byte: &u8) -> bool {
+    b":|".contains(byte)
+}
+
+/// The length of the part that begins at `at`, or of several with joints between them.
+fn parts_after(bytes: &[u8], at: usize) -> usize {
+    let first = part_after(bytes, at);
+    if first == 0 || !bytes.get(at + first).is_some_and(is_joint) {
+        return first;
+    }
+    let all = run_after(bytes, at, |b| is_part(b) || is_joint(b));
+    let last = bytes[at..at + all].rsplit(is_joint).next().unwrap_or(b"");
+    let whole = last.len() >= LEAST && is_odd(last) && !is_words(text(&bytes[at..at + first]));
+    if whole { all } else { first }
+}
+
+/// Where the part that ends at `end` begins, or the first of several with joints between them.
+fn parts_before(bytes: &[u8], line: usize, end: usize) -> usize {
+    let last = part_before(bytes, line, end);
+    if last == end || last == line || !is_joint(&bytes[last - 1]) {
+        return last;
+    }
+    let all = run_before(bytes, line, end, |b| is_part(b) || is_joint(b));
+    let first = bytes[all..end].split(is_joint).next().unwrap_or(b"");
+    let odd = first.len() >= 4 && first.iter().any(u8::is_ascii_digit);
+    if odd && !is_words(text(first)) { all } else { last }
 }
 
 /// A token that was cut at a width.
@@ -206,9 +326,9 @@ fn broken(
     lines: &Lines,
 ) -> Option<(usize, usize)> {
     let end = line + bytes[line..end].trim_ascii_end().len();
-    let start = part_before(bytes, line, end);
+    let start = parts_before(bytes, line, end);
     let run = &bytes[start..end];
-    let length = part_after(bytes, open);
+    let length = parts_after(bytes, open);
     let right = &bytes[open..open + length];
     if run.is_empty() || right.is_empty() {
         return None;
@@ -218,7 +338,10 @@ fn broken(
     let left = whole.rsplit(|b| *b == b'=').next().unwrap_or(whole);
     let rest = right.strip_suffix(b"==").or_else(|| right.strip_suffix(b"=")).unwrap_or(right);
     // `NAME=value` and `name: value` begin a line of their own.
-    if rest.contains(&b'=') || rest.is_empty() {
+    let before_sign = rest.iter().position(|b| *b == b'=');
+    if rest.is_empty()
+        || before_sign.is_some_and(|n| n < 24 || !is_made(&rest[..n]) || !is_odd(&rest[..n]))
+    {
         return None;
     }
     let next = bytes.get(open + length);
@@ -226,21 +349,23 @@ fn broken(
     if !alone && !next.is_some_and(|b| b" \t\"'`);<\\".contains(b)) {
         return None;
     }
+    let odd = right.len() >= LEAST && is_odd(right);
     if named {
-        return (alone && right.len() >= LEAST && is_odd(right)).then_some((end, open));
+        return (alone && odd).then_some((end, open));
     }
     if whole.len() < run.len() {
         // Padding ends what it stands behind.
         return None;
     }
-    if is_digest(left, right) {
+    if is_digest(left, right) && !left.ends_with(b"-") {
         return None;
     }
     let chained = lines.after_seam == line && lines.width > 0;
-    let solid = left.len() >= LEAST && is_odd(left);
+    let solid = || left.len() >= LEAST && is_odd(left);
     let same_width = lines.width >= 40 && lines.width == end - line;
+    let plain = right.iter().all(u8::is_ascii_alphanumeric);
     let sound = match right.len() {
-        LEAST.. => is_odd(right),
+        LEAST.. => odd || alone && plain && changes(right) >= 2,
         _ if !right.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'=') => false,
         _ => {
             alone && (chained || !is_words(text(right)))
@@ -249,20 +374,40 @@ fn broken(
     };
     // The middle of a token may be a line that looks like a word.
     let inner = chained && left.len() >= LEAST && start + left.len() == end;
-    ((solid || inner) && sound).then_some((end, open))
+    // And so may its begin, before what was clearly made by a machine.
+    let assigned = left.len() >= 4 && left.len() < whole.len() && alone && odd;
+    let begun = || {
+        let no_word = changes(left) >= 2 || !run.iter().all(u8::is_ascii_alphabetic);
+        let signed = b"+-/".contains(&right[0]);
+        run.len() >= LEAST && no_word && !signed && odd && is_made(right)
+    };
+    (sound && (inner || solid()) || assigned || begun()).then_some((end, open))
 }
 
 fn text(part: &[u8]) -> &str {
     std::str::from_utf8(part).unwrap_or("")
 }
 
+/// How often the case changes.
+fn changes(part: &[u8]) -> usize {
+    part.windows(2).filter(|w| w[0].is_ascii_uppercase() != w[1].is_ascii_uppercase()).count()
+}
+
 /// Whether a part is no word, number, path or date.
 fn is_odd(part: &[u8]) -> bool {
     let digits = part.iter().filter(|b| b.is_ascii_digit()).count();
     let letters = part.iter().filter(|b| b.is_ascii_alphabetic()).count();
-    let capital = |b: u8| b.is_ascii_uppercase();
-    let changes = part.windows(2).filter(|w| capital(w[0]) != capital(w[1])).count();
-    letters > 0 && (digits > 0 || changes >= 2 || part.len() >= 24) && !is_words(text(part))
+    letters > 0 && (digits > 0 || changes(part) >= 2 || part.len() >= 24) && !is_words(text(part))
+}
+
+/// Whether nobody would write an odd part by hand.
+fn is_made(part: &[u8]) -> bool {
+    let turns = part.windows(2).filter(|w| w[0].is_ascii_digit() != w[1].is_ascii_digit()).count();
+    let has = |f: fn(&u8) -> bool| part.iter().any(f);
+    let mixed =
+        has(u8::is_ascii_digit) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
+    let changes = changes(part);
+    part.len() >= 12 && (turns >= 4 || mixed && changes >= 3 || changes >= 8)
 }
 
 /// Whether a line begins with a digest or an id, which a token of other letters does not go on with.
@@ -373,6 +518,20 @@ mod tests {
             ("   7\ta8Hk2mQ9x\n   8\tZ7pL0wR3t\n", "a8Hk2mQ9xZ7pL0wR3t"),
             ("a8Hk2mQ9x\r\nZ7pL0wR3t\r\nq\r\n", "a8Hk2mQ9xZ7pL0wR3tq"),
             ("k = ['a8Hk2mQ9x', 'Z7pL0wR3t'].join('')", "a8Hk2mQ9xZ7pL0wR3t"),
+            // In CSV, in a comment, with other signs inside
+            ("k = \"\"a8Hk2mQ9x\"\" \\\n  \"\"Z7pL0wR3t\"\"", "a8Hk2mQ9xZ7pL0wR3t"),
+            ("// k = (\n//   \"a8Hk2mQ9x\"\n//   \"Z7pL0wR3t\"", "k = \"a8Hk2mQ9xZ7pL0wR3t"),
+            ("k = \"123456789\" +\n  \"12|Z7pL0wR3t\"", "12345678912|Z7pL0wR3t"),
+            ("4711:a8Hk2mQ9x\n0123:Z7pL0wR3t\n", "a8Hk2mQ9x0123:Z7pL0wR3t"),
+            (
+                "a8Hk2mQ9x\nZ7pL0wR3ta8Hk2mQ9xZ7pL0w=2D1E\n",
+                "a8Hk2mQ9xZ7pL0wR3ta8Hk2mQ9xZ7pL0w=2D1E",
+            ),
+            // A begin that looks like a word, and a middle without letters
+            ("token=piKiBusgwY\nqsNI8cPoNUu2i\n", "piKiBusgwYqsNI8cPoNUu2i"),
+            ("the_token_is\na8Hk2mQ9xZ7pL0wR3t\n", "the_token_isa8Hk2mQ9xZ7pL0wR3t"),
+            ("k=abcd=\nZ7pL0wR3t=\nxy\n", "abcdZ7pL0wR3txy"),
+            ("api_key: >-\n  access-it\n  -0123-45\n  b\n", "api_key: access-it-0123-45b"),
         ] {
             assert!(joined(text).contains(whole), "{text:?} -> {:?}", joined(text));
         }
@@ -387,6 +546,10 @@ mod tests {
             "a sentence that ends\nwith the next line",
             "[\n  \"a8Hk2mQ9x\",\n  \"Z7pL0wR3t\"\n]",
             "print(\"hello\" +\n  \"world\")",
+            "run: |\n  make\n  test\n",
+            " # settings\n-a8Hk2mQ9xZ7pL0wR3t",
+            "at 10:30\nsrc/main.rs:12:34: warning",
+            "k=\n> a8Hk2mQ9x",
         ] {
             assert_eq!(joined(text), "", "{text:?}");
         }

@@ -26,6 +26,7 @@ fn is_base64(byte: u8) -> bool {
 }
 
 /// The bytes of four characters or fewer.
+#[inline]
 fn quad(characters: &[u8]) -> [u8; 3] {
     let word = characters.iter().fold(0, |word, c| word << 6 | u32::from(SEXTETS[*c as usize]));
     let [_, a, b, c] = (word << (6 * (4 - characters.len()))).to_be_bytes();
@@ -74,8 +75,12 @@ fn long_run(bytes: &[u8], mut at: usize) -> Option<usize> {
 
 /// Whether the first characters of a run decode to text. Most runs are words, paths and digests.
 fn begins_text(start: &[u8; MIN_BASE64]) -> bool {
+    let (quads, _) = start.as_chunks::<4>();
+    if !matches!(quad(&quads[0])[0], b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0xc2..=0xf4) {
+        return false;
+    }
     let mut decoded = [0; MIN_BASE64 / 4 * 3];
-    for (characters, bytes) in start.chunks(4).zip(decoded.chunks_mut(3)) {
+    for (characters, bytes) in quads.iter().zip(decoded.chunks_mut(3)) {
         bytes.copy_from_slice(&quad(characters));
     }
     is_text(&decoded) || is_wide(&decoded)

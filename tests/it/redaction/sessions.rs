@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proto::chance::Chance;
-use proto::redact::{placeholders, second};
+use proto::redact::{Policy, Redactor, TeamRule, placeholders, second};
 use proto::trace::{Message, Origin, Role, ToolCall, Trace};
 use serde_json::{Value, json};
 
@@ -195,6 +195,30 @@ fn the_structure_of_a_trace_stays() {
     assert_eq!(to.origin.line, 4);
     assert!(out.account.share() > 0.0 && out.account.share() < 1.0);
     assert!(out.account.counts.values().sum::<u64>() > 8);
+}
+
+#[test]
+fn numbers_in_a_list_go_one_by_one() {
+    let mut values = [json!({
+        "sizes": [1, -2.5, 4111111111111111u64, 3, "--password", 81723945, 4, [5, 6]],
+        "password": [81723945, 81723946],
+        "said": "so 81723946 it is",
+    })];
+    redactor().json(&mut values).unwrap();
+    assert_eq!(
+        values[0]["sizes"],
+        json!([1, -2.5, "<CARD_1>", 3, "--password", "<SECRET_PASSWORD_1>", 4, [5, 6]])
+    );
+    assert_eq!(values[0]["password"], json!(["<SECRET_PASSWORD_1>", "<SECRET_PASSWORD_2>"]));
+}
+
+#[test]
+fn a_rule_of_the_team_reads_each_number_by_itself() {
+    let extra = vec![TeamRule::pattern("badge", "^7[0-9]{5}$")];
+    let redactor = Redactor::new(Policy { extra, ..Policy::default() }).unwrap();
+    let mut values = [json!({"rows": [1, 712345, 1712345]})];
+    redactor.json(&mut values).unwrap();
+    assert_eq!(values[0]["rows"], json!([1, "<SECRET_TEAM_BADGE_1>", 1712345]));
 }
 
 #[test]
