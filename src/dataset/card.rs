@@ -105,13 +105,13 @@ pub fn texts(manifest: &Manifest, fields: &Fields) -> Result<[(&'static str, Str
 }
 
 /// The files of each part that has rows, by name.
-fn parts(manifest: &Manifest) -> Vec<(Part, Vec<&str>)> {
+fn parts(manifest: &Manifest) -> Vec<(Part, Vec<String>)> {
     let belongs = |name: &str, part: Part| {
         name.split(['.', '-', '/']).next().is_some_and(|begin| begin == part.as_str())
     };
     let files = |part| {
-        let written = manifest.files.iter().filter(|(_, file)| file.rows > 0);
-        let names = written.map(|(name, _)| name.as_str());
+        let written = manifest.on_disk().filter(|file| file.rows > 0);
+        let names = written.map(|file| file.name);
         (part, names.filter(|name| belongs(name, part)).collect::<Vec<_>>())
     };
     let parts = [Part::Train, Part::Tune, Part::Val].map(files);

@@ -246,6 +246,18 @@ impl Manifest {
         })
     }
 
+    /// Every file that lies on a disk: the text's own where it is stored as it is, else those that
+    /// it is stored in.
+    pub fn on_disk(&self) -> impl Iterator<Item = Stored> + '_ {
+        self.files.iter().flat_map(|(name, text)| match text.stored.as_slice() {
+            [] => {
+                let Written { sha256, rows, bytes, .. } = text.clone();
+                vec![Stored { name: name.clone(), sha256, rows, bytes }]
+            }
+            stored => stored.to_vec(),
+        })
+    }
+
     /// Checks that the counts add up: stages from the lines read to the rows written, parts and
     /// files with each other. A manifest that does not is a bug and is never written.
     pub fn check(&self) -> Result<()> {

@@ -46,14 +46,14 @@ const ORIGIN: &[Inner] = &[
 pub(super) fn text(manifest: &Manifest, fields: &Fields) -> Result<String> {
     let digests: Vec<&str> = manifest.files.values().map(|file| file.sha256.as_str()).collect();
     let name = format!("agent-sessions-{}", &files::digest(digests.concat().as_bytes())[..12]);
-    let distribution = manifest.files.iter().map(|(name, file)| {
+    let distribution = manifest.on_disk().map(|file| {
         json!({
             "@type": "cr:FileObject",
-            "@id": name,
-            "name": name,
-            "contentUrl": name,
+            "@id": file.name,
+            "name": file.name,
+            "contentUrl": file.name,
             "contentSize": format!("{} B", file.bytes),
-            "encodingFormat": encoding(name),
+            "encodingFormat": encoding(&file.name),
             "sha256": file.sha256,
         })
     });
