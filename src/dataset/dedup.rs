@@ -53,7 +53,7 @@ pub fn dedup(rows: &Rows, limits: &Limits, observer: &dyn Observer) -> Result<Ro
     observer.begin("dedup", Some(rows.len() as u64), "rows");
     let found = find(rows, limits, observer);
     observer.end();
-    let duplicates = found?;
+    let Copies { duplicates, related } = found?;
     let mut dropped = BTreeMap::new();
     for duplicate in duplicates.values() {
         *dropped.entry(duplicate.likeness.as_str().to_string()).or_default() += 1;
@@ -65,15 +65,21 @@ pub fn dedup(rows: &Rows, limits: &Limits, observer: &dyn Observer) -> Result<Ro
     Ok(rows.after(kept, stage).noting(|account| {
         account.duplicates.extend(duplicates.into_values());
         account.duplicates.sort_by(|a, b| a.dropped.cmp(&b.dropped));
+        account.related.extend(related);
     }))
 }
 
-/// The duplicates by the place of the dropped row.
-fn find(
-    rows: &Rows,
-    limits: &Limits,
-    observer: &dyn Observer,
-) -> Result<BTreeMap<usize, Duplicate>> {
+/// What is alike among rows.
+#[derive(Default)]
+struct Copies {
+    /// By the place of the dropped row.
+    duplicates: BTreeMap<usize, Duplicate>,
+    /// Sessions of rows that resemble each other otherwise, dropped ones included: of three of
+    /// which the middle one goes for the first, the third still belongs to it.
+    related: BTreeSet<(String, String)>,
+}
+
+fn find(rows: &Rows, limits: &Limits, observer: &dyn Observer) -> Result<Copies> {
     sketch(&rows.examples)?;
     observer.check()?;
     let mut entries = Vec::with_capacity(rows.len());
@@ -84,16 +90,24 @@ fn find(
 
     let mut seen = Seen::of(&entries, limits);
     let mut families = Families::new(rows);
-    let mut duplicates = BTreeMap::new();
+    let mut copies = Copies::default();
     for from in (0..entries.len()).step_by(BLOCK) {
         observer.check()?;
-        observer.advance(from as u64, &format!("{} copies", duplicates.len()));
+        observer.advance(from as u64, &format!("{} copies", copies.duplicates.len()));
         let block = from..entries.len().min(from + BLOCK);
         let prints = seen.read(block.clone(), &entries, limits)?;
         for at in block {
             let entry = &entries[at];
-            match seen.copied_by(at, &entries, &prints, &families, limits)? {
-                None => seen.keep(entry, at as u32),
+            let alike = seen.alike(at, &entries, &prints, &families, limits)?;
+            // The most similar one of those that stay; among equals the one kept first.
+            let kept = alike.iter().filter(|found| seen.kept[found.0 as usize]);
+            let best = kept.copied().min_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
+            seen.visit(entry, at as u32, best.is_none());
+            for (other, ..) in &alike {
+                copies.relate(entry.row, entries[*other as usize].row);
+            }
+            match best {
+                None => {}
                 Some((original, likeness, similarity)) => {
                     let original = entries[original as usize].row;
                     families.merge(&entry.row.id, &original.id);
@@ -105,12 +119,22 @@ fn find(
                         likeness,
                         similarity: (similarity * 1e4).round() / 1e4,
                     };
-                    duplicates.insert(entry.place, duplicate);
+                    copies.duplicates.insert(entry.place, duplicate);
                 }
             }
         }
     }
-    Ok(duplicates)
+    Ok(copies)
+}
+
+impl Copies {
+    fn relate(&mut self, a: &Held, b: &Held) {
+        let real = |row: &Held| matches!(row.kind, Kind::Real | Kind::Counterexample);
+        let (one, other) = (a.session_key(), b.session_key());
+        if real(a) && real(b) && one != other {
+            self.related.insert(if one < other { (one, other) } else { (other, one) });
+        }
+    }
 }
 
 /// What is kept first. A counterexample comes before the session whose mistake it corrects, real
@@ -148,10 +172,12 @@ impl Seen {
         }
     }
 
-    fn keep(&mut self, entry: &Entry, at: u32) {
-        self.exact.insert(entry.sketch.exact, at);
+    fn visit(&mut self, entry: &Entry, at: u32, kept: bool) {
         self.buckets.keep(at);
-        self.kept[at as usize] = true;
+        if kept {
+            self.exact.insert(entry.sketch.exact, at);
+            self.kept[at as usize] = true;
+        }
     }
 
     /// Reads the rows of a block about which sketches leave open whether they copy one that was
@@ -181,20 +207,21 @@ impl Seen {
         read.into_iter().collect()
     }
 
-    fn copied_by(
+    /// The rows before this one that it resembles, dropped ones included.
+    fn alike(
         &self,
         at: usize,
         entries: &[Entry],
         prints: &Prints,
         families: &Families,
         limits: &Limits,
-    ) -> Result<Option<(u32, Likeness, f64)>> {
+    ) -> Result<Vec<(u32, Likeness, f64)>> {
         let Entry { row, sketch, .. } = &entries[at];
         if let Some(original) = self.exact.get(&sketch.exact) {
-            return Ok(Some((*original, Likeness::Exact, 1.0)));
+            return Ok(vec![(*original, Likeness::Exact, 1.0)]);
         }
         if sketch.shingles == 0 {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let family = families.of(&row.id);
         let stranger = |other: u32| families.of(&entries[other as usize].row.id) != family;
@@ -214,10 +241,9 @@ impl Seen {
             found.extend(alike.map(|(likeness, share)| (other, likeness, share)));
         }
         let begun = self.chains.containing(sketch, limits);
-        let begun = begun.filter(|(other, _)| self.kept[*other as usize] && stranger(*other));
+        let begun = begun.filter(|(other, _)| (*other as usize) < at && stranger(*other));
         found.extend(begun.map(|(other, share)| (other, Likeness::Contained, share)));
-        // The most similar one; among equals the one kept first.
-        Ok(found.into_iter().min_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0))))
+        Ok(found)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Examples on their way through the protocol, with the account of what happened to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -116,6 +116,9 @@ pub struct Account {
     pub reviews: Reviewed,
     /// Rows that were dropped as copies, each with the row it copies.
     pub duplicates: Vec<Duplicate>,
+    /// Sessions with rows that resemble each other though neither was dropped for the other: the
+    /// split keeps them together.
+    pub related: BTreeSet<(String, String)>,
     /// What of fixed suites stood in training, once that was looked for.
     pub contamination: Option<Contamination>,
 }
@@ -127,6 +130,7 @@ impl Account {
         all.bad_lines.extend(other.bad_lines.iter().cloned());
         all.unread.extend(other.unread.iter().cloned());
         all.duplicates.extend(other.duplicates.iter().cloned());
+        all.related.extend(other.related.iter().cloned());
         for (mine, theirs) in [
             (&mut all.mended, &other.mended),
             (&mut all.catalogue, &other.catalogue),

@@ -254,6 +254,11 @@ impl Board {
                 board.link(*a, *b);
             }
         }
+        for (a, b) in &rows.account.related {
+            if let (Some(a), Some(b)) = (board.by_key.get(a), board.by_key.get(b)) {
+                board.link(*a, *b);
+            }
+        }
         for pair in copies {
             let (a, b) = (pair.small as usize, pair.large as usize);
             if anchors[a] && anchors[b] {
