@@ -42,6 +42,9 @@ struct Entry<'a> {
     sketch: &'a Sketch,
 }
 
+/// With how many dropped rows a row is compared, to keep what belongs together on one side.
+const DROPPED: usize = 16;
+
 /// Rows that are read ahead together where sketches do not decide.
 const BLOCK: usize = 1024;
 
@@ -191,7 +194,7 @@ impl Seen {
                 let open = |other: &u32| {
                     guess(entry.sketch, entries[*other as usize].sketch, limits) == Guess::Open
                 };
-                let kept = self.buckets.candidates(at as u32).into_iter().filter(|_| unknown);
+                let kept = self.candidates(at as u32).into_iter().filter(|_| unknown);
                 let mut open: Vec<u32> = kept.filter(open).collect();
                 if !open.is_empty() {
                     open.push(at as u32);
@@ -205,6 +208,21 @@ impl Seen {
             .map(|at| Ok((at, Print::of(entries[at as usize].row.read()?.as_ref()))))
             .collect();
         read.into_iter().collect()
+    }
+
+    /// The rows before this one that share a band with it, of dropped ones only the last: of a
+    /// thousand copies each would be compared with all others.
+    fn candidates(&self, at: u32) -> Vec<u32> {
+        let mut dropped = 0;
+        let mut found = self.buckets.candidates(at);
+        found.reverse();
+        found.retain(|other| {
+            let kept = self.kept[*other as usize];
+            dropped += usize::from(!kept);
+            kept || dropped <= DROPPED
+        });
+        found.reverse();
+        found
     }
 
     /// The rows before this one that it resembles, dropped ones included.
@@ -232,7 +250,8 @@ impl Seen {
             }
         };
         let mut found: Vec<(u32, Likeness, f64)> = Vec::new();
-        for other in self.buckets.candidates(at as u32).into_iter().filter(|o| stranger(*o)) {
+        let candidates = self.candidates(at as u32);
+        for other in candidates.into_iter().filter(|o| stranger(*o)) {
             let alike = match guess(sketch, entries[other as usize].sketch, limits) {
                 Guess::Unlike => None,
                 Guess::Alike(likeness, share) => Some((likeness, share)),
