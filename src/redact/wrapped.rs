@@ -63,12 +63,14 @@ struct Lines {
 
 /// Bytes that a token is made of.
 fn is_part(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"_-+/=.%~".contains(byte)
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'%' | b'~')
 }
 
 /// Bytes that a part is made of where something else marks its end.
 fn is_marked(byte: &u8) -> bool {
-    is_part(byte) || b":|!@#$^&*?".contains(byte)
+    is_part(byte)
+        || matches!(byte, b':' | b'|' | b'!' | b'@' | b'#' | b'$' | b'^' | b'&' | b'*' | b'?')
 }
 
 /// The bytes to take out around the line end at `end` of the line that begins at `line`.
@@ -76,12 +78,13 @@ fn seam(bytes: &[u8], line: usize, end: usize, lines: &mut Lines) -> Option<(usi
     let stop = end - usize::from(bytes[line..end].ends_with(b"\r"));
     let tail = bytes[line..stop].trim_ascii_end();
     let last = *tail.last()?;
-    if !is_marked(&last) && !b"\"'`\\>(".contains(&last) {
+    let is_sign = matches!(last, b'"' | b'\'' | b'`' | b'\\' | b'=' | b'|' | b'>' | b'(');
+    if !is_marked(&last) && !is_sign {
         return None;
     }
     let text_end = line + tail.len();
     let chained = lines.after_seam == line && lines.width > 0;
-    if !chained && !b"\"'`\\=|>(".contains(&last) && !may_go_on(bytes, line, text_end) {
+    if !chained && !is_sign && !may_go_on(bytes, line, text_end) {
         return None;
     }
     let next = end + 1;
@@ -105,7 +108,9 @@ fn seam(bytes: &[u8], line: usize, end: usize, lines: &mut Lines) -> Option<(usi
 /// Whether the line ends in a literal with an operator behind it, in the sign of a YAML block, or in
 /// what could be the begin of a token, which most words could not.
 fn may_go_on(bytes: &[u8], line: usize, end: usize) -> bool {
-    let operand = bytes[line..end].iter().rposition(|b| !b"+-.&^ \t".contains(b));
+    let operand = bytes[line..end]
+        .iter()
+        .rposition(|b| !matches!(b, b'+' | b'-' | b'.' | b'&' | b'^' | b' ' | b'\t'));
     if operand.is_some_and(|n| b"\"'`|>".contains(&bytes[line + n])) {
         return true;
     }
@@ -290,7 +295,7 @@ fn block_line(
 
 /// Stands between the parts that some tokens have: `1234:abcd`, `12|abcd`.
 fn is_joint(byte: &u8) -> bool {
-    b":|".contains(byte)
+    matches!(byte, b':' | b'|')
 }
 
 /// The length of the part that begins at `at`, or of several with joints between them.

@@ -63,7 +63,7 @@ struct Name {
 }
 
 fn name_around(bytes: &[u8], keyword: usize, keyword_end: usize) -> Name {
-    let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"_-.".contains(b);
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     let left = bytes[keyword.saturating_sub(NAME)..keyword].iter().rev();
     let mut start = keyword - left.take_while(|b| is_name(b)).count();
     let right = bytes[keyword_end..].iter().take(NAME);
