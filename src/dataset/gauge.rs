@@ -16,7 +16,7 @@ use crate::trace::Trace;
 pub const EXACT: u64 = 32 << 20;
 
 /// Rows that are counted to estimate the others.
-const SAMPLE: usize = 256;
+const SAMPLE: usize = 64;
 
 /// What a chat template adds to a message, about, in bytes of text.
 const TURN: u64 = 24;

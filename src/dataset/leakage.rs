@@ -84,8 +84,8 @@ pub fn measure(seen: &[&[Held]], val: &[Held], limits: &Limits, allowed: f64) ->
         *by_likeness.entry(leak.likeness).or_default() += 1;
     }
     let both = |key: &dyn Fn(&Held) -> Option<String>| {
-        let held: BTreeSet<String> = val.iter().filter_map(|e| key(e)).collect();
-        let others: BTreeSet<String> = rows[val.len()..].iter().filter_map(|e| key(e)).collect();
+        let held: BTreeSet<String> = val.iter().filter_map(key).collect();
+        let others: BTreeSet<String> = rows[val.len()..].iter().filter_map(key).collect();
         held.intersection(&others).count() as u64
     };
     let leaking_rows = worst.len() as u64;

@@ -207,7 +207,7 @@ pub fn mix(
     }
     let available = |kind: Kind| {
         let pool = pools.get(&kind).map_or(&[][..], |p| p.as_slice());
-        (pool.len() as u64, pool.iter().map(|e| tokens(e)).sum::<u64>())
+        (pool.len() as u64, pool.iter().map(tokens).sum::<u64>())
     };
     let total = whole(available(Kind::Real).1, options, |kind| available(kind).1)?;
 
@@ -240,7 +240,7 @@ pub fn mix(
             available_rows,
             available_tokens,
             rows: taken.len() as u64,
-            tokens: taken.iter().map(|e| tokens(e)).sum(),
+            tokens: taken.iter().map(tokens).sum(),
             repeats,
         });
         train.extend(taken);
