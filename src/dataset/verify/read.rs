@@ -107,12 +107,11 @@ pub(super) fn part(
     Ok(file)
 }
 
+/// Is given some lines, and how many came before them.
+type Take<'a> = &'a mut dyn FnMut(&[Vec<u8>], u64) -> Result<()>;
+
 /// Reads the text of a part that is stored in another form or in several files.
-fn stored(
-    folder: &Path,
-    part: Part,
-    take: &mut dyn FnMut(&[Vec<u8>], u64) -> Result<()>,
-) -> Result<Option<Written>> {
+fn stored(folder: &Path, part: Part, take: Take) -> Result<Option<Written>> {
     let (mut hasher, mut found) = (Sha256::new(), Written::default());
     let mut rows = written::rows(folder, part)?;
     loop {
@@ -182,9 +181,6 @@ fn compare(name: &str, stated: &Written, found: &Written, out: &mut Verified) {
     same("bytes", stated.bytes.to_string(), found.bytes.to_string());
     same("rows", stated.rows.to_string(), found.rows.to_string());
 }
-
-/// Takes some lines, and how many came before them.
-type Take<'a> = &'a mut dyn FnMut(&[Vec<u8>], u64) -> Result<()>;
 
 /// Reads a file line by line, `take` being given some lines and how many came before them; none
 /// where there is no such file.

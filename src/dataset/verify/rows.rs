@@ -35,11 +35,12 @@ pub(super) fn check(
                 Some(last) if last.id > row.id => {
                     wrong("id", format!("one after {}", last.id), "one before it".into());
                 }
-                Some(last) if last.id == row.id => {
-                    // Only train repeats rows, and then whole.
-                    if part != Part::Train || last.read()? != row.read()? {
-                        wrong("id", "one of its own".into(), "that of the row before".into());
-                    }
+                // Only train repeats rows, and then whole.
+                Some(last)
+                    if last.id == row.id
+                        && (part != Part::Train || last.read()? != row.read()?) =>
+                {
+                    wrong("id", "one of its own".into(), "that of the row before".into());
                 }
                 _ => {}
             }
