@@ -40,7 +40,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// What may lie in a run's folder, whenever it ended; anything else is a leftover.
 fn only_whole_files(run: &Path) {
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 16] = [
         ".gitignore",
         ".lock",
         "run.json",
@@ -50,6 +50,8 @@ fn only_whole_files(run: &Path) {
         "dataset/val.jsonl",
         "dataset/duplicates.jsonl",
         "dataset/dataset_manifest.json",
+        "dataset/README.md",
+        "dataset/croissant.json",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
         "adapter/lineage.json",
