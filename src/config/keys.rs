@@ -138,7 +138,7 @@ pub const KEYS: &[Key] = &[
     host("DEVICE", Kind::Choice(&["auto", "cpu", "cuda"]), "auto", "where to train and generate"),
     key("BF16", Kind::Bool, "false", "on a card, products with frozen weights read bf16 and others TF32: faster, at about three digits"),
     host("CACHE_DIR", Kind::Paths, "artifacts/cache", "folder where a quantised base (as large as in memory) and the newest tokenised rows are kept for the next start; may be deleted; empty keeps none"),
-    host("ROWS_IN_MEMORY_MB", COUNT, "512", "rows of a dataset that stay in memory, in MiB of their text; others wait in the run's folder, encrypted, in files without a name"),
+    host("ROWS_IN_MEMORY_MB", COUNT, "128", "rows of a dataset that stay in memory, in MiB of their text; others wait in the run's folder, encrypted, in files without a name"),
     host("THREADS", COUNT, "0", "threads; 0 takes all"),
     // Adapter
     key("ADAPTER", Kind::Paths, "", "start from, or with --skip-train evaluate, this PEFT adapter"),

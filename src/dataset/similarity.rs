@@ -27,6 +27,10 @@ const MIN_CONTAINED: usize = 20;
 /// How many shingles are kept of all rows together, about.
 const SAMPLED: u64 = 4 << 20;
 
+/// Where shingles are sampled, one that stands in more rows than this is what many say and leads
+/// to no row: the few that a row has of a large set would bring up all rows with the same banner.
+const FREQUENT: usize = 64;
+
 /// Bytes of text a shingle, at least.
 const BYTES: u64 = 4;
 
@@ -165,7 +169,7 @@ pub fn guess(a: &Sketch, b: &Sketch, limits: &Limits) -> Guess {
         return Guess::Unlike;
     }
     let Overlap { shared, in_self, in_other } = a.overlap(b);
-    match shared >= needed(in_self.min(in_other), limits.least_share(), false) {
+    match shared >= needed(in_self.min(in_other), limits.least_share(), false).max(1) {
         true => Guess::Open,
         false => Guess::Unlike,
     }
@@ -358,6 +362,9 @@ impl Prefixes {
         let rarest = |(row, sketch): (usize, &&Sketch)| {
             let mut rarest: Vec<(usize, u64)> =
                 sketch.sample.iter().map(|s| (count(*s), *s)).collect();
+            if !sketch.is_whole() {
+                rarest.retain(|(rows, _)| *rows <= FREQUENT);
+            }
             rarest.sort_unstable();
             let needed = needed(rarest.len(), limits.least_share(), sketch.is_whole());
             rarest.truncate((rarest.len() + 1).saturating_sub(needed.max(1)));
