@@ -122,15 +122,6 @@ pub struct Counts {
     pub left: u64,
 }
 
-impl Counts {
-    /// Adds another account to this one.
-    pub fn add(&mut self, other: Counts) {
-        self.renamed += other.renamed;
-        self.refused += other.refused;
-        self.left += other.left;
-    }
-}
-
 /// What is to be done with a call.
 enum Fate {
     Left,
