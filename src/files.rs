@@ -83,9 +83,20 @@ pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 
 /// Writes a value as indented JSON with a final newline.
 pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    write_bytes(path, &json(value)?)
+}
+
+/// The bytes that [`write_json`] writes.
+pub fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
-    write_bytes(path, &bytes)
+    Ok(bytes)
+}
+
+/// Reads a JSON file of the program's own. An error names the file and the place in it.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", path.display()))
 }
 
 /// Lets go of a part of a mapped file that has been read: it no longer counts as this process's

@@ -22,6 +22,7 @@
 //! | [`train`] | an adapter from a dataset | judge it |
 //! | [`evaluate`] | metrics and paired statistics | decide |
 //! | [`gate`] | a decision from evidence; pure | touch a file, a clock or chance |
+//! | [`simulate`] | how often a gate errs, by nights whose truth is known | judge a real run |
 //! | [`report`] | what a person reads at the end: table and `report.html` | compute a figure |
 //! | [`run`] | one run's folder: name, lock, `run.json` | know what a file means |
 //! | [`lineage`] | the way from a row, an adapter or a decision back to the sessions, and on from a session | change what a run left |
@@ -53,6 +54,7 @@ pub mod report;
 pub mod review;
 pub mod run;
 pub mod script;
+pub mod simulate;
 pub mod tokens;
 pub mod trace;
 pub mod train;

@@ -16,6 +16,7 @@ mod config;
 mod doc;
 mod export;
 mod forget;
+mod gate;
 mod ingest;
 mod layers;
 mod redact;
@@ -50,6 +51,7 @@ enum Command {
     Verify(verify::Verify),
     Why(why::Why),
     Forget(forget::Forget),
+    Gate(gate::Gate),
 }
 
 /// How a command ended when nothing went wrong.
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Verify(verify) => verify.execute(),
         Command::Why(why) => why.execute(),
         Command::Forget(forget) => forget.execute(),
+        Command::Gate(gate) => gate.execute(),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

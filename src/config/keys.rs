@@ -185,7 +185,12 @@ pub const KEYS: &[Key] = &[
     key("GATE_MIN_PAIRS", COUNT, "50", "fewest paired items for a verdict other than inconclusive"),
     key("GATE_MIN_SESSIONS", COUNT, "20", "fewest sessions behind those items"),
     key("GATE_MAX_SUITE_DROP", SHARE, "0.05", "largest loss of exact match on a fixed suite"),
-    key("GATE_SCRIPT", Kind::Paths, "", "a team's gate policy (Rhai); empty is the shipped one"),
+    key("GATE_MAX_TOOL_DROP", SHARE, "0.1", "largest loss of exact match on the items of one tool, where it is more than chance"),
+    key("GATE_MAX_CHAMPION_DROP", SHARE, "0.02", "largest loss of exact match against the adapter in use"),
+    key("GATE_MAX_LOSS_RISE", Kind::Float(0.0, 100.0), "0.0", "largest rise of the loss on validation references, in nats per token"),
+    key("GATE_MAX_SELF_WRITTEN", SHARE, "0.9", "largest share of references that the base wrote itself, for a verdict other than inconclusive"),
+    key("GATE_ALPHA", SHARE, "0.1", "the chance that an adapter which is no better is ever promoted, over all nights that LEDGER counts"),
+    key("GATE_SCRIPT", Kind::Paths, "", "a team's gate policies (Rhai), comma-separated, all of which must agree; empty is the shipped one"),
     // Scripts
     host("SCRIPT_MAX_OPERATIONS", POSITIVE, "200000000", "a script that runs more operations than this is stopped; each row of a filter or map counts by itself"),
     // Output

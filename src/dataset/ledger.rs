@@ -13,6 +13,9 @@ use crate::files;
 /// The version of the file's layout.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// How the verdict that puts an adapter to use is written.
+const PROMOTED: &str = "promote";
+
 /// What earlier runs decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +44,16 @@ pub struct Judged {
     pub evidence: String,
     /// The verdict.
     pub verdict: String,
+    /// The policies that gave it, by digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    /// Whether the evidence was such that a promotion was possible at all; only that is a look.
+    #[serde(default = "counted")]
+    pub look: bool,
+}
+
+fn counted() -> bool {
+    true
 }
 
 impl Default for Ledger {
@@ -117,6 +130,33 @@ impl Ledger {
         same.chain([candidate]).collect::<BTreeSet<_>>().len() as u64
     }
 
+    /// The looks before the one at this adapter on these validation rows, which is none of its own
+    /// where it was looked at before: how many there were, and which of them, counted from 1,
+    /// ended in a promotion.
+    pub fn looks_before(&self, val: &str, candidate: &str) -> (u64, Vec<u64>) {
+        let mut looks: Vec<(&str, &str, bool)> = Vec::new();
+        for v in self.verdicts.iter().filter(|v| v.look) {
+            let promoted = v.verdict == PROMOTED;
+            match looks.iter_mut().find(|l| l.0 == v.val && l.1 == v.candidate) {
+                Some(look) => look.2 |= promoted,
+                None => looks.push((&v.val, &v.candidate, promoted)),
+            }
+        }
+        let own = looks.iter().position(|l| l.0 == val && l.1 == candidate);
+        looks.truncate(own.unwrap_or(looks.len()));
+        let promoted = (1..).zip(&looks).filter(|(_, l)| l.2).map(|(n, _)| n).collect();
+        (looks.len() as u64, promoted)
+    }
+
+    /// What was said before of this adapter on these validation rows.
+    pub fn earlier<'a>(
+        &'a self,
+        val: &'a str,
+        candidate: &'a str,
+    ) -> impl Iterator<Item = &'a Judged> {
+        self.verdicts.iter().filter(move |v| v.val == val && v.candidate == candidate)
+    }
+
     /// Adds a verdict to the file; one that stands there already is not repeated.
     pub fn note(path: &Path, verdict: Judged) -> Result<()> {
         let mut ledger = Ledger::read(path)?;
@@ -150,7 +190,30 @@ mod tests {
 
     fn judged(val: &str, candidate: &str) -> Judged {
         let [val, candidate] = [val, candidate].map(String::from);
-        Judged { val, candidate, evidence: "evidence".into(), verdict: "block".into() }
+        let (evidence, verdict) = ("evidence".into(), "block".into());
+        Judged { val, candidate, evidence, verdict, policies: Vec::new(), look: true }
+    }
+
+    #[test]
+    fn looks_are_counted_once_each_and_only_where_a_promotion_was_possible() {
+        let verdict = |candidate: &str, verdict: &str, look| Judged {
+            verdict: verdict.into(),
+            look,
+            ..judged("rows", candidate)
+        };
+        let verdicts = vec![
+            verdict("few", "inconclusive", false),
+            verdict("a", "block", true),
+            verdict("b", "inconclusive", true),
+            verdict("b", "promote", true),
+            verdict("a", "block", true),
+        ];
+        let ledger = Ledger { verdicts, ..Ledger::default() };
+        assert_eq!(ledger.looks_before("rows", "a"), (0, vec![]));
+        assert_eq!(ledger.looks_before("rows", "b"), (1, vec![]));
+        assert_eq!(ledger.looks_before("rows", "c"), (2, vec![2]));
+        assert_eq!(ledger.looks_before("other rows", "a"), (2, vec![2]));
+        assert_eq!(ledger.earlier("rows", "b").count(), 2);
     }
 
     #[test]

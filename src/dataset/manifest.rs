@@ -137,6 +137,13 @@ pub struct Gates {
     pub max_leakage: f64,
 }
 
+impl Manifest {
+    /// The digest of the validation rows; empty where none were written.
+    pub fn val_digest(&self) -> &str {
+        self.files.get("val.jsonl").map_or("", |file| file.sha256.as_str())
+    }
+}
+
 impl Gates {
     /// The names of the gates that failed; training and evaluation wait until there are none.
     pub fn failed(&self) -> Vec<&'static str> {

@@ -11,7 +11,9 @@ use super::evaluation::{
 };
 use super::item::Items;
 use super::outputs::{self, References};
-use super::{Comparison, Contender, Delta, Item, Loss, Metric, metrics, rounded, statistics};
+use super::{
+    Comparison, Contender, Delta, Item, Loss, Metric, metrics, rounded, secrets, statistics,
+};
 use crate::chance::Chance;
 use crate::dataset::{Example, Kind};
 use crate::files;
@@ -38,9 +40,18 @@ pub(super) fn compare(
     let ask = |name: &str, contender: &Contender| {
         ask(task, name, contender, &items, &references, observer)
     };
-    let base = ask("base", &task.base)?;
-    let champion = task.champion.as_ref().map(|c| ask("champion", c)).transpose()?;
-    let candidate = ask("candidate", &task.candidate)?;
+    let mut base = ask("base", &task.base)?;
+    let mut champion = task.champion.as_ref().map(|c| ask("champion", c)).transpose()?;
+    let mut candidate = ask("candidate", &task.candidate)?;
+    let secrets = match task.redactor {
+        Some(redactor) => {
+            let mut columns = vec![&mut base.outputs];
+            columns.extend(champion.as_mut().map(|c| &mut c.outputs));
+            columns.push(&mut candidate.outputs);
+            Some(secrets::search(&items, &mut columns, redactor, task.settings.seed)?)
+        }
+        None => None,
+    };
 
     let column = |asked: &Asked, contender: &Contender| Column {
         digest: contender.digest.clone(),
@@ -71,7 +82,9 @@ pub(super) fn compare(
                 |i| i.kind.as_str(),
             ),
             left_out,
+            days: days(&evidence),
         },
+        secrets,
         adapter_active: active(&base, &candidate),
         paired,
         paired_champion: champion.as_ref().map(|c| against(c, "paired with the champion")),
@@ -217,6 +230,13 @@ fn deltas(
     };
     let delta = |name| statistics::paired(differences(name), resamples, chance);
     names.into_iter().filter_map(|name| Some((name.clone(), delta(name)?))).collect()
+}
+
+/// Days from the first to the last beginning of the items' sessions.
+fn days(evidence: &[&Item]) -> Option<f64> {
+    let begun = || evidence.iter().filter_map(|i| i.example.trace.started_ms);
+    let span = begun().max()?.checked_sub(begun().min()?)?;
+    Some(rounded(span as f64 / 86_400_000.0))
 }
 
 fn active(base: &Asked, candidate: &Asked) -> Option<bool> {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::metrics::{self, Scores};
+use super::secrets::Secrets;
 use super::{Answer, Delta, Loss, Metric};
 use crate::dataset::Kind;
 use crate::files;
@@ -79,6 +80,9 @@ pub struct Counts {
     pub generated: BTreeMap<String, u64>,
     /// Items left out, by reason.
     pub left_out: BTreeMap<String, u64>,
+    /// Days from the first to the last beginning of these sessions, where that is known.
+    #[serde(default)]
+    pub days: Option<f64>,
 }
 
 /// A fixed suite as it was used.
@@ -138,6 +142,9 @@ pub struct Evaluation {
     /// Whether the adapter changes anything: false when its loss equals the base's on every row,
     /// bit for bit; absent when no loss was measured.
     pub adapter_active: Option<bool>,
+    /// Secrets in the candidate's answers; absent when nobody looked.
+    #[serde(default)]
+    pub secrets: Option<Secrets>,
     /// The differences, candidate minus base, with interval and p.
     pub paired: Slices<BTreeMap<String, Delta>>,
     /// The same, candidate minus champion.
@@ -288,6 +295,23 @@ impl Evaluation {
             Ok(_) => format!("metric `{name}` applied to no item of this run"),
             Err(_) => metrics::unknown("metric", name, known),
         })
+    }
+
+    /// Reads `eval_results.json` from a folder.
+    pub fn read(folder: &Path) -> Result<Evaluation> {
+        files::read_json(&folder.join("eval_results.json"))
+    }
+
+    /// Reads `items.jsonl` from a folder. A line that is none is an error that names it.
+    pub fn read_records(folder: &Path) -> Result<Vec<Record>> {
+        let path = folder.join("items.jsonl");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let record = |(n, line): (usize, &str)| {
+            let record = serde_json::from_str(line);
+            record.with_context(|| format!("{}:{}: not an item", path.display(), n + 1))
+        };
+        text.lines().enumerate().map(record).collect()
     }
 
     /// Writes `eval_results.json` and `items.jsonl` into a folder, the items first: where the

@@ -13,6 +13,7 @@ use crate::dataset::source::{Recent, from_traces};
 use crate::dataset::{Kind, Rows};
 use crate::model::{Base, Generator};
 use crate::progress::Observer;
+use crate::redact::Redactor;
 use crate::tokens::{Encoded, Reply};
 use crate::trace::{self, Message};
 
@@ -23,6 +24,7 @@ pub mod item;
 pub mod keywords;
 pub mod metrics;
 pub mod outputs;
+pub mod secrets;
 pub mod statistics;
 mod subject;
 
@@ -162,6 +164,8 @@ pub struct Comparison<'a> {
     pub candidate: Contender<'a>,
     /// A team's own metrics.
     pub metrics: &'a [Custom<'a>],
+    /// Finds secrets in what the models answer; without it nobody looks.
+    pub redactor: Option<&'a Redactor>,
     /// How it is run.
     pub settings: Settings,
 }

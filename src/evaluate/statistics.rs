@@ -22,6 +22,9 @@ pub const CONFIDENCE: f64 = 0.95;
 pub const POWER: f64 = 0.8;
 /// Up to this many sessions that differ, every assignment of signs is tried.
 const EXHAUSTIVE: usize = 14;
+/// Where sessions differ by whole numbers, all assignments are counted at once in up to this many
+/// additions.
+const COUNTED: usize = 4 << 20;
 
 /// A paired difference of one metric: what was measured, and how sure it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,12 @@ pub struct Delta {
     pub interval: String,
     /// Two-sided p by flipping the signs of whole sessions.
     pub p: f64,
+    /// One-sided p, by the same flips, that a difference this high comes by chance.
+    #[serde(default = "certain")]
+    pub p_greater: f64,
+    /// One-sided p that a difference this low comes by chance.
+    #[serde(default = "certain")]
+    pub p_less: f64,
     /// Two-sided p of the exact sign test over sessions.
     pub sign_p: f64,
     /// Sessions in which the metric rose.
@@ -49,6 +58,10 @@ pub struct Delta {
     /// The smallest true difference that this many sessions, with this much noise, would show
     /// in four of five cases; absent when nothing varies.
     pub detectable: Option<f64>,
+}
+
+fn certain() -> f64 {
+    1.0
 }
 
 /// The differences of one session: their sum and number.
@@ -88,12 +101,15 @@ pub fn paired<'a>(
         let levels = if few { bca_levels(&clusters, &means, tail) } else { (tail, 1.0 - tail) };
         percentile(&means, levels)
     });
+    let flipped = sign_flip(&clusters, resamples, &mut chance.clone());
     Some(Delta {
         delta: rounded(mean(&clusters)),
         low: interval.map(|i| rounded(i.0)),
         high: interval.map(|i| rounded(i.1)),
         interval: if few { "bca" } else { "percentile" }.into(),
-        p: rounded(sign_flip(&clusters, resamples, &mut chance.clone())),
+        p: rounded(flipped.two_sided),
+        p_greater: fine(flipped.greater),
+        p_less: fine(flipped.less),
         sign_p: rounded(sign_test(rose, fell)),
         rose,
         fell,
@@ -176,25 +192,86 @@ pub fn bca_levels(clusters: &[Cluster], sorted: &[f64], tail: f64) -> (f64, f64)
     if levels.0 < levels.1 { levels } else { (tail, 1.0 - tail) }
 }
 
-/// How often flipping the signs of whole sessions gives a difference at least as large: every
-/// assignment where few sessions differ, else `resamples` random ones.
-pub fn sign_flip(clusters: &[Cluster], resamples: usize, chance: &mut Chance) -> f64 {
+/// What chance alone does when the sign of each session's difference is a coin flip: the shares
+/// of assignments that reach what was measured. The test is exact where base and candidate could
+/// trade places session by session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SignFlip {
+    /// At least as far from zero.
+    pub two_sided: f64,
+    /// At least as high.
+    pub greater: f64,
+    /// At least as low.
+    pub less: f64,
+}
+
+/// Flips the signs of whole sessions: every assignment where that is feasible (few sessions
+/// differ, or all differ by whole numbers), else `resamples` random ones.
+pub fn sign_flip(clusters: &[Cluster], resamples: usize, chance: &mut Chance) -> SignFlip {
     let sums: Vec<f64> = clusters.iter().map(|c| c.sum).filter(|s| s.abs() > 1e-12).collect();
-    let total = sums.iter().sum::<f64>().abs() - 1e-9;
-    let flipped = |keep: &mut dyn FnMut() -> bool| {
-        let sum: f64 = sums.iter().map(|s| if keep() { *s } else { -s }).sum();
-        sum.abs() >= total
+    let total = sums.iter().sum::<f64>();
+    let whole: Option<Vec<usize>> =
+        sums.iter().map(|s| (libm::rint(*s) == *s).then_some(s.abs() as usize)).collect();
+    let reach: usize = whole.iter().flatten().sum();
+    if let Some(whole) = whole.filter(|whole| whole.len() * (2 * reach + 1) <= COUNTED) {
+        let shares = flipped_totals(&whole, reach);
+        return SignFlip::counted((-(reach as i64)..).map(|t| t as f64).zip(shares), total);
+    }
+    let flipped = |keep: &mut dyn FnMut() -> bool| -> f64 {
+        sums.iter().map(|s| if keep() { *s } else { -s }).sum()
     };
     if sums.len() <= EXHAUSTIVE {
         let ways = 1usize << sums.len();
-        let extreme = (0..ways).filter(|way| {
+        let totals = (0..ways).map(|way| {
             let mut signs = (0..sums.len()).map(|i| way >> i & 1 == 1);
-            flipped(&mut || signs.next().unwrap_or_default())
+            (flipped(&mut || signs.next().unwrap_or_default()), 1.0 / ways as f64)
         });
-        return extreme.count() as f64 / ways as f64;
+        return SignFlip::counted(totals, total);
     }
-    let extreme = (0..resamples).filter(|_| flipped(&mut || chance.bits() >> 63 == 1)).count();
-    (extreme + 1) as f64 / (resamples + 1) as f64
+    // What was measured is one of the assignments.
+    let share = 1.0 / (resamples + 1) as f64;
+    let drawn = (0..resamples).map(|_| (flipped(&mut || chance.bits() >> 63 == 1), share));
+    SignFlip::counted(drawn.chain([(total, share)]), total)
+}
+
+impl SignFlip {
+    /// From the totals that flipping gives, with the share of each.
+    fn counted(totals: impl Iterator<Item = (f64, f64)>, measured: f64) -> SignFlip {
+        let mut shares = SignFlip { two_sided: 0.0, greater: 0.0, less: 0.0 };
+        for (total, share) in totals {
+            let mut add = |reached: bool, to: fn(&mut SignFlip) -> &mut f64| {
+                *to(&mut shares) += if reached { share } else { 0.0 };
+            };
+            add(total.abs() >= measured.abs() - 1e-9, |s| &mut s.two_sided);
+            add(total >= measured - 1e-9, |s| &mut s.greater);
+            add(total <= measured + 1e-9, |s| &mut s.less);
+        }
+        shares
+    }
+}
+
+/// The shares of all assignments of signs to these whole numbers, by their total from `-reach`
+/// (the sum of all) to `reach`.
+fn flipped_totals(whole: &[usize], reach: usize) -> Vec<f64> {
+    let mut shares = vec![0.0; 2 * reach + 1];
+    shares[reach] = 1.0;
+    let mut reached = 0;
+    for step in whole {
+        let mut next = vec![0.0; shares.len()];
+        for at in reach - reached..=reach + reached {
+            next[at - step] += shares[at] / 2.0;
+            next[at + step] += shares[at] / 2.0;
+        }
+        shares = next;
+        reached += step;
+    }
+    shares
+}
+
+/// A small probability as it is written: fifteen decimals, since late nights ask for p far below
+/// what nine could tell.
+fn fine(p: f64) -> f64 {
+    libm::rint(p * 1e15) / 1e15
 }
 
 /// The smallest difference seen with probability [`POWER`] at these sessions' noise.
@@ -310,15 +387,23 @@ mod tests {
     #[test]
     fn flips_and_the_detectable_difference_agree_with_scipy() {
         let chance = Chance::new(1, "test");
-        near(sign_flip(&gold(), 1, &mut chance.clone()), 0.375);
+        let flipped = sign_flip(&gold(), 1, &mut chance.clone());
+        near(flipped.two_sided, 0.375);
+        near(flipped.greater, 0.1875);
+        near(flipped.less, 0.921875);
         near(detectable(&gold()).unwrap(), 0.7398077687604246);
         near(widened(8), 0.0057375205170298775);
         let many: Vec<Cluster> =
             (0..40).map(|i| Cluster { sum: if i % 8 < 5 { 1.0 } else { -1.0 }, n: 1.0 }).collect();
         // 25 of 40: the exact two-sided binomial p.
         let exact = sign_test(25, 15);
-        let drawn = sign_flip(&many, 20_000, &mut chance.clone());
-        assert!((drawn - exact).abs() < 0.01, "{drawn} is not near {exact}");
+        near(sign_flip(&many, 1, &mut chance.clone()).two_sided, exact);
+        // The same a little off whole numbers has to be drawn.
+        let uneven: Vec<Cluster> =
+            many.iter().map(|c| Cluster { sum: c.sum * 1.5, ..*c }).collect();
+        let drawn = sign_flip(&uneven, 20_000, &mut chance.clone());
+        assert!((drawn.two_sided - exact).abs() < 0.01, "{drawn:?} is not near {exact}");
+        assert!((drawn.greater - exact / 2.0).abs() < 0.01, "{drawn:?} is not near {exact}");
     }
 
     #[test]

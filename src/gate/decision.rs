@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{Evidence, Threshold};
-use super::policy::{Check, at_least, at_most, better, enough};
+use super::nights::Earlier;
+use super::plan::Plan;
+use super::policy::{Check, at_least, at_most, better, beyond_chance, enough};
 
 /// The version of `gate_decision.json`.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Who asks for the checks no policy can loosen.
 const HOST: &str = "host";
@@ -72,27 +74,48 @@ pub struct Decision {
     pub checks: Vec<Check>,
     /// The thresholds that differ from the shipped ones.
     pub changed_thresholds: BTreeMap<String, Threshold>,
-    /// The policy; absent when it was not asked.
-    pub policy: Option<PolicyUsed>,
+    /// What would decide an inconclusive verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// Every verdict that the same adapter got before on the same validation rows: who asks often
+    /// enough gets any answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+    /// The policies, all of which had to agree; none when nobody was asked.
+    pub policies: Vec<PolicyUsed>,
     /// The digest of the evidence.
     pub evidence: String,
 }
 
-/// Judges the evidence. The host's checks follow the policy's whatever those are: a policy can
-/// only tighten. A policy that ended with an error, or that checks nothing, fails.
-pub fn judge(evidence: &Evidence, policy: Policy) -> Decision {
-    let failure = |note: String| {
-        let wanted = "a list of checks".into();
-        vec![Check { name: "policy".into(), wanted, note, ..Check::default() }.by(&policy.name)]
-    };
-    let mut checks = match policy.checks {
-        Ok(checks) if checks.is_empty() => failure("the policy checks nothing".into()),
-        Ok(checks) => checks.into_iter().map(distrusted).collect(),
-        Err(error) => failure(error),
-    };
+/// Judges the evidence. All policies must agree, and the host's checks follow theirs whatever
+/// those are: a policy can only tighten. One that ended with an error, or that checks nothing,
+/// fails. `earlier` are verdicts that this evidence got before in the same run.
+pub fn judge(evidence: &Evidence, policies: Vec<Policy>, earlier: Vec<Earlier>) -> Decision {
+    let mut checks: Vec<Check> = Vec::new();
+    let mut used = Vec::new();
+    for policy in policies {
+        let failure = |note: String| {
+            let wanted = "a list of checks".into();
+            let check = Check { name: "policy".into(), wanted, note, ..Check::default() };
+            vec![check.by(&policy.name)]
+        };
+        let asked = match policy.checks {
+            Ok(checks) if checks.is_empty() => failure("the policy checks nothing".into()),
+            Ok(checks) => checks.into_iter().map(distrusted).collect(),
+            Err(error) => failure(error),
+        };
+        // What another policy already checked to the letter is not shown twice.
+        let same = |a: &Check, b: &Check| a.clone().by("") == b.clone().by("");
+        let news: Vec<Check> =
+            asked.into_iter().filter(|check| !checks.iter().any(|c| same(c, check))).collect();
+        checks.extend(news);
+        used.push(PolicyUsed { name: policy.name, digest: policy.digest });
+    }
+    let unasked = used.is_empty().then(|| "no gate policy was asked".to_string());
     add_host_checks(evidence, &mut checks);
-    let used = PolicyUsed { name: policy.name, digest: policy.digest };
-    Decision::of(evidence, Vec::new(), checks, Some(used))
+    let frozen = evidence.nights.iter().flat_map(|n| n.earlier.iter().cloned());
+    let earlier = frozen.chain(earlier).collect();
+    Decision { earlier, ..Decision::of(evidence, unasked.into_iter().collect(), checks, used) }
 }
 
 /// A check from outside, kept to the rule that what was not measured does not pass.
@@ -160,10 +183,12 @@ fn add_host_checks(evidence: &Evidence, checks: &mut Vec<Check>) {
         at_most("dataset.leakage", data.leakage, wanted("MAX_LEAK")),
     ];
     if evidence.evaluation.is_some() {
+        own.push(at_least("adapter.active", figure("adapter.active"), 1.0));
         let sufficient = [
             enough(evidence, "pairs", wanted("GATE_MIN_PAIRS")),
             enough(evidence, "sessions", wanted("GATE_MIN_SESSIONS")),
             better(evidence, PRIMARY),
+            beyond_chance(evidence, PRIMARY, wanted("GATE_ALPHA")),
         ];
         // These names are known to every evidence.
         own.extend(sufficient.into_iter().flatten());
@@ -180,14 +205,14 @@ impl Decision {
     pub fn withheld(reason: &str, evidence: &Evidence) -> Decision {
         let mut checks = Vec::new();
         add_host_checks(evidence, &mut checks);
-        Decision::of(evidence, vec![reason.to_string()], checks, None)
+        Decision::of(evidence, vec![reason.to_string()], checks, Vec::new())
     }
 
     fn of(
         evidence: &Evidence,
         mut reasons: Vec<String>,
         checks: Vec<Check>,
-        policy: Option<PolicyUsed>,
+        policies: Vec<PolicyUsed>,
     ) -> Decision {
         let verdict = if !reasons.is_empty() || checks.iter().any(Check::failed) {
             Verdict::Block
@@ -206,8 +231,13 @@ impl Decision {
             verdict,
             reasons,
             changed_thresholds: thresholds.map(|(name, t)| (name.clone(), *t)).collect(),
+            plan: match verdict {
+                Verdict::Inconclusive => Plan::of(evidence, &checks),
+                _ => None,
+            },
             checks,
-            policy,
+            earlier: Vec::new(),
+            policies,
             evidence: evidence.digest(),
         }
     }

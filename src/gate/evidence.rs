@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::nights::Nights;
 use crate::config::{Config, KEYS};
 use crate::evaluate::evaluation::{Column, Mean};
 use crate::evaluate::{Delta, Evaluation, Metric, metrics, rounded};
@@ -99,6 +100,16 @@ pub struct EvaluationEvidence {
     pub fixes: u64,
     /// Candidate minus base.
     pub delta: Deltas,
+    /// Days over which these sessions began, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<f64>,
+    /// Items whose answer by the candidate says a secret that the base does not say; absent when
+    /// nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<u64>,
+    /// The share of canaries planted in shadow copies of those answers that were found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_recall: Option<f64>,
     /// Candidate minus champion, where there is one.
     pub champion_delta: Option<Deltas>,
     /// Candidate minus base by suite.
@@ -143,6 +154,9 @@ pub struct Evidence {
     /// nobody counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged: Option<u64>,
+    /// What the ledger said of earlier nights; absent where none is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nights: Option<Nights>,
     /// The thresholds in force.
     pub thresholds: BTreeMap<String, Threshold>,
 }
@@ -161,6 +175,7 @@ impl Evidence {
             evaluation: evaluation.map(EvaluationEvidence::of),
             training,
             judged: None,
+            nights: None,
             thresholds: thresholds(config),
         }
     }
@@ -170,9 +185,24 @@ impl Evidence {
         digest(self)
     }
 
+    /// The digest of what was measured: the evidence without thresholds and ledger.
+    pub fn measured(&self) -> String {
+        digest(&(&self.dataset, &self.evaluation, &self.training))
+    }
+
     /// The names of the suites, for a check on each.
     pub fn suites(&self) -> Vec<String> {
         self.evaluation.iter().flat_map(|e| e.suite.keys().cloned()).collect()
+    }
+
+    /// Whether the evidence is such that a promotion was possible at all: only then a look at it
+    /// spends from the budget for false promotions. None of this depends on how the candidate did.
+    pub fn sufficient(&self) -> bool {
+        let at_least = |figure: &str, key: &str| {
+            let wanted = self.threshold(key).ok();
+            self.find(figure).ok().flatten().zip(wanted).is_some_and(|(n, wanted)| n >= wanted)
+        };
+        at_least("pairs", "GATE_MIN_PAIRS") && at_least("sessions", "GATE_MIN_SESSIONS")
     }
 
     /// Whether there was an adapter in use to compare with.
@@ -206,7 +236,7 @@ impl Evidence {
         }
         let family = |name: &str| name.split('.').next().unwrap_or(name).to_string();
         let wanted = family(name);
-        let detail = ["low", "high", "p", "sign_p", "detectable"];
+        let detail = ["low", "high", "p", "p_greater", "p_less", "sign_p", "detectable"];
         let plain = |known: &&str| !detail.contains(&known.rsplit('.').next().unwrap_or(known));
         let known: Vec<&str> = figures.keys().map(String::as_str).filter(plain).collect();
         let related: Vec<&str> = known.iter().copied().filter(|k| family(k) == wanted).collect();
@@ -245,6 +275,9 @@ impl Evidence {
         set("regressions".into(), figure(|e| e.regressions as f64));
         set("fixes".into(), figure(|e| e.fixes as f64));
         set("references.self_written".into(), figure(|e| e.self_written));
+        set("days".into(), measured.and_then(|e| e.days));
+        set("secrets.candidate".into(), measured.and_then(|e| e.secrets.map(|n| n as f64)));
+        set("secrets.canary_recall".into(), measured.and_then(|e| e.canary_recall));
         set("adapter.active".into(), measured.and_then(|e| truth(e.adapter_active)));
         let e = measured.unwrap_or(&none);
         for column in ["base", "champion", "candidate"] {
@@ -273,6 +306,8 @@ impl Evidence {
                 set(name.clone() + ".low", delta.and_then(|d| d.low));
                 set(name.clone() + ".high", delta.and_then(|d| d.high));
                 set(name.clone() + ".p", delta.map(|d| d.p));
+                set(name.clone() + ".p_greater", delta.map(|d| d.p_greater));
+                set(name.clone() + ".p_less", delta.map(|d| d.p_less));
                 set(name.clone() + ".sign_p", delta.map(|d| d.sign_p));
                 set(name.clone() + ".detectable", delta.and_then(|d| d.detectable));
                 set(name, delta.map(|d| d.delta));
@@ -335,6 +370,9 @@ impl EvaluationEvidence {
             self_written: evaluation.references.self_written,
             regressions: evaluation.changes.regressions.len() as u64,
             fixes: evaluation.changes.fixes.len() as u64,
+            days: evaluation.counts.days,
+            secrets: evaluation.secrets.as_ref().map(|s| s.items.len() as u64),
+            canary_recall: evaluation.secrets.as_ref().map(|s| s.canary_recall),
             delta: evaluation.paired.overall.clone(),
             champion_delta: evaluation.paired_champion.as_ref().map(|p| p.overall.clone()),
             suite: evaluation.paired.suite.clone(),

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
+use super::plan;
 use crate::evaluate::Metric;
 
 /// One condition and how it came out.
@@ -24,6 +25,9 @@ pub struct Check {
     /// It neither holds nor fails: there is too little evidence to tell.
     #[serde(default, skip_serializing_if = "is_false")]
     pub undecided: bool,
+    /// Where it is undecided: about how many more items like these would decide it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_items: Option<u64>,
     /// What a reader should know beside the numbers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
@@ -104,6 +108,22 @@ pub fn require(name: &str, holds: bool, reason: &str) -> Check {
 pub fn enough(evidence: &Evidence, name: &str, wanted: f64) -> Result<Check, String> {
     let check = at_least(name, evidence.find(name)?, wanted);
     let undecided = !check.passed;
+    let more_items = match (undecided, &evidence.evaluation, check.measured) {
+        (true, Some(e), Some(measured)) => {
+            // A session brings as many items as it did so far.
+            let items = if name == "sessions" { e.pairs as f64 / measured.max(1.0) } else { 1.0 };
+            Some(plan::whole((wanted - measured) * items))
+        }
+        _ => None,
+    };
+    Ok(Check { undecided, more_items, ..check })
+}
+
+/// There is at most as much of a figure that makes evidence weak (references that the base wrote
+/// itself); with more, nothing is decided.
+pub fn not_too_much(evidence: &Evidence, name: &str, wanted: f64) -> Result<Check, String> {
+    let check = at_most(name, evidence.find(name)?, wanted);
+    let undecided = !check.passed && check.measured.is_some();
     Ok(Check { undecided, ..check })
 }
 
@@ -129,32 +149,86 @@ pub fn better(evidence: &Evidence, metric: &str) -> Result<Check, String> {
             None => "the interval includes 0".into(),
         },
     };
+    let undecided = !passed && !fell && measured.is_some();
     Ok(Check {
         wanted: format!("interval {} 0", if more { "above" } else { "below" }),
         name: format!("better {metric}"),
         measured,
         interval,
         passed,
-        undecided: !passed && !fell && measured.is_some(),
+        undecided,
+        more_items: if undecided {
+            plan::to_decide(evidence, metric, plan::TWO_SIDED)
+        } else {
+            None
+        },
         note,
         author: String::new(),
     })
 }
 
 /// A metric (`exact_match`), or one of a slice (`suite.general.exact_match`,
-/// `tool.read.exact_match`), is not worse than the base's by more than `margin`.
+/// `champion_delta.exact_match`), is not worse than the base's by more than `margin`.
 pub fn no_worse(evidence: &Evidence, name: &str, margin: f64) -> Result<Check, String> {
-    let metric = name.rsplit('.').next().unwrap_or(name);
-    let more = more_is_better(metric)?;
-    let full = if name.contains('.') { name.to_string() } else { format!("delta.{name}") };
+    let (full, more) = difference(name)?;
     let measured = evidence.find(&full)?;
-    let low = evidence.find(&format!("{full}.low"))?;
-    let high = evidence.find(&format!("{full}.high"))?;
     let check = match more {
         true => at_least(&full, measured, 0.0 - margin),
         false => at_most(&full, measured, margin),
     };
-    Ok(Check { interval: number(low).zip(number(high)), ..check })
+    Ok(Check { interval: interval(evidence, &full)?, ..check })
+}
+
+/// The same, where a slice is too small to tell a loss from noise: fails only where the loss is
+/// larger than `margin` and its whole interval lies on the bad side of zero.
+pub fn no_regression(evidence: &Evidence, name: &str, margin: f64) -> Result<Check, String> {
+    let check = no_worse(evidence, name, margin)?;
+    let (_, more) = difference(name)?;
+    let by_chance = match check.interval {
+        Some((low, high)) => {
+            if more {
+                high >= 0.0
+            } else {
+                low <= 0.0
+            }
+        }
+        // Fewer than two sessions: no loss can be told from noise.
+        None => check.measured.is_some(),
+    };
+    let wanted = format!("{} beyond chance", check.wanted);
+    if check.passed || !by_chance {
+        return Ok(Check { wanted, ..check });
+    }
+    Ok(Check { wanted, passed: true, ..check }
+        .noting("more than the margin, but no more than noise"))
+}
+
+/// The full name of a difference, and whether more of it is better.
+fn difference(name: &str) -> Result<(String, bool), String> {
+    let metric = name.rsplit('.').next().unwrap_or(name);
+    let full = if name.contains('.') { name.to_string() } else { format!("delta.{name}") };
+    Ok((full, more_is_better(metric)?))
+}
+
+fn interval(evidence: &Evidence, full: &str) -> Result<Option<(f64, f64)>, String> {
+    let low = number(evidence.find(&format!("{full}.low"))?);
+    Ok(low.zip(number(evidence.find(&format!("{full}.high"))?)))
+}
+
+/// The gain is so unlikely to be chance that this night may promote, given all nights before: p is
+/// at most what [`Nights::allowed`](super::Nights::allowed) says. A larger p decides nothing.
+pub fn beyond_chance(evidence: &Evidence, metric: &str, budget: f64) -> Result<Check, String> {
+    let side = if more_is_better(metric)? { "p_greater" } else { "p_less" };
+    let measured = number(evidence.find(&format!("delta.{metric}.{side}"))?);
+    let (allowed, look) = match &evidence.nights {
+        Some(nights) => (nights.allowed(budget), format!("look {}", nights.look())),
+        None => (super::Nights::default().allowed(budget), "looks not counted: no LEDGER".into()),
+    };
+    let check = at_most("false promotion", measured, allowed);
+    let undecided = !check.passed && measured.is_some();
+    let more_items = if undecided { plan::to_decide(evidence, metric, allowed) } else { None };
+    let note = format!("p of {metric}, {look}");
+    Ok(Check { undecided, more_items, ..check }.noting(note))
 }
 
 fn more_is_better(metric: &str) -> Result<bool, String> {

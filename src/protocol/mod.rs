@@ -13,7 +13,6 @@ use serde_json::Value;
 
 use crate::adapter::{Adapter, Lineage};
 use crate::config::Config;
-use crate::dataset::ledger::{Judged, Ledger};
 use crate::dataset::rows::each;
 use crate::dataset::snapshot::Snapshot;
 use crate::dataset::{Example, Held, Rows};
@@ -22,9 +21,14 @@ use crate::files;
 use crate::gate::{self, DatasetEvidence, Decision, Evidence, TrainingEvidence, Verdict};
 use crate::model::{Base, Generator};
 use crate::progress::Observer;
+use crate::redact::Redactor;
 use crate::report::{self, Account, Training};
 use crate::train::qlora::qlora;
 use crate::train::{Checkpoints, TrainingRecord};
+
+mod verdict;
+
+pub use verdict::{DECISION, EVIDENCE, Judgement};
 
 /// Where a run happens and how.
 pub struct Protocol<'a> {
@@ -36,6 +40,8 @@ pub struct Protocol<'a> {
     pub folder: &'a Path,
     /// Opens the base model, once.
     pub base: &'a (dyn Fn() -> Result<Arc<Base>> + Sync),
+    /// Makes the redactor, which also looks at what the models answer.
+    pub redactor: &'a (dyn Fn() -> Result<Redactor> + Sync),
     /// Whether an existing adapter is judged instead of a new one.
     pub skip_train: bool,
     /// Whether nothing is judged.
@@ -199,6 +205,7 @@ impl Protocol<'_> {
         let suites = suites(&self.config.list("EVAL_FILES"), self.project, self.observer)?;
         let (plain, adapted) = (generator(None), generator(Some(&judged.adapter.lora)));
         let val = Rows::of(&dataset.dataset.val);
+        let redactor = (self.redactor)()?;
         let comparison = Comparison {
             val: &val,
             suites: &suites,
@@ -211,6 +218,7 @@ impl Protocol<'_> {
                 .map(|(subject, digest)| Contender { subject, digest: digest.to_string() }),
             candidate: Contender { subject: &adapted, digest: judged.digest.clone() },
             metrics: &[],
+            redactor: Some(&redactor),
             settings,
         };
         let (evaluation, records) = comparison.run(self.observer)?;
@@ -218,52 +226,37 @@ impl Protocol<'_> {
         Ok(Compared(Some(Arc::new((evaluation, records)))))
     }
 
-    /// Judges the evidence with `policy` and writes decision and report. Gives the verdict, or
+    /// Judges the evidence with the policies and writes decision and report. Gives the verdict, or
     /// none where evaluation was skipped on request.
     pub fn judge(
         &self,
         dataset: &Snapshot,
         candidate: &Candidate,
         compared: &Compared,
-        policy: impl FnOnce(&Evidence) -> gate::Policy,
+        policies: impl FnOnce(&Evidence) -> Vec<gate::Policy>,
     ) -> Result<Option<Verdict>> {
         let manifest = serde_json::to_value(dataset.manifest.as_ref())?;
-        let ledger = self.config.path("LEDGER");
-        let val = dataset.manifest.files.get("val.jsonl").map(|f| f.sha256.clone());
-        let val = val.unwrap_or_default();
-        let judged = match (&ledger, candidate.present()) {
-            (Some(path), Some(present)) => Some(Ledger::read(path)?.judged(&val, &present.digest)),
-            _ => None,
-        };
         let evidence = |evaluation: Option<&Evaluation>| {
             let training = candidate.record().map(TrainingEvidence::of);
             let dataset = DatasetEvidence::read(&manifest, &dataset.digest);
-            Evidence { judged, ..Evidence::new(dataset, evaluation, training, self.config) }
+            Evidence::new(dataset, evaluation, training, self.config)
         };
         let done = compared.0.as_deref();
         let decision = match (candidate.0.as_ref(), done) {
             (State::Withheld(reason), _) => Some(Decision::withheld(reason, &evidence(None))),
-            (State::Here(_), Some((evaluation, _))) => {
-                let evidence = evidence(Some(evaluation));
-                files::write_json(&self.folder.join("eval/evidence.json"), &evidence)?;
-                Some(gate::judge(&evidence, policy(&evidence)))
+            (State::Here(present), Some((evaluation, _))) => {
+                let (ledger, val) = (self.config.path("LEDGER"), dataset.manifest.val_digest());
+                let candidate = &present.digest;
+                let judgement = Judgement { val, candidate, ledger: ledger.as_deref() };
+                let evidence = judgement.with_nights(evidence(Some(evaluation)))?;
+                files::write_json(&self.folder.join(EVIDENCE), &evidence)?;
+                Some(judgement.decide(self.folder, &evidence, policies(&evidence))?)
             }
             (State::Here(_), None) => None,
         };
-        let path = self.folder.join("eval/gate_decision.json");
+        let path = self.folder.join(DECISION);
         if let Some(decision) = &decision {
             files::write_json(&path, decision)?;
-        }
-        if let (Some(path), Some(present), Some(decision)) =
-            (ledger, candidate.present(), &decision)
-        {
-            let judged = Judged {
-                val,
-                candidate: present.digest.clone(),
-                evidence: decision.evidence.clone(),
-                verdict: decision.verdict.as_str().into(),
-            };
-            Ledger::note(&path, judged)?;
         }
         self.report(&manifest, candidate, done, decision.as_ref(), &path)?;
         Ok(decision.map(|d| d.verdict))

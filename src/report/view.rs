@@ -174,7 +174,7 @@ fn digests(evaluation: Option<&Evaluation>, decision: Option<&Decision>) -> Vec<
         }
     }
     if let Some(decision) = decision {
-        if let Some(policy) = &decision.policy {
+        for policy in &decision.policies {
             add(&format!("policy {}", policy.name), &policy.digest);
         }
         add("evidence", &decision.evidence);

@@ -109,6 +109,7 @@ impl Host {
             project: &self.project,
             folder: self.run_folder()?,
             base: &|| self.base(),
+            redactor: &|| self.redactor(),
             skip_train: self.skip_train,
             skip_eval: self.skip_eval,
             checkpoints: self.checkpoints()?,

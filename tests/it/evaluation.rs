@@ -196,6 +196,7 @@ impl<'a> Setup<'a> {
             champion: self.champion.as_ref().map(|c| Contender { subject: c, digest: "c".into() }),
             candidate: Contender { subject: &self.candidate, digest: "a".into() },
             metrics,
+            redactor: None,
             settings: self.settings.clone(),
         }
         .run(&Silent)

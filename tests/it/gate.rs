@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use proto::config::Layers;
 use proto::evaluate::Delta;
-use proto::gate::policy::{at_least, at_most, better, enough, no_worse, require};
+use proto::gate::policy::{at_least, at_most, better, enough, no_regression, no_worse, require};
 use proto::gate::{
-    Check, DatasetEvidence, Decision, EvaluationEvidence, Evidence, Policy, Threshold,
+    Check, DatasetEvidence, Decision, EvaluationEvidence, Evidence, Nights, Policy, Threshold,
     TrainingEvidence, Verdict, judge,
 };
 
@@ -17,6 +17,8 @@ fn delta(delta: f64, low: f64, high: f64) -> Delta {
         high: Some(high),
         interval: "percentile".into(),
         p: 0.001,
+        p_greater: 0.0005,
+        p_less: 1.0,
         sign_p: 0.002,
         rose: 40,
         fell: 4,
@@ -68,6 +70,7 @@ fn good() -> Evidence {
         TrainingEvidence { steps: 50, tokens: 9000, loss: Some(0.5), tune_loss: Some(0.6) };
     // Written out, so that a threshold added later changes no golden bytes.
     let shipped = [
+        ("GATE_ALPHA", 0.1),
         ("GATE_MAX_SUITE_DROP", 0.05),
         ("GATE_MIN_DELTA_EXACT_MATCH", 0.02),
         ("GATE_MIN_DELTA_KEYWORD_RECALL", 0.0),
@@ -85,6 +88,7 @@ fn good() -> Evidence {
         evaluation: Some(evaluation),
         training: Some(training),
         judged: None,
+        nights: None,
         thresholds: shipped.into_iter().map(threshold).collect(),
     }
 }
@@ -115,8 +119,12 @@ fn shipped(evidence: &Evidence) -> Policy {
     policy(checks())
 }
 
+fn judged(evidence: &Evidence, policy: Policy) -> Decision {
+    judge(evidence, vec![policy], Vec::new())
+}
+
 fn verdict(evidence: &Evidence) -> Verdict {
-    judge(evidence, shipped(evidence)).verdict
+    judged(evidence, shipped(evidence)).verdict
 }
 
 fn found<'a>(decision: &'a Decision, name: &str) -> &'a Check {
@@ -125,7 +133,7 @@ fn found<'a>(decision: &'a Decision, name: &str) -> &'a Check {
 
 #[test]
 fn a_good_run_is_promoted_and_every_check_is_listed_once() {
-    let decision = judge(&good(), shipped(&good()));
+    let decision = judged(&good(), shipped(&good()));
     assert_eq!(decision.verdict, Verdict::Promote, "{:?}", decision.reasons);
     assert!(decision.reasons.is_empty());
     let names: Vec<&str> = decision.checks.iter().map(|c| c.name.as_str()).collect();
@@ -143,6 +151,8 @@ fn a_good_run_is_promoted_and_every_check_is_listed_once() {
             "redaction_ok",
             "leak_ok",
             "dataset.leakage",
+            "adapter.active",
+            "false promotion",
         ]
     );
     assert_eq!(decision.checks[0].author, "gates.rhai:9");
@@ -155,7 +165,9 @@ fn a_good_run_is_promoted_and_every_check_is_listed_once() {
 #[test]
 fn each_of_the_host_s_conditions_blocks_alone_and_hides_no_other_check() {
     type Spoil = fn(&mut Evidence);
-    let spoil: [(&str, Spoil); 9] = [
+    let spoil: [(&str, Spoil); 11] = [
+        ("adapter.active", |e| evaluation(e).adapter_active = Some(false)),
+        ("adapter.active", |e| evaluation(e).adapter_active = None),
         ("leak_ok", |e| e.dataset.leak_ok = Some(false)),
         ("delta.exact_match", |e| {
             evaluation(e).delta.insert("exact_match".into(), delta(0.0199, 0.01, 0.03));
@@ -176,12 +188,12 @@ fn each_of_the_host_s_conditions_blocks_alone_and_hides_no_other_check() {
         let mut evidence = good();
         spoil(&mut evidence);
         let lenient = policy(Ok(vec![require("fine by us", true, "always")]));
-        let decision = judge(&evidence, lenient);
+        let decision = judged(&evidence, lenient);
         assert_eq!(decision.verdict, Verdict::Block, "{name}");
         assert!(!found(&decision, name).passed, "{name}");
         assert_eq!(decision.reasons.len(), 1, "{:?}", decision.reasons);
         assert!(decision.reasons[0].starts_with(name), "{:?}", decision.reasons);
-        assert_eq!(decision.checks.len(), 10, "all checks are listed");
+        assert_eq!(decision.checks.len(), 12, "all checks are listed");
     }
 }
 
@@ -192,12 +204,12 @@ fn too_little_evidence_is_inconclusive_and_a_failure_still_blocks() {
     assert_eq!(verdict(&few), Verdict::Inconclusive);
     let mut same_session = good();
     evaluation(&mut same_session).sessions = 19;
-    let decision = judge(&same_session, shipped(&same_session));
+    let decision = judged(&same_session, shipped(&same_session));
     assert_eq!(decision.verdict, Verdict::Inconclusive);
     assert_eq!(decision.reasons, ["sessions: wanted >= 20, got 19"]);
     let mut unsure = good();
     evaluation(&mut unsure).delta.insert("exact_match".into(), delta(0.05, -0.01, 0.11));
-    let decision = judge(&unsure, policy(Ok(vec![require("fine", true, "")])));
+    let decision = judged(&unsure, policy(Ok(vec![require("fine", true, "")])));
     assert_eq!(decision.verdict, Verdict::Inconclusive, "the host asks, whatever the policy says");
     assert!(decision.reasons[0].contains("smallest detectable change is 0.08"));
     let mut one_session = good();
@@ -217,7 +229,7 @@ fn a_clear_loss_fails_rather_than_being_undecided() {
     let mut suite = good();
     let general = evaluation(&mut suite).suite.get_mut("general").unwrap();
     general.insert("exact_match".into(), delta(-0.06, -0.1, -0.02));
-    let decision = judge(&suite, shipped(&suite));
+    let decision = judged(&suite, shipped(&suite));
     assert_eq!(decision.verdict, Verdict::Block);
     assert!(!found(&decision, "suite.general.exact_match").passed);
     let mut loss = good();
@@ -246,13 +258,13 @@ fn no_policy_gets_round_the_host() {
         Check { interval: Some((f64::NAN, 1.0)), ..passed("interval", Some(1.0)) },
         Check { undecided: true, ..passed("both", Some(1.0)) },
     ];
-    let decision = judge(&bad, policy(Ok(forged)));
+    let decision = judged(&bad, policy(Ok(forged)));
     assert_eq!(decision.verdict, Verdict::Block);
     for name in ["odd", "empty", "interval", "both"] {
         assert!(!found(&decision, name).passed, "{name}");
     }
     let host: Vec<&Check> = decision.checks.iter().filter(|c| c.author == "host").collect();
-    assert_eq!(host.len(), 9);
+    assert_eq!(host.len(), 11);
     assert!(!host.iter().find(|c| c.name == "delta.exact_match").unwrap().passed);
 }
 
@@ -263,13 +275,13 @@ fn a_policy_that_errs_or_checks_nothing_never_promotes() {
         Err("team.rhai:3:7: division by zero".to_string()),
         Err(at_known_name(&good())),
     ] {
-        let decision = judge(&good(), policy(checks));
+        let decision = judged(&good(), policy(checks));
         assert_eq!(decision.verdict, Verdict::Block);
         let check = found(&decision, "policy");
         assert!(!check.passed && !check.note.is_empty() && check.author == "team.rhai");
-        assert_eq!(decision.checks.len(), 10, "the host's checks are still listed");
+        assert_eq!(decision.checks.len(), 12, "the host's checks are still listed");
     }
-    let error = judge(&good(), policy(Err("team.rhai:3:7: division by zero".into())));
+    let error = judged(&good(), policy(Err("team.rhai:3:7: division by zero".into())));
     assert!(error.reasons[0].contains("team.rhai:3:7: division by zero"));
 }
 
@@ -296,7 +308,7 @@ fn what_is_not_a_number_passes_no_comparison() {
     assert_eq!(verdict(&evidence), Verdict::Block);
     let mut evidence = good();
     evidence.thresholds.remove("GATE_MIN_DELTA_EXACT_MATCH");
-    assert_eq!(judge(&evidence, policy(Ok(vec![require("x", true, "")]))).verdict, Verdict::Block);
+    assert_eq!(judged(&evidence, policy(Ok(vec![require("x", true, "")]))).verdict, Verdict::Block);
 }
 
 #[test]
@@ -343,7 +355,7 @@ fn withheld_training_still_gives_a_blocking_decision() {
     assert_eq!(decision.reasons[0], "redaction_ok failed: training was withheld");
     assert!(!found(&decision, "redaction_ok").passed);
     assert!(found(&decision, "min_example_ok").passed);
-    assert!(decision.policy.is_none());
+    assert!(decision.policies.is_empty());
     // Even where every dataset gate holds, nothing was evaluated, so nothing is promoted.
     evidence.dataset.redaction_ok = Some(true);
     assert_eq!(Decision::withheld("stopped", &evidence).verdict, Verdict::Block);
@@ -373,7 +385,7 @@ fn changed_thresholds_are_listed() {
     let config = layers.resolve(&[]).unwrap();
     let mut evidence = Evidence::new(good().dataset, None, None, &config);
     evidence.evaluation = good().evaluation;
-    let decision = judge(&evidence, shipped(&evidence));
+    let decision = judged(&evidence, shipped(&evidence));
     assert_eq!(decision.verdict, Verdict::Promote);
     assert_eq!(
         decision.changed_thresholds,
@@ -387,20 +399,85 @@ fn changed_thresholds_are_listed() {
 #[test]
 fn the_same_evidence_gives_the_same_bytes_also_after_a_round_trip() {
     let bytes = |evidence: &Evidence| {
-        serde_json::to_string_pretty(&judge(evidence, shipped(evidence))).unwrap()
+        serde_json::to_string_pretty(&judged(evidence, shipped(evidence))).unwrap()
     };
     let written = serde_json::to_string(&good()).unwrap();
     let read: Evidence = serde_json::from_str(&written).unwrap();
     assert_eq!(read, good());
     assert_eq!(bytes(&read), bytes(&good()));
     let decision: Decision = serde_json::from_str(&bytes(&good())).unwrap();
-    assert_eq!(decision, judge(&good(), shipped(&good())));
+    assert_eq!(decision, judged(&good(), shipped(&good())));
     // Committed, so that another machine that differs is noticed.
     assert_eq!(
         proto::files::digest(bytes(&good()).as_bytes()),
-        "680e6bdea116e9a11205c46fceb773689fb5a6700717b5a7b53005983775007c"
+        "17f6cbcc791e0dac4f5597f8e2e8b9244225b065681b0b6f0b4f86d928321a9b"
     );
     let mut other = good();
     other.dataset.val = Some(81.0);
-    assert_ne!(judge(&other, shipped(&other)).evidence, decision.evidence);
+    assert_ne!(judged(&other, shipped(&other)).evidence, decision.evidence);
+}
+
+#[test]
+fn the_later_the_night_the_surer_a_gain_must_be_until_a_promotion_earns_it_back() {
+    let night = |before: u64, promoted: &[u64]| {
+        let nights = Nights { before, promoted: promoted.to_vec(), ..Nights::default() };
+        let evidence = Evidence { nights: Some(nights), ..good() };
+        judged(&evidence, shipped(&evidence))
+    };
+    // p is 0.0005 here.
+    assert_eq!(night(8, &[]).verdict, Verdict::Promote);
+    let late = night(9, &[]);
+    assert_eq!(late.verdict, Verdict::Inconclusive);
+    let check = found(&late, "false promotion");
+    assert!(check.undecided && check.note.contains("look 10"), "{check:?}");
+    assert_eq!(night(9, &[9]).verdict, Verdict::Promote);
+}
+
+#[test]
+fn an_open_verdict_says_how_many_items_and_days_would_decide_it() {
+    let mut evidence = good();
+    let e = evaluation(&mut evidence);
+    e.delta.insert("exact_match".into(), delta(0.04, -0.02, 0.1));
+    e.days = Some(10.0);
+    let decision = judged(&evidence, shipped(&evidence));
+    assert_eq!(decision.verdict, Verdict::Inconclusive);
+    let plan = decision.plan.unwrap();
+    // 0.08 can be seen with 120 items, so half of that takes four times as many.
+    assert_eq!((plan.items, plan.days, plan.items_per_day), (360, Some(30), Some(12.0)));
+    assert!(plan.line().contains("30 days at 12 a day"), "{}", plan.line());
+    evaluation(&mut evidence).days = None;
+    let plan = judged(&evidence, shipped(&evidence)).plan.unwrap();
+    assert_eq!((plan.items, plan.days), (360, None));
+    assert_eq!(judged(&good(), shipped(&good())).plan, None);
+}
+
+#[test]
+fn several_policies_must_all_agree_and_none_must_be_missing() {
+    let evidence = good();
+    let agrees = policy(Ok(vec![require("fine by us", true, "always").by("a.rhai:1")]));
+    let objects = policy(Ok(vec![require("fine by them", false, "never").by("b.rhai:1")]));
+    let both = |policies| judge(&evidence, policies, Vec::new());
+    assert_eq!(both(vec![agrees.clone(), agrees.clone()]).verdict, Verdict::Promote);
+    let decision = both(vec![agrees.clone(), objects]);
+    assert_eq!(decision.verdict, Verdict::Block);
+    assert_eq!(decision.policies.len(), 2);
+    assert!(!found(&decision, "fine by them").passed);
+    let erring = both(vec![agrees, policy(Err("it threw".into()))]);
+    assert_eq!(erring.verdict, Verdict::Block);
+    assert_eq!(both(Vec::new()).verdict, Verdict::Block, "somebody has to be asked");
+}
+
+#[test]
+fn a_small_slice_regresses_only_beyond_chance() {
+    let mut evidence = good();
+    let mut check = |low, high| {
+        let slip = BTreeMap::from([("exact_match".to_string(), delta(-0.3, low, high))]);
+        evaluation(&mut evidence).tool.insert("bash".into(), slip);
+        no_regression(&evidence, "tool.bash.exact_match", 0.1).unwrap()
+    };
+    let noise = check(-0.7, 0.1);
+    assert!(noise.passed && noise.note.contains("noise"), "{noise:?}");
+    assert!(check(-0.5, -0.1).failed());
+    assert!(no_regression(&evidence, "tool.bash.exact_match", 0.4).unwrap().passed);
+    assert!(no_regression(&evidence, "tool.bsh.exact_match", 0.4).is_err());
 }

@@ -39,6 +39,7 @@ mod rooms;
 mod samples;
 mod script;
 mod secrecy;
+mod simulate;
 mod templates;
 mod tiny_base;
 mod tokenizer;

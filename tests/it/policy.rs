@@ -14,6 +14,8 @@ fn delta(delta: f64, low: Option<f64>, high: Option<f64>) -> Delta {
         high,
         interval: "bca".into(),
         p: 0.01,
+        p_greater: 0.005,
+        p_less: 1.0,
         sign_p: 0.01,
         rose: 30,
         fell: 2,
@@ -45,6 +47,9 @@ fn evidence() -> Evidence {
         pairs: 120,
         sessions: 60,
         adapter_active: Some(true),
+        secrets: Some(0),
+        canary_recall: Some(1.0),
+        loss: named(vec![("val", named(vec![("base", 2.0), ("candidate", 1.5)]))]),
         delta: named(vec![
             ("exact_match", delta(0.6, Some(0.41), Some(0.7))),
             ("keyword_recall", delta(0.01, None, None)),
@@ -79,19 +84,23 @@ fn the_shipped_policy_answers_and_the_gate_promotes() {
         shown,
         [
             ("better exact_match", "interval above 0", Some(0.6), true),
-            ("suite.general.exact_match", ">= -0.05", Some(-0.02), true)
+            ("suite.general.exact_match", ">= -0.05", Some(-0.02), true),
+            ("loss.val.delta", "<= 0", Some(-0.5), true),
+            ("references.self_written", "<= 0.9", Some(0.0), true),
+            ("secrets.candidate", "<= 0", Some(0.0), true),
+            ("secrets.canary_recall", ">= 1", Some(1.0), true),
         ]
     );
     assert!(checks.iter().all(|c| c.author.starts_with("proto/gates:")), "{checks:?}");
     let asked = policy::ask(&PolicySource::shipped(), &evidence());
-    let decision = proto::gate::judge(&evidence(), asked);
+    let decision = proto::gate::judge(&evidence(), vec![asked], Vec::new());
     assert_eq!(decision.verdict, Verdict::Promote, "{:#?}", decision.checks);
 }
 
 #[test]
 fn a_policy_that_fails_blocks() {
     let asked = policy::ask(&team("fn policy(evidence) { throw \"no luck\" }"), &evidence());
-    let decision = proto::gate::judge(&evidence(), asked);
+    let decision = proto::gate::judge(&evidence(), vec![asked], Vec::new());
     assert_eq!(decision.verdict, Verdict::Block);
     assert!(decision.reasons.iter().any(|r| r.contains("team.rhai:1:23: no luck")), "{decision:?}");
 }
@@ -118,7 +127,7 @@ fn mine(evidence) {
 }
 "#)
     .unwrap();
-    let shown: Vec<_> = checks[2..]
+    let shown: Vec<_> = checks[6..]
         .iter()
         .map(|c| {
             let measured = c.measured.unwrap();
@@ -139,7 +148,7 @@ fn mine(evidence) {
         ]
     );
     assert!(checks[0].author.starts_with("proto/gates:"), "{checks:?}");
-    assert!(checks[9].undecided);
+    assert!(checks[13].undecided);
 }
 
 #[test]

@@ -92,7 +92,8 @@ fn decision(evaluation: Option<&Evaluation>, leakage: f64) -> Decision {
         no_worse(&evidence, "suite.general.exact_match", 0.05),
     ];
     let checks = checks.into_iter().map(|c| c.map(|c| c.by("proto/gates:12"))).collect();
-    judge(&evidence, Policy { name: "proto/gates".into(), digest: "90d1c7".into(), checks })
+    let policy = Policy { name: "proto/gates".into(), digest: "90d1c7".into(), checks };
+    judge(&evidence, vec![policy], Vec::new())
 }
 
 fn account<'a>(

@@ -26,6 +26,14 @@ fn number(value: &Dynamic, what: &str) -> Result<f64, String> {
     }
 }
 
+fn margin_of(metric: &str, margin: &Dynamic) -> Result<f64, String> {
+    let number = number(margin, &format!("the margin of a check on `{metric}`"))?;
+    match number < 0.0 {
+        true => Err(format!("the margin of a check on `{metric}` is negative: {number}")),
+        false => Ok(number),
+    }
+}
+
 /// Where the check is written.
 fn author(ctx: &NativeCallContext) -> String {
     let line = ctx.call_position().line().unwrap_or(0);
@@ -60,13 +68,41 @@ mod constructors {
         Ok(compare::at_most(name, Some(value), wanted).by(&author(&ctx)))
     }
 
+    /// Passes when a figure of the evidence, by its full name, is at least what is wanted; one
+    /// that was not measured does not pass.
+    #[rhai_fn(name = "at_least", return_raw)]
+    pub fn figure_at_least(
+        ctx: NativeCallContext,
+        evidence: Evidence,
+        figure: &str,
+        wanted: Dynamic,
+    ) -> RhaiResultOf<Check> {
+        let wanted = number(&wanted, &format!("the bound of check `{figure}`"))?;
+        let value = evidence.whole().find(figure)?;
+        Ok(compare::at_least(figure, value, wanted).by(&author(&ctx)))
+    }
+
+    /// Passes when a figure of the evidence, by its full name, is at most what is wanted; one
+    /// that was not measured does not pass.
+    #[rhai_fn(name = "at_most", return_raw)]
+    pub fn figure_at_most(
+        ctx: NativeCallContext,
+        evidence: Evidence,
+        figure: &str,
+        wanted: Dynamic,
+    ) -> RhaiResultOf<Check> {
+        let wanted = number(&wanted, &format!("the bound of check `{figure}`"))?;
+        let value = evidence.whole().find(figure)?;
+        Ok(compare::at_most(figure, value, wanted).by(&author(&ctx)))
+    }
+
     /// Passes when the candidate is better than the base on a metric beyond chance: the whole
     /// interval of the difference lies on the good side of zero. Otherwise nothing is decided,
     /// or the check fails where the whole interval lies on the bad side.
     #[rhai_fn(return_raw)]
     pub fn better(ctx: NativeCallContext, evidence: Evidence, metric: &str) -> RhaiResultOf<Check> {
-        if let Some(suite) = evidence.suite() {
-            return Err(format!("of suite `{suite}` ask `no_worse`").into());
+        if let Some(scope) = evidence.scope() {
+            return Err(format!("of `{scope}` ask `no_worse`").into());
         }
         Ok(compare::better(evidence.whole(), metric)?.by(&author(&ctx)))
     }
@@ -79,12 +115,34 @@ mod constructors {
         metric: &str,
         margin: Dynamic,
     ) -> RhaiResultOf<Check> {
-        let name = evidence.difference(metric);
-        let margin = number(&margin, &format!("the margin of check `{name}`"))?;
-        if margin < 0.0 {
-            return Err(format!("the margin of check `{name}` is negative: {margin}").into());
-        }
+        let (name, margin) = (evidence.difference(metric), margin_of(metric, &margin)?);
         Ok(compare::no_worse(evidence.whole(), &name, margin)?.by(&author(&ctx)))
+    }
+
+    /// The same for a slice too small to tell a loss from noise, such as a tool: fails only where
+    /// the loss is larger than `margin` and its whole interval lies on the bad side of zero.
+    #[rhai_fn(return_raw)]
+    pub fn no_regression(
+        ctx: NativeCallContext,
+        evidence: Evidence,
+        metric: &str,
+        margin: Dynamic,
+    ) -> RhaiResultOf<Check> {
+        let (name, margin) = (evidence.difference(metric), margin_of(metric, &margin)?);
+        Ok(compare::no_regression(evidence.whole(), &name, margin)?.by(&author(&ctx)))
+    }
+
+    /// Passes when there is at most so much of a figure that makes evidence weak, such as
+    /// `references.self_written`; with more, nothing is decided.
+    #[rhai_fn(return_raw)]
+    pub fn not_too_much(
+        ctx: NativeCallContext,
+        evidence: Evidence,
+        figure: &str,
+        wanted: Dynamic,
+    ) -> RhaiResultOf<Check> {
+        let wanted = number(&wanted, &format!("the bound of check `{figure}`"))?;
+        Ok(compare::not_too_much(evidence.whole(), figure, wanted)?.by(&author(&ctx)))
     }
 
     /// Passes when there is as much of a figure (`pairs`, `sessions`) as wanted; with less,

@@ -6,26 +6,30 @@ use std::sync::Arc;
 use rhai::plugin::*;
 use rhai::{Array, ImmutableString, Map};
 
-use crate::evaluate::Delta;
+use super::read;
+use crate::evaluate::metrics::unknown as unknown_name;
+use crate::evaluate::{Delta, Metric, rounded};
 use crate::gate::evidence::Deltas;
-use crate::gate::{DatasetEvidence, EvaluationEvidence, Evidence as Whole};
+use crate::gate::{self, DatasetEvidence, EvaluationEvidence, Evidence as Whole};
 use crate::script::RhaiResultOf;
 use crate::script::check::defaults;
 use crate::script::compare::named;
+use crate::simulate::fixtures;
 
-/// A view on evidence, or on one suite within it.
+/// A view on evidence, or on one slice of it (a suite, a tool) or one comparison in it.
 #[derive(Debug, Clone)]
 pub struct Evidence {
     whole: Arc<Whole>,
     figures: Arc<BTreeMap<String, Option<f64>>>,
-    suite: Option<ImmutableString>,
+    /// What the names of the differences in view begin with: `suite.general`.
+    scope: Option<ImmutableString>,
 }
 
 impl Evidence {
     /// All of it.
     pub fn new(whole: Whole) -> Self {
         let figures = Arc::new(whole.figures());
-        Evidence { whole: Arc::new(whole), figures, suite: None }
+        Evidence { whole: Arc::new(whole), figures, scope: None }
     }
 
     /// What the view looks at.
@@ -33,17 +37,23 @@ impl Evidence {
         &self.whole
     }
 
-    /// The suite, where the view is on one.
-    pub fn suite(&self) -> Option<&str> {
-        self.suite.as_deref()
+    /// What the view is narrowed to.
+    pub fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
     }
 
     /// The full name of a difference within this view.
     pub fn difference(&self, metric: &str) -> String {
-        match &self.suite {
-            Some(suite) => format!("suite.{suite}.{metric}"),
-            None => format!("delta.{metric}"),
+        format!("{}.{metric}", self.scope.as_deref().unwrap_or("delta"))
+    }
+
+    /// The view narrowed to a slice of a family.
+    fn narrowed(&self, family: &str, slice: &str, slices: Vec<String>) -> RhaiResultOf<Evidence> {
+        if !slices.iter().any(|known| known == slice) {
+            let known = if slices.is_empty() { "none".into() } else { slices.join(", ") };
+            return Err(format!("unknown {family} `{slice}`; there is {known}").into());
         }
+        Ok(Evidence { scope: Some(format!("{family}.{slice}").into()), ..self.clone() })
     }
 
     /// A figure by its full name; one that is unknown or was not measured is an error.
@@ -56,9 +66,9 @@ impl Evidence {
 
     /// A column's mean of a metric.
     fn mean(&self, column: &str, metric: &str) -> RhaiResultOf<f64> {
-        if let Some(suite) = &self.suite {
+        if let Some(scope) = &self.scope {
             let known = "ask its `delta`, `lower` or `upper`";
-            return Err(format!("of suite `{suite}` only differences are known; {known}").into());
+            return Err(format!("of `{scope}` only differences are known; {known}").into());
         }
         self.figure(&format!("{column}.{metric}"))
     }
@@ -122,12 +132,22 @@ mod view {
     /// A fixed suite; it has differences of its own.
     #[rhai_fn(pure, return_raw)]
     pub fn suite(evidence: &mut Evidence, name: &str) -> RhaiResultOf<Evidence> {
-        let suites = evidence.whole.suites();
-        if !suites.iter().any(|known| known == name) {
-            let known = if suites.is_empty() { "none".into() } else { suites.join(", ") };
-            return Err(format!("unknown suite `{name}`; there is {known}").into());
+        evidence.narrowed("suite", name, evidence.whole.suites())
+    }
+
+    /// The items whose reference calls a tool; they have differences of their own.
+    #[rhai_fn(pure, return_raw)]
+    pub fn tool(evidence: &mut Evidence, name: &str) -> RhaiResultOf<Evidence> {
+        evidence.narrowed("tool", name, evidence.whole.tools())
+    }
+
+    /// The comparison with the adapter now in use; see `has_champion`.
+    #[rhai_fn(pure, return_raw)]
+    pub fn against_champion(evidence: &mut Evidence) -> RhaiResultOf<Evidence> {
+        if !evidence.whole.has_champion() {
+            return Err("there was no adapter in use to compare with; ask `has_champion`".into());
         }
-        Ok(Evidence { suite: Some(name.into()), ..evidence.clone() })
+        Ok(Evidence { scope: Some("champion_delta".into()), ..evidence.clone() })
     }
 
     /// The names of the fixed suites.
@@ -136,7 +156,7 @@ mod view {
         evidence.whole.suites().into_iter().map(Dynamic::from).collect()
     }
 
-    /// The names of the tools that the references call: `evidence.value("tool.read.exact_match")`.
+    /// The names of the tools that the references call: `evidence.tool("read").delta("exact_match")`.
     #[rhai_fn(pure)]
     pub fn tools(evidence: &mut Evidence) -> Array {
         evidence.whole.tools().into_iter().map(Dynamic::from).collect()
@@ -178,15 +198,75 @@ mod made {
     pub fn evidence(figures: Map) -> RhaiResultOf<Evidence> {
         let mut whole = Whole::new(DatasetEvidence::default(), None, None, &defaults());
         for (name, value) in figures {
-            let flag = value.as_bool().map(|flag| f64::from(u8::from(flag)));
-            let whole_number = value.as_int().map(|n| n as f64);
-            let number = value.as_float().or(whole_number).or(flag);
-            let number = number
-                .map_err(|_| format!("figure `{name}` must be a number, not {}", named(&value)))?;
-            set(&mut whole, &name, number)?;
+            set(&mut whole, &name, figure_of(&name, &value)?)?;
         }
         Ok(Evidence::new(whole))
     }
+
+    /// Evidence as it comes out of a whole run, for testing a policy: `good` (a clear gain),
+    /// `dud` (no better), `harmful`, `few` (too few sessions), `late` (a small gain after a
+    /// hundred nights), `champion` (behind the adapter in use), `leaky` (a secret in an answer).
+    /// Their tools are read, edit and bash, their suite is general.
+    #[rhai_fn(return_raw)]
+    pub fn fixture(name: &str) -> RhaiResultOf<Evidence> {
+        Ok(Evidence::new(fixtures::fixture(name)?))
+    }
+
+    /// The same evidence with a tool, a suite or a metric that fares worse by so much:
+    /// `fixture("good").slip("bash", 0.10)`. Of tools and suites it is exact match.
+    #[rhai_fn(return_raw)]
+    pub fn slip(evidence: &mut Evidence, what: &str, by: Dynamic) -> RhaiResultOf<Evidence> {
+        let by = figure_of(what, &by)?;
+        let mut whole = evidence.whole.as_ref().clone();
+        let Some(e) = &mut whole.evaluation else {
+            return Err("this evidence has no evaluation".into());
+        };
+        let (tools, suites) = (evidence.whole.tools(), evidence.whole.suites());
+        let metric = Metric::ExactMatch.name();
+        let delta = match e.tool.get_mut(what).or(e.suite.get_mut(what)) {
+            Some(deltas) => deltas.get_mut(metric),
+            None => e.delta.get_mut(what),
+        };
+        let Some(delta) = delta else {
+            let metrics = evidence.whole.evaluation.iter().flat_map(|e| e.delta.keys().cloned());
+            let known: Vec<String> = tools.into_iter().chain(suites).chain(metrics).collect();
+            let known = known.iter().map(String::as_str);
+            return Err(unknown_name("tool, suite or metric", what, known).into());
+        };
+        delta.delta = rounded(delta.delta - by);
+        delta.low = delta.low.map(|low| rounded(low - by));
+        delta.high = delta.high.map(|high| rounded(high - by));
+        Ok(Evidence::new(whole))
+    }
+
+    /// The same evidence with one figure or threshold changed:
+    /// `fixture("good").having("pairs", 40).having("GATE_MIN_PAIRS", 30)`.
+    #[rhai_fn(return_raw)]
+    pub fn having(evidence: &mut Evidence, name: &str, value: Dynamic) -> RhaiResultOf<Evidence> {
+        let mut whole = evidence.whole.as_ref().clone();
+        set(&mut whole, name, figure_of(name, &value)?)?;
+        Ok(Evidence::new(whole))
+    }
+
+    /// The verdict on some evidence where a policy answers with these checks: `promote`, `block`
+    /// or `inconclusive`. The program's own checks take part as they do in a run.
+    pub fn verdict(evidence: Evidence, checks: Array) -> String {
+        let policy = gate::Policy {
+            name: "tested".into(),
+            digest: String::new(),
+            checks: read("the test", Dynamic::from(checks)).map_err(|e| format!("{e:#}")),
+        };
+        let decision = gate::judge(evidence.whole(), vec![policy], Vec::new());
+        decision.verdict.as_str().into()
+    }
+}
+
+/// A figure as a script writes it; flags count as 0 and 1.
+fn figure_of(name: &str, value: &Dynamic) -> Result<f64, String> {
+    let flag = value.as_bool().map(|flag| f64::from(u8::from(flag)));
+    let whole_number = value.as_int().map(|n| n as f64);
+    let number = value.as_float().or(whole_number).or(flag);
+    number.map_err(|_| format!("figure `{name}` must be a number, not {}", named(value)))
 }
 
 /// Puts a figure where it is looked up.
@@ -238,6 +318,10 @@ fn set_measured(e: &mut EvaluationEvidence, name: &str, number: f64) -> Result<(
         ["sessions"] => e.sessions = number as u64,
         ["regressions"] => e.regressions = number as u64,
         ["fixes"] => e.fixes = number as u64,
+        ["days"] => e.days = Some(number),
+        ["references", "self_written"] => e.self_written = number,
+        ["secrets", "candidate"] => e.secrets = Some(number as u64),
+        ["secrets", "canary_recall"] => e.canary_recall = Some(number),
         ["adapter", "active"] => e.adapter_active = Some(number != 0.0),
         [column @ ("base" | "champion" | "candidate"), metric] => {
             let means = e.means.entry(column.to_string()).or_default();
@@ -264,6 +348,8 @@ fn set_difference(deltas: &mut Deltas, name: &[&str], number: f64) -> Option<()>
         "low" => delta.low = Some(number),
         "high" => delta.high = Some(number),
         "p" => delta.p = number,
+        "p_greater" => delta.p_greater = number,
+        "p_less" => delta.p_less = number,
         "sign_p" => delta.sign_p = number,
         "detectable" => delta.detectable = Some(number),
         _ => return None,
@@ -279,6 +365,8 @@ fn no_difference() -> Delta {
         high: None,
         interval: "given".into(),
         p: 1.0,
+        p_greater: 1.0,
+        p_less: 1.0,
         sign_p: 1.0,
         rose: 0,
         fell: 0,

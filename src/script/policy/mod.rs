@@ -5,7 +5,7 @@
 //! may use little. Whatever is wrong with it (it throws, loops, reads a metric that is not there,
 //! returns something else than checks) is a [`PolicyFailure`], never a pass.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
@@ -51,6 +51,11 @@ impl PolicySource {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the gate policy {name}"))?;
         Ok(PolicySource { name, text })
+    }
+
+    /// The shipped policy by its name, or a team's by its file.
+    pub fn named(path: &Path) -> Result<Self> {
+        if path == Path::new(SHIPPED) { Ok(Self::shipped()) } else { Self::read(path) }
     }
 
     fn parse(&self, library: &Library) -> Result<AST> {
@@ -107,13 +112,21 @@ pub fn ask(policy: &PolicySource, evidence: &gate::Evidence) -> gate::Policy {
     gate::Policy { name: policy.name.clone(), digest: policy.digest(), checks }
 }
 
-/// The answer of a policy that could not even be read: it blocks.
-pub fn unreadable(error: &anyhow::Error) -> gate::Policy {
-    gate::Policy {
-        name: "GATE_SCRIPT".into(),
-        digest: digest(b""),
-        checks: Err(format!("{error:#}")),
+/// Asks the policies in these files, or the shipped one where none is named. One that cannot be
+/// read blocks like one that throws.
+pub fn ask_all(files: &[PathBuf], evidence: &gate::Evidence) -> Vec<gate::Policy> {
+    if files.is_empty() {
+        return vec![ask(&PolicySource::shipped(), evidence)];
     }
+    let answer = |path: &PathBuf| match PolicySource::named(path) {
+        Ok(source) => ask(&source, evidence),
+        Err(error) => gate::Policy {
+            name: path.display().to_string(),
+            digest: digest(b""),
+            checks: Err(format!("{error:#}")),
+        },
+    };
+    files.iter().map(answer).collect()
 }
 
 /// Asks a policy about some evidence.

@@ -1,5 +1,7 @@
 //! From a dataset to a decision: train_qlora, evaluate, gate.
 
+use std::path::PathBuf;
+
 use rhai::Map;
 use rhai::plugin::*;
 
@@ -8,7 +10,7 @@ use crate::dataset::snapshot::Snapshot;
 use crate::gate::Verdict;
 use crate::protocol::{Candidate, Compared};
 use crate::script::options::Options;
-use crate::script::policy::{self, PolicySource};
+use crate::script::policy;
 use crate::script::{RhaiResultOf, fail};
 
 /// Registers the steps.
@@ -71,7 +73,7 @@ mod verbs {
         host.protocol(|p| p.evaluate(dataset, &adapter)).map_err(fail)
     }
 
-    /// Judges: GATE_SCRIPT's policy, or the shipped one, and then the checks nothing can loosen.
+    /// Judges: GATE_SCRIPT's policies, or the shipped one, and then the checks nothing can loosen.
     /// Writes the decision and the report; the run's exit status follows the verdict.
     #[rhai_fn(pure, return_raw)]
     pub fn gate(
@@ -81,13 +83,9 @@ mod verbs {
         evaluation: Compared,
     ) -> RhaiResultOf<()> {
         let host = host(&ctx)?;
-        let path = host.config.path("GATE_SCRIPT");
-        let source = path.map_or_else(|| Ok(PolicySource::shipped()), |p| PolicySource::read(&p));
-        // A policy that cannot be read blocks like one that throws.
-        let asked = |evidence: &_| match &source {
-            Ok(source) => policy::ask(source, evidence),
-            Err(error) => policy::unreadable(error),
-        };
+        let named: Vec<PathBuf> =
+            host.config.list("GATE_SCRIPT").iter().map(PathBuf::from).collect();
+        let asked = |evidence: &_| policy::ask_all(&named, evidence);
         let verdict = host.protocol(|p| p.judge(dataset, &adapter, &evaluation, asked));
         if let Some(verdict) = verdict.map_err(fail)? {
             host.set_passed(verdict == Verdict::Promote);
