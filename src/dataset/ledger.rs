@@ -40,7 +40,7 @@ pub struct Judged {
     pub val: String,
     /// The adapter.
     pub candidate: String,
-    /// All that the decision was made of.
+    /// All that the decision was made of, but for earlier verdicts.
     pub evidence: String,
     /// The verdict.
     pub verdict: String,

@@ -185,6 +185,11 @@ impl Evidence {
         digest(self)
     }
 
+    /// The digest of what is judged: the evidence without what the ledger says of other nights.
+    pub fn judged_digest(&self) -> String {
+        digest(&Evidence { judged: None, nights: None, ..self.clone() })
+    }
+
     /// The digest of what was measured: the evidence without thresholds and ledger.
     pub fn measured(&self) -> String {
         digest(&(&self.dataset, &self.evaluation, &self.training))

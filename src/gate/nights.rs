@@ -32,7 +32,7 @@ pub struct Earlier {
     pub verdict: String,
     /// The policies that gave it, by digest.
     pub policies: Vec<String>,
-    /// The digest of the evidence it was given on, thresholds included.
+    /// The digest of the evidence it was given on: thresholds included, other nights not.
     pub evidence: String,
 }
 

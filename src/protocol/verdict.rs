@@ -77,7 +77,7 @@ impl Judgement<'_> {
         let mut verdicts = if known.measured == measured { known.verdicts } else { Vec::new() };
         // A verdict's own place in the list is where it was first drawn.
         let asked: Vec<String> = policies.iter().map(|p| p.digest.clone()).collect();
-        let digest = evidence.digest();
+        let digest = evidence.judged_digest();
         let same = |v: &Earlier| v.policies == asked && v.evidence == digest;
         let before = verdicts.iter().position(same).unwrap_or(verdicts.len());
         let decision = gate::judge(evidence, policies, verdicts[..before].to_vec());

@@ -17,7 +17,7 @@ fn some_traces(folder: &Path) -> Vec<String> {
     fs::write(&path, text.lines().take(150).collect::<Vec<_>>().join("\n")).unwrap();
     let traces = format!("TRACES={}", path.display());
     let runs = format!("RUNS_DIR={}", folder.join("runs").display());
-    let more = ["MIN_TRAIN_EXAMPLES=1", "MIN_VAL_EXAMPLES=1", "MAX_STEPS=4"];
+    let more = ["MIN_TRAIN_EXAMPLES=1", "MIN_VAL_EXAMPLES=1", "MAX_STEPS=4", "LEDGER="];
     [traces, runs].into_iter().chain(more.map(String::from)).collect()
 }
 

@@ -8,9 +8,12 @@ use std::process::Command;
 
 use proto::config::KEYS;
 use proto::files::digest;
+use proto::gate::{EvaluationEvidence, Evidence, judge};
 use proto::ingest::Forgotten;
 use proto::label::{Review, Reviews, Verdict};
 use proto::progress::Silent;
+use proto::script::policy;
+use proto::simulate::fixtures::fixture;
 use proto::trace::{Role, load};
 use serde_json::{Value, json};
 
@@ -174,6 +177,7 @@ impl Place {
             "MIN_TRAIN_EXAMPLES=1".into(),
             "MIN_VAL_EXAMPLES=1".into(),
             "CACHE_DIR=".into(),
+            "LEDGER=".into(),
         ];
         for setting in small.iter().chain(settings) {
             command.args(["--set", setting]);
@@ -229,6 +233,44 @@ fn traces() -> Vec<Value> {
         row["timestamp"] = json!(1_790_000_000_000_i64 + i as i64 * 3_600_000);
     }
     rows
+}
+
+/// Thresholds of the gate, each with a value and evidence whose verdict it changes.
+fn gate_keys() -> [(&'static str, f64, Evidence); 5] {
+    let spoilt = |name: &str, spoil: fn(&mut EvaluationEvidence)| {
+        let mut evidence = fixture(name).unwrap();
+        spoil(evidence.evaluation.as_mut().unwrap());
+        evidence
+    };
+    let slipped = spoilt("good", |e| {
+        let delta = e.tool.get_mut("bash").unwrap().get_mut("exact_match").unwrap();
+        (delta.delta, delta.low, delta.high) = (-0.5, Some(-0.7), Some(-0.3));
+    });
+    let dearer = spoilt("good", |e| {
+        e.loss.get_mut("val").unwrap().insert("candidate".into(), 1.5);
+    });
+    [
+        ("GATE_MAX_TOOL_DROP", 1.0, slipped),
+        ("GATE_MAX_CHAMPION_DROP", 1.0, fixture("champion").unwrap()),
+        ("GATE_MAX_LOSS_RISE", 1.0, dearer),
+        ("GATE_MAX_SELF_WRITTEN", 1.0, spoilt("good", |e| e.self_written = 0.95)),
+        (
+            "GATE_ALPHA",
+            1.0,
+            spoilt("late", |e| e.delta.get_mut("exact_match").unwrap().p_greater = 2e-5),
+        ),
+    ]
+}
+
+#[test]
+fn each_threshold_of_the_gate_changes_a_verdict() {
+    let verdict =
+        |evidence: &Evidence| judge(evidence, policy::ask_all(&[], evidence), Vec::new()).verdict;
+    for (key, value, mut evidence) in gate_keys() {
+        let before = verdict(&evidence);
+        evidence.thresholds.get_mut(key).unwrap().value = value;
+        assert_ne!(verdict(&evidence), before, "{key}={value} changes nothing");
+    }
 }
 
 #[test]
@@ -421,6 +463,8 @@ fn every_key_changes_something_beside_its_echo() {
     // No canary escapes the shipped rules, so this bound shows only where a manifest is made from
     // an account of one that did: in the manifest's own tests.
     proven.insert("REDACT_MIN_CANARY_RECALL");
+    // So small a run gives these nothing to judge: they are proven on whole evidence below.
+    proven.extend(gate_keys().map(|(key, _, _)| key));
     let known: BTreeSet<&str> = KEYS.iter().map(|key| key.name).collect();
     assert_eq!(proven, known, "every key has a case, and every case a key");
 

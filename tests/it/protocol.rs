@@ -19,6 +19,8 @@ fn proto(arguments: &[&str]) -> Output {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROTO_")) {
         command.env_remove(name);
     }
+    // Tests share the project's folder, and each run is the first of its nights.
+    command.env("PROTO_LEDGER", "");
     command.output().unwrap()
 }
 
