@@ -105,14 +105,14 @@ impl Gate {
         if self.write {
             files::write_json(&path, &decision)?;
         }
-        self.tell(&decision, &path)?;
+        self.tell(&decision, &evaluation, &path)?;
         Ok(match decision.verdict {
             Verdict::Promote => Outcome::Done,
             _ => Outcome::NotPassed,
         })
     }
 
-    fn tell(&self, decision: &Decision, path: &Path) -> Result<()> {
+    fn tell(&self, decision: &Decision, evaluation: &Evaluation, path: &Path) -> Result<()> {
         let kept = std::fs::read(path).unwrap_or_default();
         let kept = match kept == files::json(decision)? {
             true => "the same bytes as the run's gate_decision.json".to_string(),
@@ -126,7 +126,7 @@ impl Gate {
             title: "",
             manifest: None,
             training: None,
-            evaluation: None,
+            evaluation: Some(evaluation),
             records: &[],
             decision: Some(decision),
             decision_path: &format!("{} ({kept})", path.display()),

@@ -242,6 +242,21 @@ impl Decision {
         }
     }
 
+    /// What a reader is told beside the checks: the reasons, what would decide, what was said
+    /// before.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.reasons.clone();
+        remarks.extend(self.plan.as_ref().map(Plan::line));
+        if !self.earlier.is_empty() {
+            let said: Vec<&str> = self.earlier.iter().map(|e| e.verdict.as_str()).collect();
+            remarks.push(format!(
+                "the same adapter was judged on these rows before: {}",
+                said.join(", ")
+            ));
+        }
+        remarks
+    }
+
     /// One line for the reader.
     pub fn line(&self) -> String {
         let passed = self.checks.iter().filter(|c| c.passed).count();

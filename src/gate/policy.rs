@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
 use super::plan;
-use crate::evaluate::Metric;
+use crate::evaluate::{Metric, rounded};
 
 /// One condition and how it came out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -224,7 +224,7 @@ pub fn beyond_chance(evidence: &Evidence, metric: &str, budget: f64) -> Result<C
         Some(nights) => (nights.allowed(budget), format!("look {}", nights.look())),
         None => (super::Nights::default().allowed(budget), "looks not counted: no LEDGER".into()),
     };
-    let check = at_most("false promotion", measured, allowed);
+    let check = at_most("false promotion", measured, rounded(allowed));
     let undecided = !check.passed && measured.is_some();
     let more_items = if undecided { plan::to_decide(evidence, metric, allowed) } else { None };
     let note = format!("p of {metric}, {look}");

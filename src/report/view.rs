@@ -56,7 +56,7 @@ impl View {
             title: account.title.into(),
             verdict: decision.map(|d| d.verdict.as_str()),
             sentence: sentence(account),
-            reasons: decision.map(|d| d.reasons.clone()).unwrap_or_default(),
+            reasons: decision.map(Decision::remarks).unwrap_or_default(),
             decision_path: account.decision_path.into(),
             champion,
             scope: evaluation.map(scope).unwrap_or_default(),

@@ -97,6 +97,54 @@ fn the_shipped_sample_is_learnt_and_promoted() {
     let base = run.json("eval/eval_results.json");
     let suite = &base["base"]["metrics"]["suite"]["general_suite"]["exact_match"]["mean"];
     assert!(suite.as_f64().unwrap() >= 0.7, "the base answers {suite} of its general suite");
+    is_judged_again(&run);
+}
+
+/// The run's evidence gives the same decision wherever it lies; another policy's verdict is listed
+/// and changes nothing unless asked to.
+fn is_judged_again(run: &Run) {
+    let decision = run.folder.join("eval/gate_decision.json");
+    let kept = fs::read(&decision).unwrap();
+    let folder = run.folder.to_str().unwrap();
+    let gate = |more: &[&str]| proto(&[&["gate", folder, "--json"], more].concat());
+    let again = gate(&[]);
+    assert_eq!((again.status.code(), &again.stdout), (Some(0), &kept));
+    let place = tempfile::tempdir().unwrap();
+    let moved = place.path().join("moved");
+    for name in ["dataset/dataset_manifest.json", "eval/evidence.json", "eval/eval_results.json"]
+        .into_iter()
+        .chain(["eval/gate_decision.json", "eval/verdicts.json"])
+    {
+        fs::create_dir_all(moved.join(name).parent().unwrap()).unwrap();
+        fs::copy(run.folder.join(name), moved.join(name)).unwrap();
+    }
+    let elsewhere = proto(&["gate", moved.to_str().unwrap(), "--json"]);
+    assert_eq!(elsewhere.stdout, kept);
+
+    let policy = place.path().join("never.rhai");
+    fs::write(&policy, "fn policy(evidence) { [require(\"luck\", false, \"none\")] }").unwrap();
+    let policy = policy.to_str().unwrap();
+    let other = gate(&["--policy", policy]);
+    assert_eq!(other.status.code(), Some(1));
+    let other: Value = serde_json::from_slice(&other.stdout).unwrap();
+    assert_eq!(
+        (&other["verdict"], &other["earlier"][0]["verdict"]),
+        (&"block".into(), &"promote".into())
+    );
+    assert_eq!(fs::read(&decision).unwrap(), kept, "nobody asked to keep it");
+    // The first verdict stays the first, whatever was asked since.
+    assert_eq!(gate(&[]).stdout, kept);
+    let both = gate(&["--policy", "proto/gates", "--policy", policy, "--write"]);
+    assert_eq!(both.status.code(), Some(1));
+    assert_eq!(run.json("eval/gate_decision.json")["earlier"].as_array().unwrap().len(), 2);
+
+    let plan = proto(&["gate", folder, "--plan"]);
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    assert!(plan.contains("+2 points: ") && plan.contains("look 1 may promote"), "{plan}");
+    let small = ["--runs", "4", "--streams", "1", "--nights", "2", "--json"];
+    let rates = proto(&[&["gate", "--simulate", "proto/gates", folder][..], &small].concat());
+    let rates: Value = serde_json::from_slice(&rates.stdout).unwrap();
+    assert_eq!(rates["one_night"].as_array().unwrap().len(), 4);
 }
 
 #[test]
@@ -262,6 +310,16 @@ fn a_sweep_chooses_on_tune_and_judges_one() {
     assert_eq!(run.code, 1, "{}", run.told);
     assert!(run.told.matches("loss on tune").count() >= 3, "{}", run.told);
     assert!(run.folder.join("adapter-3").exists());
+}
+
+#[test]
+fn the_noise_floor_is_the_spread_over_seeds() {
+    let run = Run::of("scripts/noise.rhai", &[&SHORT[..], &["seeds=2"]].concat());
+    assert_eq!(run.code, 0, "{}", run.told);
+    assert!(run.told.contains("standard deviation "), "{}", run.told);
+    assert!(
+        run.folder.join("adapter-2").exists() && !run.folder.join("eval/evidence.json").exists()
+    );
 }
 
 #[test]
