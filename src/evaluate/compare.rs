@@ -227,7 +227,7 @@ fn active(base: &Asked, candidate: &Asked) -> Option<bool> {
     (!base.is_empty()).then(|| base != bits(candidate))
 }
 
-fn right(output: &Output) -> bool {
+pub(super) fn right(output: &Output) -> bool {
     output.scores.get(Metric::ExactMatch.name()) == Some(&1.0)
 }
 
@@ -282,7 +282,12 @@ fn authors(evidence: &[&Item], own_names: &[String]) -> Authors {
     Authors { by_author, self_written: rounded(share) }
 }
 
-fn record(item: &Item, base: Output, champion: Option<Output>, candidate: Output) -> Record {
+pub(super) fn record(
+    item: &Item,
+    base: Output,
+    champion: Option<Output>,
+    candidate: Output,
+) -> Record {
     let messages = &item.example.trace.messages[..item.message];
     let request = messages.iter().rev().find(|m| m.role == Role::User);
     let bytes: Vec<u8> = item.prompt.iter().flat_map(|id| id.to_le_bytes()).collect();

@@ -23,6 +23,7 @@ pub mod item;
 pub mod keywords;
 pub mod metrics;
 pub mod outputs;
+pub mod past;
 pub mod statistics;
 mod subject;
 
@@ -30,6 +31,7 @@ pub use evaluation::{Evaluation, Output, Record};
 pub use item::Item;
 pub use metrics::Metric;
 pub use outputs::{Answer, Loss};
+pub use past::Past;
 pub use statistics::Delta;
 
 /// A model that can be asked: the base alone or the base with an adapter.

@@ -108,6 +108,7 @@ fn account<'a>(
         training: Some(training),
         evaluation: Some(evaluation),
         records,
+        past: None,
         decision: Some(decision),
         decision_path: "artifacts/protocol-runs/20261122T101500Z/eval/gate_decision.json",
     }
@@ -227,6 +228,7 @@ fn a_run_that_stopped_early_is_told_as_far_as_it_went() {
         training: None,
         evaluation: None,
         records: &[],
+        past: None,
         decision: Some(&withheld),
         decision_path: "run/eval/gate_decision.json",
     };
@@ -267,6 +269,7 @@ fn a_training_record_becomes_facts_and_a_curve() {
         training: Some(&training),
         evaluation: None,
         records: &[],
+        past: None,
         decision: None,
         decision_path: "",
     });
