@@ -13,6 +13,8 @@ use crate::redact::fit_to_show;
 
 mod check;
 mod config;
+mod counterexamples;
+mod diff;
 mod doc;
 mod export;
 mod forget;
@@ -21,6 +23,7 @@ mod layers;
 mod redact;
 mod review;
 mod run;
+mod runs;
 mod show;
 mod terminal;
 mod test;
@@ -47,6 +50,9 @@ enum Command {
     Redact(redact::Redact),
     Show(show::Show),
     Review(review::Review),
+    Counterexamples(counterexamples::Counterexamples),
+    Runs(runs::Runs),
+    Diff(diff::Diff),
     Verify(verify::Verify),
     Why(why::Why),
     Forget(forget::Forget),
@@ -74,6 +80,9 @@ pub fn main() -> ExitCode {
         Command::Redact(redact) => redact.execute(),
         Command::Show(show) => show.execute(),
         Command::Review(review) => review.execute(),
+        Command::Counterexamples(sheet) => sheet.execute(),
+        Command::Runs(runs) => runs.execute(),
+        Command::Diff(diff) => diff.execute(),
         Command::Verify(verify) => verify.execute(),
         Command::Why(why) => why.execute(),
         Command::Forget(forget) => forget.execute(),

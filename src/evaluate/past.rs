@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::{Output, Record};
-use super::{Chat, Item, Settings, Subject, compare, item, metrics, outputs};
+use super::{Chat, Item, Metric, Settings, Subject, compare, item, metrics, outputs};
 use crate::dataset::{Held, Kind, Rows};
 use crate::files;
 use crate::progress::Observer;
@@ -49,6 +49,13 @@ pub struct Case {
     pub record: Record,
 }
 
+impl Output {
+    /// Whether it is the reference, exactly.
+    pub fn is_right(&self) -> bool {
+        self.scores.get(Metric::ExactMatch.name()) == Some(&1.0)
+    }
+}
+
 impl Past {
     /// Asks both subjects every counterexample among the rows; none where there is none.
     pub fn ask(
@@ -80,12 +87,12 @@ impl Past {
             Ok(items.iter().zip(answers).map(output).collect())
         };
         let (base, candidate) = (ask("base", base)?, ask("candidate", candidate)?);
-        let solved_by_base = base.iter().filter(|o| compare::right(o)).count() as u64;
+        let solved_by_base = base.iter().filter(|o| o.is_right()).count() as u64;
         let answers = items.iter().zip(base.into_iter().zip(candidate));
         let mut cases: Vec<Case> = answers
             .map(|(item, (base, candidate))| Case {
                 place: item.example.trace.origin.to_string(),
-                solved: compare::right(&candidate),
+                solved: candidate.is_right(),
                 record: compare::record(item, base, None, candidate),
             })
             .collect();

@@ -16,6 +16,7 @@ mod table;
 mod view;
 
 pub use page::html;
+pub use sides::said;
 pub use table::{aligned, summary};
 
 /// A run as its reader is told of it. Whatever was skipped is absent.

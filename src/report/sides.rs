@@ -91,7 +91,7 @@ fn side(record: &Record) -> Side {
     let exact = Metric::ExactMatch.name();
     let answered = |who, output: &Output| Answered {
         who,
-        text: text(output),
+        text: said(output),
         right: output.scores.get(exact) == Some(&1.0),
     };
     let mut answers = vec![answered("base", &record.base)];
@@ -108,12 +108,13 @@ fn side(record: &Record) -> Side {
         id: record.id.clone(),
         tags: tags.into_iter().flatten().collect(),
         request: shortened(&record.request, LONGEST),
-        reference: text(&record.reference),
+        reference: said(&record.reference),
         answers,
     }
 }
 
-fn text(output: &Output) -> String {
+/// What an answer says, as a person reads it.
+pub fn said(output: &Output) -> String {
     let mut parts = Vec::new();
     if !output.content.trim().is_empty() {
         parts.push(output.content.trim().to_string());
