@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DECISION, ITEMS, MANIFEST, RESULTS, figures, points, read};
+use super::{DECISION, ITEMS, MANIFEST, RESULTS, figures, points, read, signed};
 use crate::dataset::Part;
 use crate::dataset::verify::each_row;
 use crate::evaluate::{Metric, Record};
@@ -141,7 +141,9 @@ fn stages(manifest: &Value) -> BTreeMap<String, Value> {
         *time += 1;
         let name = if *time > 1 { format!("{name} {time}") } else { name.to_string() };
         for what in ["input", "added", "output"] {
-            counts.insert(format!("{name}, {what}"), stage[what].clone());
+            if stage[what] != 0 {
+                counts.insert(format!("{name}, {what}"), stage[what].clone());
+            }
         }
         for (reason, n) in stage["dropped"].as_object().into_iter().flatten() {
             counts.insert(format!("{name}, dropped as {reason}"), n.clone());
@@ -312,7 +314,7 @@ impl fmt::Display for Diff {
 
 impl Diff {
     fn figures(&self) -> String {
-        let header = ["metric", "base", "", "adapter", "", "delta", ""];
+        let header = ["metric", "base", "→", "adapter", "→", "delta", "→"];
         let rows = self.metrics.iter().map(|(name, figures)| {
             let is_share = Metric::parse(name)
                 .is_ok_and(|m| m.name() != Metric::OutputTokens.name())
@@ -323,7 +325,7 @@ impl Diff {
                 (None, _) => "–".into(),
             };
             let delta = |figure: Option<f64>| match (figure, is_share) {
-                (Some(x), false) => format!("{x:+.3}").replace('-', "−"),
+                (Some(x), false) => signed(format!("{x:+.3}")),
                 (figure, _) => points(figure),
             };
             let Figures { base: [a, b], candidate: [c, d], delta: [e, g] } = *figures;

@@ -48,5 +48,13 @@ fn figures(value: &Value) -> impl Iterator<Item = (String, f64)> + '_ {
 
 /// A difference in percentage points, or another figure as it is.
 fn points(figure: Option<f64>) -> String {
-    figure.map_or("–".into(), |figure| format!("{:+.1}", figure * 100.0).replace('-', "−"))
+    figure.map_or("–".into(), |figure| signed(format!("{:+.1}", figure * 100.0)))
+}
+
+/// A signed figure in print: one that rounds to nothing has no direction.
+fn signed(text: String) -> String {
+    match text.trim_start_matches(['+', '-', '0', '.']).is_empty() {
+        true => text.replace(['+', '-'], "±"),
+        false => text.replace('-', "−"),
+    }
 }

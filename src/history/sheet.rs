@@ -156,8 +156,7 @@ impl Sheet {
                 let (failure, record) = failed[*n];
                 let at = row_of(&record.id).1.filter(|at| *at < row.trace.messages.len());
                 let Some(at) = at else { continue };
-                let mut trace = row.trace.clone();
-                trace.messages.truncate(at);
+                let trace = before(&row.trace, at);
                 cases[*n] = Some(Case {
                     accept: String::new(),
                     answer: None,
@@ -272,24 +271,24 @@ impl Case {
         };
         Ok(Some(answer))
     }
+}
 
-    /// The counterexample: the session up to there as context, and the right answer to learn.
-    fn counterexample(&self, answer: Message) -> Trace {
-        let mut trace = self.trace.clone();
-        for message in &mut trace.messages {
-            message.train = false;
-            message.label = None;
-            // Where it stood is not where it stands.
-            message.row = 0;
-            message.file = None;
-        }
-        trace.messages.push(answer);
-        // How the session ended, and what its last answer had to say, is not this row's.
-        trace.outcome = None;
-        trace.keywords.clear();
-        trace.ended_ms = None;
-        trace
+/// The session up to a message, as context: nothing in it is trained.
+fn before(trace: &Trace, at: usize) -> Trace {
+    let mut trace = trace.clone();
+    trace.messages.truncate(at);
+    for message in &mut trace.messages {
+        message.train = false;
+        message.label = None;
+        // Where it stood is not where it will stand.
+        message.row = 0;
+        message.file = None;
     }
+    // How the session ended, and what its last answer had to say, is another matter.
+    trace.outcome = None;
+    trace.keywords.clear();
+    trace.ended_ms = None;
+    trace
 }
 
 fn tool_name(tool: &Value) -> Option<&str> {
@@ -314,7 +313,9 @@ pub fn accept(sheet: &Path, folder: &Path, redactor: &Redactor) -> Result<Accept
             continue;
         };
         accepted.answered += 1;
-        let redacted = redactor.session(&[&case.counterexample(answer)]).with_context(place)?;
+        let mut trace = case.trace.clone();
+        trace.messages.push(answer);
+        let redacted = redactor.session(&[&trace]).with_context(place)?;
         let trace = redacted.into_iter().next().context("redaction gave nothing back")?.trace;
         let row = row(&case, &trace).with_context(place)?;
         rows.entry(case.run.clone()).or_default().push((case.item, row));

@@ -124,7 +124,7 @@ fn example(id: &str, kind: Kind, messages: Vec<Message>) -> Arc<Example> {
 }
 
 /// `n` sessions that each ask for a word and want `find{"word": …}`, the answer by `author`.
-fn lookups(n: usize, kind: Kind, prefix: &str) -> Rows {
+pub(crate) fn lookups(n: usize, kind: Kind, prefix: &str) -> Rows {
     let examples: Vec<_> = (0..n)
         .map(|i| {
             let word = format!("{prefix}{i:03}");
