@@ -8,7 +8,7 @@ use proto::report::{Account, Training, html, summary};
 use proto::train::TrainingRecord;
 use serde_json::{Value, json};
 
-use crate::evaluation::compared;
+use crate::evaluation::{asked_again, compared};
 
 fn manifest() -> Value {
     json!({
@@ -280,4 +280,24 @@ fn a_training_record_becomes_facts_and_a_curve() {
     }
     let evidence = TrainingEvidence::of(&record);
     assert_eq!((evidence.loss, evidence.tune_loss), (Some(1.5), Some(2.0)));
+}
+
+#[test]
+fn past_mistakes_are_told_of_apart_from_the_evidence() {
+    let (evaluation, records) = compared();
+    let (manifest, training, past) = (manifest(), training(), asked_again());
+    let decision = decision(Some(&evaluation), 0.0);
+    let plain = account(&manifest, &training, &evaluation, &records, &decision);
+    assert!(!html(&plain).unwrap().contains("Past mistakes"));
+    let with = Account { past: Some(&past), ..plain };
+    let page = html(&with).unwrap();
+    for said in ["Past mistakes asked again", "8 of 10 solved", "Still wrong: 2", "Solved: 8"] {
+        assert!(page.contains(said), "the page does not say {said}");
+    }
+    let told = summary(&with, 100);
+    assert!(told.contains("\ncounterexamples: 8 of 10 solved (by the base: 1)\n"), "{told}");
+    assert_eq!(
+        told.replace("counterexamples: 8 of 10 solved (by the base: 1)\n\n", ""),
+        summary(&plain, 100)
+    );
 }
