@@ -128,6 +128,7 @@ impl Gate {
             training: None,
             evaluation: Some(evaluation),
             records: &[],
+            past: None,
             decision: Some(decision),
             decision_path: &format!("{} ({kept})", path.display()),
         };

@@ -13,6 +13,8 @@ use crate::redact::fit_to_show;
 
 mod check;
 mod config;
+mod counterexamples;
+mod diff;
 mod doc;
 mod export;
 mod forget;
@@ -22,6 +24,7 @@ mod layers;
 mod redact;
 mod review;
 mod run;
+mod runs;
 mod show;
 mod terminal;
 mod test;
@@ -48,6 +51,9 @@ enum Command {
     Redact(redact::Redact),
     Show(show::Show),
     Review(review::Review),
+    Counterexamples(counterexamples::Counterexamples),
+    Runs(runs::Runs),
+    Diff(diff::Diff),
     Verify(verify::Verify),
     Why(why::Why),
     Forget(forget::Forget),
@@ -76,6 +82,9 @@ pub fn main() -> ExitCode {
         Command::Redact(redact) => redact.execute(),
         Command::Show(show) => show.execute(),
         Command::Review(review) => review.execute(),
+        Command::Counterexamples(sheet) => sheet.execute(),
+        Command::Runs(runs) => runs.execute(),
+        Command::Diff(diff) => diff.execute(),
         Command::Verify(verify) => verify.execute(),
         Command::Why(why) => why.execute(),
         Command::Forget(forget) => forget.execute(),

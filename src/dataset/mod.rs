@@ -10,6 +10,7 @@
 
 pub mod card;
 mod components;
+mod corrected;
 pub mod decontaminate;
 pub mod dedup;
 pub mod example;

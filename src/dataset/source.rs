@@ -154,7 +154,15 @@ pub fn counterexamples(
     if loaded.files.is_empty() {
         return Ok(Rows::default());
     }
-    Ok(from_traces(leave(loaded)?, Kind::Counterexample, &Recent::default()))
+    let mut loaded = leave(loaded)?;
+    let pedigrees = std::mem::take(&mut loaded.pedigrees);
+    let mut rows = from_traces(loaded, Kind::Counterexample, &Recent::default());
+    // All are taken, so each row has its pedigree. What one corrects is its family: several about
+    // one session are not each other's copies.
+    let named = rows.examples.iter().zip(pedigrees);
+    let named = named.map(|(row, pedigree)| row.known_as(None, pedigree.derived_from, None));
+    rows.examples = Arc::new(named.collect());
+    Ok(rows)
 }
 
 /// Rows that earlier runs wrote, or raw traces, with the pedigree each row states. A row that

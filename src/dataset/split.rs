@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::components::{Component, Session, connect};
 use super::ledger::Ledger;
 use super::similarity::{Limits, Pair, pairs};
-use super::{Account, Held, Kind, Rows, Stage};
+use super::{Account, Held, Kind, Rows, Stage, corrected};
 use crate::config::Config;
 use crate::progress::Observer;
 
@@ -133,6 +133,7 @@ pub fn split(
     ledger: Option<&Ledger>,
     observer: &dyn Observer,
 ) -> Result<Parts> {
+    let rows = &corrected::mask(rows)?;
     observer.begin("split", None, "rows");
     let keys: Vec<String> = rows.examples.iter().map(|e| e.session_key()).collect();
     let anchors: Vec<bool> = rows.examples.iter().map(|e| anchors(e.kind)).collect();

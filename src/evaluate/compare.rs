@@ -11,9 +11,7 @@ use super::evaluation::{
 };
 use super::item::Items;
 use super::outputs::{self, References};
-use super::{
-    Comparison, Contender, Delta, Item, Loss, Metric, metrics, rounded, secrets, statistics,
-};
+use super::{Comparison, Contender, Delta, Item, Loss, metrics, rounded, secrets, statistics};
 use crate::chance::Chance;
 use crate::dataset::{Example, Kind};
 use crate::files;
@@ -247,18 +245,14 @@ fn active(base: &Asked, candidate: &Asked) -> Option<bool> {
     (!base.is_empty()).then(|| base != bits(candidate))
 }
 
-fn right(output: &Output) -> bool {
-    output.scores.get(Metric::ExactMatch.name()) == Some(&1.0)
-}
-
 fn changes(items: &[Item], base: &Asked, champion: Option<&Asked>, candidate: &Asked) -> Changes {
     let mut changes = Changes::default();
     for (i, item) in items.iter().enumerate() {
         let id = item.id.clone();
-        match (right(&base.outputs[i]), right(&candidate.outputs[i])) {
+        match (base.outputs[i].is_right(), candidate.outputs[i].is_right()) {
             (true, false) => changes.regressions.push(id),
             (false, true) => changes.fixes.push(id),
-            (false, false) if !champion.is_some_and(|c| right(&c.outputs[i])) => {
+            (false, false) if !champion.is_some_and(|c| c.outputs[i].is_right()) => {
                 changes.persistent.push(id);
             }
             _ => {}
@@ -302,7 +296,12 @@ fn authors(evidence: &[&Item], own_names: &[String]) -> Authors {
     Authors { by_author, self_written: rounded(share) }
 }
 
-fn record(item: &Item, base: Output, champion: Option<Output>, candidate: Output) -> Record {
+pub(super) fn record(
+    item: &Item,
+    base: Output,
+    champion: Option<Output>,
+    candidate: Output,
+) -> Record {
     let messages = &item.example.trace.messages[..item.message];
     let request = messages.iter().rev().find(|m| m.role == Role::User);
     let bytes: Vec<u8> = item.prompt.iter().flat_map(|id| id.to_le_bytes()).collect();

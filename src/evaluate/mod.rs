@@ -24,6 +24,7 @@ pub mod item;
 pub mod keywords;
 pub mod metrics;
 pub mod outputs;
+pub mod past;
 pub mod secrets;
 pub mod statistics;
 mod subject;
@@ -32,6 +33,7 @@ pub use evaluation::{Evaluation, Output, Record};
 pub use item::Item;
 pub use metrics::Metric;
 pub use outputs::{Answer, Loss};
+pub use past::Past;
 pub use statistics::Delta;
 
 /// A model that can be asked: the base alone or the base with an adapter.

@@ -174,7 +174,8 @@ pub fn runs(parent: &Path) -> Result<Vec<Run>> {
     Ok(opened.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-fn json(path: &Path) -> Result<Option<Value>> {
+/// A file of JSON; none where there is no such file.
+pub fn json(path: &Path) -> Result<Option<Value>> {
     let bytes = match fs::read(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         read => read.with_context(|| cannot_read(path))?,

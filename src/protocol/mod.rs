@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::dataset::rows::each;
 use crate::dataset::snapshot::Snapshot;
 use crate::dataset::{Example, Held, Rows};
-use crate::evaluate::{Comparison, Contender, Evaluation, Record, Settings, suites};
+use crate::evaluate::{Comparison, Contender, Evaluation, Past, Record, Settings, suites};
 use crate::files;
 use crate::gate::{self, DatasetEvidence, Decision, Evidence, TrainingEvidence, Verdict};
 use crate::model::{Base, Generator};
@@ -219,10 +219,15 @@ impl Protocol<'_> {
             candidate: Contender { subject: &adapted, digest: judged.digest.clone() },
             metrics: &[],
             redactor: Some(&redactor),
-            settings,
+            settings: settings.clone(),
         };
         let (evaluation, records) = comparison.run(self.observer)?;
-        evaluation.write(&self.folder.join("eval"), &records)?;
+        let folder = self.folder.join("eval");
+        evaluation.write(&folder, &records)?;
+        let train = &dataset.dataset.train;
+        let past =
+            Past::ask(train, &base.codec, &plain, &adapted, &redactor, &settings, self.observer)?;
+        past.map_or(Ok(()), |past| past.write(&folder))?;
         Ok(Compared(Some(Arc::new((evaluation, records)))))
     }
 
@@ -273,12 +278,14 @@ impl Protocol<'_> {
         let base = self.config.text("BASE_MODEL").to_string();
         let training = candidate.record().map(|r| Training::of(r, vec![("base".into(), base)]));
         let shown = path.display().to_string();
+        let past = done.map_or(Ok(None), |_| Past::read(&self.folder.join("eval")))?;
         let account = Account {
             title: &name(self.folder),
             manifest: Some(manifest),
             training: training.as_ref(),
             evaluation: done.map(|d| &d.0),
             records: done.map_or(&[], |d| d.1.as_slice()),
+            past: past.as_ref(),
             decision,
             decision_path: &shown,
         };

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::evaluate::{Evaluation, Record};
+use crate::evaluate::{Evaluation, Past, Record};
 use crate::gate::Decision;
 use crate::train::TrainingRecord;
 
@@ -16,7 +16,8 @@ mod table;
 mod view;
 
 pub use page::html;
-pub use table::summary;
+pub use sides::said;
+pub use table::{aligned, summary};
 
 /// A run as its reader is told of it. Whatever was skipped is absent.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,8 @@ pub struct Account<'a> {
     pub evaluation: Option<&'a Evaluation>,
     /// Its items.
     pub records: &'a [Record],
+    /// Past mistakes asked again.
+    pub past: Option<&'a Past>,
     /// The verdict.
     pub decision: Option<&'a Decision>,
     /// Where the verdict lies.

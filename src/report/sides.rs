@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dataset::Kind;
 use crate::evaluate::evaluation::Output;
-use crate::evaluate::{Evaluation, Metric, Record};
+use crate::evaluate::{Evaluation, Metric, Past, Record};
 
 /// At most this many fixes and persistent failures are shown; the rest is in `items.jsonl`.
 /// Regressions are shown without exception.
@@ -69,11 +69,29 @@ pub(super) fn changes(evaluation: &Evaluation, records: &[Record]) -> Vec<Change
         .collect()
 }
 
+/// Counterexamples asked again: those that are still wrong, then the solved ones.
+pub(super) fn past(past: &Past) -> Vec<Changes> {
+    let lists = [
+        ("Still wrong", "Trained on, and still answered otherwise.", false, true),
+        ("Solved", "The adapter answers as it was taught.", true, false),
+    ];
+    let list = |(title, explanation, solved, open)| {
+        let of = || past.cases.iter().filter(|case| case.solved == solved);
+        let items = of().take(MOST_SHOWN).map(|case| {
+            let mut side = side(&case.record);
+            side.tags.insert(0, case.place.clone());
+            side
+        });
+        Changes { title, explanation, total: of().count(), open, items: items.collect() }
+    };
+    lists.into_iter().map(list).collect()
+}
+
 fn side(record: &Record) -> Side {
     let exact = Metric::ExactMatch.name();
     let answered = |who, output: &Output| Answered {
         who,
-        text: text(output),
+        text: said(output),
         right: output.scores.get(exact) == Some(&1.0),
     };
     let mut answers = vec![answered("base", &record.base)];
@@ -90,12 +108,13 @@ fn side(record: &Record) -> Side {
         id: record.id.clone(),
         tags: tags.into_iter().flatten().collect(),
         request: shortened(&record.request, LONGEST),
-        reference: text(&record.reference),
+        reference: said(&record.reference),
         answers,
     }
 }
 
-fn text(output: &Output) -> String {
+/// What an answer says, as a person reads it.
+pub fn said(output: &Output) -> String {
     let mut parts = Vec::new();
     if !output.content.trim().is_empty() {
         parts.push(output.content.trim().to_string());

@@ -36,6 +36,9 @@ pub fn summary(account: &Account, width: usize) -> String {
         }
         text += "\n";
     }
+    if !view.past_line.is_empty() {
+        text += &format!("{}\n\n", view.past_line);
+    }
     if !view.checks.is_empty() {
         text += &format!("{}\n", checks(&view));
     }
@@ -90,7 +93,7 @@ fn metrics(view: &View) -> String {
 }
 
 /// Rows under a header, two spaces apart; the columns in `right` are flush right.
-fn aligned<R: AsRef<[String]>>(header: &[&str], rows: &[R], right: &[usize]) -> String {
+pub fn aligned<R: AsRef<[String]>>(header: &[&str], rows: &[R], right: &[usize]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row.as_ref()[column].chars().count());
         cells.max().unwrap_or(0).max(header[column].chars().count())

@@ -7,8 +7,8 @@ use super::Account;
 use super::chart::Chart;
 use super::facts::{Facts, StageRow, Table, dataset, stages, tables};
 use super::figures::{MetricRow, SliceRow, metric_rows, percent, slice_rows};
-use super::sides::{Changes, Side, changes, examples};
-use crate::evaluate::{Evaluation, Metric};
+use super::sides::{Changes, Side, changes, examples, past};
+use crate::evaluate::{Evaluation, Metric, Past};
 use crate::gate::{Check, Decision, Verdict};
 
 #[derive(Debug, Serialize)]
@@ -26,6 +26,8 @@ pub(super) struct View {
     pub checks: Vec<CheckRow>,
     pub examples: Vec<Side>,
     pub changes: Vec<Changes>,
+    pub past_line: String,
+    pub past: Vec<Changes>,
     pub training: Vec<(String, String)>,
     pub chart: Option<Chart>,
     pub stages: Vec<StageRow>,
@@ -66,6 +68,8 @@ impl View {
             checks: decision.iter().flat_map(|d| &d.checks).map(check_row).collect(),
             examples: examples(account.records),
             changes: evaluation.map(|e| changes(e, account.records)).unwrap_or_default(),
+            past_line: account.past.map(Past::line).unwrap_or_default(),
+            past: account.past.map(past).unwrap_or_default(),
             training: account.training.map(|t| t.facts.clone()).unwrap_or_default(),
             chart: account.training.and_then(Chart::of),
             stages: stages(manifest),

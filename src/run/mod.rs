@@ -132,6 +132,15 @@ fn lock(folder: &Path) -> Result<RwLock<File>> {
     Ok(lock)
 }
 
+/// Whether a process holds the run in this folder. It is asked with a lock that several may have
+/// at once; one that cannot be asked is nobody's.
+pub fn is_in_use(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join(LOCK)) else { return false };
+    let lock = RwLock::new(file);
+    let tried = lock.try_read().map(drop);
+    tried.is_err_and(|e| e.kind() == ErrorKind::WouldBlock)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

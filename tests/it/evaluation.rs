@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Result;
 use proto::dataset::{Example, Kind, Rows, Stage};
 use proto::evaluate::{
-    Answer, Chat, Comparison, Contender, Custom, Evaluation, Item, Record, Settings, Subject, Suite,
+    Answer, Chat, Comparison, Contender, Custom, Evaluation, Item, Past, Record, Settings, Subject,
+    Suite,
 };
 use proto::progress::{Observer, Silent};
 use proto::tokens::{Encoded, Reply};
@@ -124,7 +125,7 @@ fn example(id: &str, kind: Kind, messages: Vec<Message>) -> Arc<Example> {
 }
 
 /// `n` sessions that each ask for a word and want `find{"word": …}`, the answer by `author`.
-fn lookups(n: usize, kind: Kind, prefix: &str) -> Rows {
+pub(crate) fn lookups(n: usize, kind: Kind, prefix: &str) -> Rows {
     let examples: Vec<_> = (0..n)
         .map(|i| {
             let word = format!("{prefix}{i:03}");
@@ -207,6 +208,10 @@ impl<'a> Setup<'a> {
     }
 }
 
+fn redactor() -> Redactor {
+    Redactor::new(Policy::default()).unwrap()
+}
+
 /// A comparison with a suite, generated rows, regressions and fixes, for those who show it.
 pub fn compared() -> (Evaluation, Vec<Record>) {
     let val = lookups(60, Kind::Real, "w").and(&lookups(5, Kind::Synthetic, "s"));
@@ -214,6 +219,37 @@ pub fn compared() -> (Evaluation, Vec<Record>) {
     let general = lookups(20, Kind::Real, "g");
     setup.suites = vec![Suite { name: "general".into(), digest: "5u17e".into(), rows: general }];
     setup.run()
+}
+
+/// Ten counterexamples among other rows, one of them repeated, asked again.
+pub fn asked_again() -> Past {
+    let rows = lookups(10, Kind::Counterexample, "c").and(&lookups(5, Kind::Real, "r"));
+    let mut rows = rows.examples.to_vec();
+    rows.push(rows[3].clone());
+    rows.sort_by(|a, b| a.id.cmp(&b.id));
+    let (base, candidate) = (Fake::new(2.0, &weak), Fake::new(1.0, &strong));
+    Past::ask(&rows, &Letters, &base, &candidate, &redactor(), &settings(), &Silent)
+        .unwrap()
+        .unwrap()
+}
+
+#[test]
+fn counterexamples_are_asked_again_and_each_counts_once() {
+    let past = asked_again();
+    assert_eq!((past.total, past.solved, past.solved_by_base), (10, 8, 1));
+    let wrong: Vec<&str> = past.cases[..2].iter().map(|case| case.record.id.as_str()).collect();
+    assert_eq!(wrong, ["c000#1", "c009#1"], "those still wrong come first");
+    assert!(past.cases[2..].iter().all(|case| case.solved));
+    assert_eq!(past.line(), "counterexamples: 8 of 10 solved (by the base: 1)");
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(Past::read(folder.path()).unwrap(), None);
+    past.write(folder.path()).unwrap();
+    assert_eq!(Past::read(folder.path()).unwrap(), Some(past));
+    let none = lookups(5, Kind::Real, "r");
+    let subject = Fake::new(2.0, &weak);
+    let asked =
+        Past::ask(&none.examples, &Letters, &subject, &subject, &redactor(), &settings(), &Silent);
+    assert_eq!((asked.unwrap(), subject.asked.load(Ordering::Relaxed)), (None, 0));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod evaluation;
 mod export;
 mod failing;
 mod gate;
+mod history;
 mod ingest;
 mod invented;
 mod keys;

@@ -8,12 +8,12 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-fn project() -> &'static Path {
+pub(crate) fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Runs the program in the project's folder, with no setting from outside.
-fn proto(arguments: &[&str]) -> Output {
+pub(crate) fn proto(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proto"));
     command.current_dir(project()).args(arguments);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROTO_")) {
@@ -25,15 +25,15 @@ fn proto(arguments: &[&str]) -> Output {
 }
 
 /// One run of a script with its folder.
-struct Run {
+pub(crate) struct Run {
     _parent: tempfile::TempDir,
-    folder: PathBuf,
-    code: i32,
-    told: String,
+    pub folder: PathBuf,
+    pub code: i32,
+    pub told: String,
 }
 
 impl Run {
-    fn of(script: &str, more: &[&str]) -> Run {
+    pub fn of(script: &str, more: &[&str]) -> Run {
         let parent = tempfile::tempdir().unwrap();
         let out = parent.path().to_str().unwrap();
         let output = proto(&[&["run", script, "--out", out], more].concat());
@@ -42,22 +42,22 @@ impl Run {
         Run { _parent: parent, folder, code: output.status.code().unwrap(), told }
     }
 
-    fn daily(more: &[&str]) -> Run {
+    pub fn daily(more: &[&str]) -> Run {
         Run::of("scripts/daily.rhai", more)
     }
 
-    fn json(&self, name: &str) -> Value {
+    pub fn json(&self, name: &str) -> Value {
         let text = fs::read_to_string(self.folder.join(name));
         serde_json::from_str(&text.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.told)))
             .unwrap()
     }
 
-    fn rows(&self, name: &str) -> Vec<Value> {
+    pub fn rows(&self, name: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.join("dataset").join(name)).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    fn verdict(&self) -> String {
+    pub fn verdict(&self) -> String {
         self.json("eval/gate_decision.json")["verdict"].as_str().unwrap().to_string()
     }
 }

@@ -8,7 +8,7 @@ use proto::report::{Account, Training, html, summary};
 use proto::train::TrainingRecord;
 use serde_json::{Value, json};
 
-use crate::evaluation::compared;
+use crate::evaluation::{asked_again, compared};
 
 fn manifest() -> Value {
     json!({
@@ -109,6 +109,7 @@ fn account<'a>(
         training: Some(training),
         evaluation: Some(evaluation),
         records,
+        past: None,
         decision: Some(decision),
         decision_path: "artifacts/protocol-runs/20261122T101500Z/eval/gate_decision.json",
     }
@@ -228,6 +229,7 @@ fn a_run_that_stopped_early_is_told_as_far_as_it_went() {
         training: None,
         evaluation: None,
         records: &[],
+        past: None,
         decision: Some(&withheld),
         decision_path: "run/eval/gate_decision.json",
     };
@@ -268,6 +270,7 @@ fn a_training_record_becomes_facts_and_a_curve() {
         training: Some(&training),
         evaluation: None,
         records: &[],
+        past: None,
         decision: None,
         decision_path: "",
     });
@@ -278,4 +281,24 @@ fn a_training_record_becomes_facts_and_a_curve() {
     }
     let evidence = TrainingEvidence::of(&record);
     assert_eq!((evidence.loss, evidence.tune_loss), (Some(1.5), Some(2.0)));
+}
+
+#[test]
+fn past_mistakes_are_told_of_apart_from_the_evidence() {
+    let (evaluation, records) = compared();
+    let (manifest, training, past) = (manifest(), training(), asked_again());
+    let decision = decision(Some(&evaluation), 0.0);
+    let plain = account(&manifest, &training, &evaluation, &records, &decision);
+    assert!(!html(&plain).unwrap().contains("Past mistakes"));
+    let with = Account { past: Some(&past), ..plain };
+    let page = html(&with).unwrap();
+    for said in ["Past mistakes asked again", "8 of 10 solved", "Still wrong: 2", "Solved: 8"] {
+        assert!(page.contains(said), "the page does not say {said}");
+    }
+    let told = summary(&with, 100);
+    assert!(told.contains("\ncounterexamples: 8 of 10 solved (by the base: 1)\n"), "{told}");
+    assert_eq!(
+        told.replace("counterexamples: 8 of 10 solved (by the base: 1)\n\n", ""),
+        summary(&plain, 100)
+    );
 }

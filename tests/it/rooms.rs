@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// The rooms from first to last: each may use only those before it.
 const ORDER: &[&str] = &[
     "trace", "label", "review", "redact", "ingest", "dataset", "tokens", "model", "adapter",
-    "train", "evaluate", "gate", "simulate", "report", "run", "lineage", "protocol", "script",
-    "commands",
+    "train", "evaluate", "gate", "simulate", "report", "run", "lineage", "history", "protocol",
+    "script", "commands",
 ];
 
 /// Open to every room.
