@@ -11,6 +11,7 @@ use proto::evaluate::{
     Suite,
 };
 use proto::progress::{Observer, Silent};
+use proto::redact::{Policy, Redactor};
 use proto::tokens::{Encoded, Reply};
 use proto::trace::{Message, Origin, Role, ToolCall, Trace};
 use serde_json::{Value, json};
