@@ -59,8 +59,7 @@ pub fn rows(runs: &Path) -> Result<Vec<Row>> {
 
 /// What a folder says of itself; none where it is no run's.
 fn row(folder: &Path) -> Option<Row> {
-    let is_there = |file: &&str| folder.join(file).exists();
-    if ![RECORD, MANIFEST, RESULTS, DECISION].iter().any(|file| is_there(file)) {
+    if ![RECORD, MANIFEST, RESULTS, DECISION].iter().any(|file| folder.join(file).exists()) {
         return None;
     }
     let mut row = Row { run: folder.file_name()?.to_string_lossy().into(), ..Row::default() };

@@ -24,6 +24,7 @@ mod labels;
 mod layouts;
 mod lineage;
 mod near_copies;
+mod nights;
 mod openclaw;
 mod opencode;
 mod packed;
