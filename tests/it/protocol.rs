@@ -23,15 +23,15 @@ fn proto(arguments: &[&str]) -> Output {
 }
 
 /// One run of a script with its folder.
-struct Run {
+pub struct Run {
     _parent: tempfile::TempDir,
-    folder: PathBuf,
-    code: i32,
-    told: String,
+    pub folder: PathBuf,
+    pub code: i32,
+    pub told: String,
 }
 
 impl Run {
-    fn of(script: &str, more: &[&str]) -> Run {
+    pub fn of(script: &str, more: &[&str]) -> Run {
         let parent = tempfile::tempdir().unwrap();
         let out = parent.path().to_str().unwrap();
         let output = proto(&[&["run", script, "--out", out], more].concat());
@@ -44,7 +44,7 @@ impl Run {
         Run::of("scripts/daily.rhai", more)
     }
 
-    fn json(&self, name: &str) -> Value {
+    pub fn json(&self, name: &str) -> Value {
         let text = fs::read_to_string(self.folder.join(name));
         serde_json::from_str(&text.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.told)))
             .unwrap()
