@@ -137,7 +137,7 @@ pub const KEYS: &[Key] = &[
     key("NF4_DOUBLE_QUANT", Kind::Bool, "false", "with QUANTIZATION=nf4, quantise the blocks' scales to 8 bits as well: 0.37 bits a weight less memory"),
     host("DEVICE", Kind::Choice(&["auto", "cpu", "cuda"]), "auto", "where to train and generate"),
     key("BF16", Kind::Bool, "false", "on a card, products with frozen weights read bf16 and others TF32: faster, at about three digits"),
-    host("CACHE_DIR", Kind::Paths, "artifacts/cache", "folder where a quantised base (as large as in memory) and the newest tokenised rows are kept for the next start; may be deleted; empty keeps none"),
+    host("CACHE_DIR", Kind::Paths, "artifacts/cache", "folder where a quantised base (as large as in memory), the newest tokenised rows and, for 30 days and up to 256 MiB, what base and champion answered are kept for the next start; may be deleted; empty keeps none"),
     host("ROWS_IN_MEMORY_MB", COUNT, "128", "rows of a dataset that stay in memory, in MiB of their text; others wait in the run's folder, encrypted, in files without a name"),
     host("THREADS", COUNT, "0", "threads; 0 takes all"),
     // Adapter
@@ -179,6 +179,9 @@ pub const KEYS: &[Key] = &[
     key("EVAL_MAX_ITEMS", COUNT, "0", "evaluate at most this many validation items; 0 takes all"),
     key("EVAL_MAX_NEW_TOKENS", POSITIVE, "256", "longest answer generated, in tokens"),
     key("EVAL_BATCH_SIZE", POSITIVE, "16", "answers generated at once"),
+    key("EVAL_TEMPERATURE", Kind::Float(0.0, 100.0), "0", "answers are drawn at this temperature, each with a seed of its own; 0 takes the likeliest token"),
+    key("EVAL_TOP_P", Kind::Float(0.0, 1.0), "1", "with a temperature, only the likeliest tokens that together have this share are drawn"),
+    key("EVAL_REPEATS", POSITIVE, "1", "with a temperature, answers to each item; scores are means over them"),
     // Gate
     key("GATE_MIN_DELTA_EXACT_MATCH", Kind::Float(-1.0, 1.0), "0.02", "smallest gain in exact match, as a fraction"),
     key("GATE_MIN_DELTA_KEYWORD_RECALL", Kind::Float(-1.0, 1.0), "0.0", "smallest gain in keyword recall, as a fraction"),

@@ -340,6 +340,12 @@ impl Config {
                 at("ACTIVATION_OFFLOADING")
             );
         }
+        if self.size("EVAL_REPEATS") > 1 && self.float("EVAL_TEMPERATURE") == 0.0 {
+            bail!(
+                "{}: without EVAL_TEMPERATURE every repeat is the same answer; set that too",
+                at("EVAL_REPEATS")
+            );
+        }
         Ok(())
     }
 }

@@ -3,15 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail, ensure};
+use rayon::prelude::*;
 
+use super::cache::{Cache, Shelf};
 use super::evaluation::{
     Authors, Call, Changes, Column, Conditions, Counts, Evaluation, Mean, Output, Record,
     SCHEMA_VERSION, Slices, SuiteUsed, lines,
 };
 use super::item::Items;
-use super::outputs::{self, References};
-use super::{Comparison, Contender, Delta, Item, Loss, metrics, rounded, secrets, statistics};
+use super::metrics::Scores;
+use super::outputs::{self, References, RowLoss};
+use super::{
+    Answer, Comparison, Contender, Delta, Item, Loss, Metric, Nats, metrics, rounded, secrets,
+    statistics,
+};
 use crate::chance::Chance;
 use crate::dataset::{Example, Kind};
 use crate::files;
@@ -21,7 +27,10 @@ use crate::trace::Role;
 /// One subject's answers, scores and losses while the comparison runs.
 struct Asked {
     outputs: Vec<Output>,
-    losses: BTreeMap<String, Vec<(f64, usize)>>,
+    /// The loss on each item's reference, where it was measured.
+    nats: Vec<Option<Nats>>,
+    /// The loss on each row by group.
+    losses: BTreeMap<String, Vec<RowLoss>>,
 }
 
 pub(super) fn compare(
@@ -35,12 +44,14 @@ pub(super) fn compare(
     if too_long > 0 {
         left_out.insert(format!("loss: row over {} tokens", task.settings.context), too_long);
     }
-    let ask = |name: &str, contender: &Contender| {
-        ask(task, name, contender, &items, &references, observer)
+    let ask = |name: &str, contender: &Contender, shelf: Option<&Shelf>| {
+        ask(task, name, contender, shelf, &items, &references, observer)
     };
-    let mut base = ask("base", &task.base)?;
-    let mut champion = task.champion.as_ref().map(|c| ask("champion", c)).transpose()?;
-    let mut candidate = ask("candidate", &task.candidate)?;
+    let shelf = task.cache.as_ref();
+    let mut base = ask("base", &task.base, shelf)?;
+    let champion = task.champion.as_ref().map(|c| ask("champion", c, shelf));
+    let mut champion = champion.transpose()?;
+    let mut candidate = ask("candidate", &task.candidate, None)?;
     let secrets = match task.redactor {
         Some(redactor) => {
             let mut columns = vec![&mut base.outputs];
@@ -58,7 +69,7 @@ pub(super) fn compare(
             .iter()
             .filter_map(|(group, rows)| Some((group.clone(), Loss::of(rows)?)))
             .collect(),
-        metrics: slices(&items, |members| means(members, &asked.outputs)),
+        metrics: slices(&items, |members| means(members, asked)),
     };
     let against = |other: &Asked, label: &str| {
         let chance = Chance::new(task.settings.seed, label);
@@ -100,22 +111,35 @@ pub(super) fn compare(
             })
             .collect(),
         conditions: Conditions {
-            decoding: "greedy".into(),
-            max_new_tokens: task.settings.max_new as u64,
+            decoding: if task.settings.decoding.temperature == 0.0 { "greedy" } else { "sampled" }
+                .into(),
+            temperature: task.settings.decoding.temperature,
+            top_p: task.settings.decoding.top_p,
+            repeats: task.settings.repeats as u64,
+            max_new_tokens: task.settings.decoding.max_new as u64,
             resamples: task.settings.resamples as u64,
             confidence: statistics::CONFIDENCE,
             seed: task.settings.seed,
         },
         items_digest: String::new(),
     };
+    let changes = &evaluation.changes;
+    let placed = [&changes.regressions, &changes.persistent].into_iter().enumerate();
+    let place: BTreeMap<&String, usize> =
+        placed.flat_map(|(place, ids)| ids.iter().map(move |id| (id, place))).collect();
     let mut champions = champion.map(|c| c.outputs.into_iter());
-    let records: Vec<Record> = items
+    let mut records: Vec<Record> = items
         .iter()
+        .zip(base.nats)
         .zip(base.outputs.into_iter().zip(candidate.outputs))
-        .map(|(item, (base, candidate))| {
-            record(item, base, champions.as_mut().and_then(Iterator::next), candidate)
+        .map(|((item, nats), (base, candidate))| {
+            let champion = champions.as_mut().and_then(Iterator::next);
+            let tokens = nats.map_or(0, |nats| nats.tokens);
+            Record { reference_tokens: tokens, ..record(item, base, champion, candidate) }
         })
         .collect();
+    // What needs a person comes first.
+    records.sort_by_key(|record| place.get(&record.id).copied().unwrap_or(2));
     evaluation.items_digest = files::digest(&lines(&records)?);
     observer.say(&evaluation.line());
     Ok((evaluation, records))
@@ -144,31 +168,65 @@ fn ask(
     task: &Comparison,
     name: &str,
     contender: &Contender,
+    shelf: Option<&Shelf>,
     items: &[Item],
     references: &[References],
     observer: &dyn Observer,
 ) -> Result<Asked> {
-    let mut losses = BTreeMap::new();
+    let Comparison { chat, settings, .. } = task;
+    let (subject, digest) = (contender.subject, &contender.digest);
+    let mut cache =
+        shelf.map(|shelf| Cache::open(shelf, digest, settings, chat.stop_ids(), observer));
+    let mut column = outputs::Column { name, subject, cache: cache.as_mut() };
+    let (mut losses, mut turns) = (BTreeMap::new(), BTreeMap::new());
     for group in references {
-        let rows = outputs::losses(name, contender.subject, group, &task.settings, observer)?;
+        let rows = column.losses(group, settings, observer)?;
+        for (example, row) in group.examples.iter().zip(&rows) {
+            let turn = |(message, nats)| ((&*group.group, &**example, message), nats);
+            turns.extend(row.turns.clone().into_iter().map(turn));
+        }
         losses.insert(group.group.clone(), rows);
     }
-    let answers =
-        outputs::answers(name, contender.subject, items, task.chat, &task.settings, observer)?;
-    let mut outputs = Vec::with_capacity(items.len());
-    for (item, answer) in items.iter().zip(answers) {
-        let mut scores = metrics::scores(item, &answer);
-        for custom in task.metrics {
-            let context = || format!("metric `{}`, item {}", custom.name, item.id);
-            match (custom.score)(item, &answer).with_context(context)? {
-                Some(score) if !score.is_finite() => bail!("{}: {score} is no score", context()),
-                Some(score) => drop(scores.insert(custom.name.clone(), rounded(score))),
-                None => {}
-            }
-        }
-        outputs.push(Output::of(answer, scores));
+    let answers = column.answers(items, *chat, settings, observer)?;
+    if let Some(cache) = cache {
+        cache.close(observer);
     }
-    Ok(Asked { outputs, losses })
+    let nats = |item: &Item| {
+        let group = item.suite.as_deref().unwrap_or(outputs::VALIDATION);
+        turns.get(&(group, &*item.example.id, item.message)).copied()
+    };
+    let nats: Vec<Option<Nats>> = items.iter().map(nats).collect();
+    let scores = scores(task, items, &answers)?;
+    let outputs =
+        answers.into_iter().zip(scores).zip(&nats).map(|((answers, mut scores), nats)| {
+            let loss = nats.and_then(Nats::mean).map(rounded);
+            for scores in &mut scores {
+                scores.extend(loss.map(|loss| (Metric::Loss.name().to_string(), loss)));
+            }
+            Output::of(answers.into_iter().next().unwrap_or_default(), scores)
+        });
+    Ok(Asked { outputs: outputs.collect(), nats, losses })
+}
+
+/// The scores of every answer, those of a team's own metrics too.
+fn scores(task: &Comparison, items: &[Item], answers: &[Vec<Answer>]) -> Result<Vec<Vec<Scores>>> {
+    let asked = || items.iter().zip(answers);
+    let pairs: Vec<(&Item, &Answer)> =
+        asked().flat_map(|(item, answers)| answers.iter().map(move |a| (item, a))).collect();
+    let mut scores: Vec<Scores> = pairs.par_iter().map(|(i, a)| metrics::scores(i, a)).collect();
+    for custom in task.metrics {
+        let given = (custom.scores)(&pairs)?;
+        ensure!(given.len() == pairs.len(), "metric `{}` did not score every answer", custom.name);
+        for ((score, scores), (item, _)) in given.into_iter().zip(&mut scores).zip(&pairs) {
+            let Some(score) = score else { continue };
+            if !score.is_finite() {
+                bail!("metric `{}`, item {}: {score} is no score", custom.name, item.id);
+            }
+            scores.insert(custom.name.clone(), rounded(score));
+        }
+    }
+    let mut scores = scores.into_iter();
+    Ok(asked().map(|(_, answers)| scores.by_ref().take(answers.len()).collect()).collect())
 }
 
 /// Splits the items (by index) into slices and computes a figure for each.
@@ -190,21 +248,33 @@ fn slices<T>(items: &[Item], figure: impl Fn(&[usize]) -> T) -> Slices<T> {
         source: by(&|i| when(real(i), vec![i.source.clone()])),
         task_category: by(&|i| when(real(i), i.task_category.iter().cloned().collect())),
         tool: by(&|i| when(real(i), i.tools.iter().cloned().collect())),
+        language: by(&|i| when(real(i), i.language.iter().cloned().collect())),
+        repository: by(&|i| when(real(i), i.example.trace.repository.iter().cloned().collect())),
+        author: by(&|i| when(real(i), i.author.iter().cloned().collect())),
         generated: by(&|i| when(i.suite.is_none() && !real(i), vec![i.kind.as_str().to_string()])),
         suite: by(&|i| i.suite.iter().cloned().collect()),
     }
 }
 
-fn means(members: &[usize], outputs: &[Output]) -> BTreeMap<String, Mean> {
+fn means(members: &[usize], asked: &Asked) -> BTreeMap<String, Mean> {
     let mut sums: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
     for i in members {
-        for (name, score) in &outputs[*i].scores {
+        for (name, score) in &asked.outputs[*i].scores {
             let sum = sums.entry(name).or_default();
             *sum = (sum.0 + score, sum.1 + 1);
         }
     }
     let mean = |(sum, n): (f64, u64)| Mean { mean: rounded(sum / n as f64), n };
-    sums.into_iter().map(|(name, sum)| (name.to_string(), mean(sum))).collect()
+    let mut means: BTreeMap<String, Mean> =
+        sums.into_iter().map(|(name, sum)| (name.to_string(), mean(sum))).collect();
+    let measured: Vec<Nats> = members.iter().filter_map(|i| asked.nats[*i]).collect();
+    if let Some(loss) = measured.iter().copied().fold(Nats::default(), Nats::and).mean() {
+        let perplexity = Mean { mean: rounded(libm::exp(loss)), n: measured.len() as u64 };
+        if perplexity.mean.is_finite() {
+            means.insert(Metric::Perplexity.name().into(), perplexity);
+        }
+    }
+    means
 }
 
 fn deltas(
@@ -237,9 +307,12 @@ fn days(evidence: &[&Item]) -> Option<f64> {
     Some(rounded(span as f64 / 86_400_000.0))
 }
 
+/// Whether the loss differs at all, on any turn of any row.
 fn active(base: &Asked, candidate: &Asked) -> Option<bool> {
-    let bits = |asked: &Asked| -> Vec<(u64, usize)> {
-        asked.losses.values().flatten().map(|(nats, n)| (nats.to_bits(), *n)).collect()
+    let bits = |asked: &Asked| -> Vec<(u64, u64)> {
+        let rows = asked.losses.values().flatten();
+        let parts = rows.flat_map(|row| [row.all].into_iter().chain(row.turns.values().copied()));
+        parts.map(|nats| (nats.sum.to_bits(), nats.tokens)).collect()
     };
     let base = bits(base);
     (!base.is_empty()).then(|| base != bits(candidate))
@@ -313,10 +386,13 @@ pub(super) fn record(
         kind: item.kind,
         source: item.source.clone(),
         task_category: item.task_category.clone(),
+        language: item.language.clone(),
+        repository: item.example.trace.repository.clone(),
         author: item.author.clone(),
         request: request.map(|m| m.content.clone()).unwrap_or_default(),
         prompt_digest: files::digest(&bytes),
         prompt_tokens: item.prompt.len() as u64,
+        reference_tokens: 0,
         keywords: item.keywords.clone(),
         reference: Output {
             content: item.reference.content.clone(),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::metrics::{self, Scores};
 use super::secrets::Secrets;
-use super::{Answer, Delta, Loss, Metric};
+use super::{Answer, Delta, Loss, Metric, rounded};
 use crate::dataset::Kind;
 use crate::files;
 use crate::trace::ToolCall;
@@ -30,6 +30,12 @@ pub struct Slices<T> {
     pub task_category: BTreeMap<String, T>,
     /// By tool the reference calls.
     pub tool: BTreeMap<String, T>,
+    /// By programming language or kind of file, see [`super::item::language`].
+    pub language: BTreeMap<String, T>,
+    /// By repository of the session.
+    pub repository: BTreeMap<String, T>,
+    /// By who wrote the reference.
+    pub author: BTreeMap<String, T>,
     /// Generated validation items, by kind; they are no evidence.
     pub generated: BTreeMap<String, T>,
     /// Fixed suites, by name.
@@ -38,12 +44,15 @@ pub struct Slices<T> {
 
 impl<T> Slices<T> {
     /// Every family of slices with its name, always in this order.
-    pub fn families(&self) -> [(&'static str, &BTreeMap<String, T>); 5] {
+    pub fn families(&self) -> [(&'static str, &BTreeMap<String, T>); 8] {
         [
             ("suite", &self.suite),
             ("tool", &self.tool),
             ("task category", &self.task_category),
+            ("language", &self.language),
+            ("repository", &self.repository),
             ("source", &self.source),
+            ("author", &self.author),
             ("generated", &self.generated),
         ]
     }
@@ -118,8 +127,15 @@ pub struct Changes {
 /// The settings that shaped the figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// How answers were decoded.
+    /// How answers were decoded: `greedy` or `sampled`.
     pub decoding: String,
+    /// The temperature tokens were drawn at; 0 for greedy decoding.
+    pub temperature: f64,
+    /// The share of probability tokens were drawn from.
+    pub top_p: f64,
+    /// Answers to each item; scores are means over them, and an item counts as right where more
+    /// than half of its answers are.
+    pub repeats: u64,
     /// Longest answer, in tokens.
     pub max_new_tokens: u64,
     /// Draws behind each interval.
@@ -184,9 +200,12 @@ pub struct Output {
     /// Whether it ended by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<bool>,
-    /// Its scores by metric; none for a reference.
+    /// Its scores by metric, means over repeats; none for a reference.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: Scores,
+    /// Where an item was answered several times: the scores of each answer, the one above first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<Scores>,
 }
 
 /// A tool call without its id.
@@ -218,6 +237,12 @@ pub struct Record {
     /// What kind of task it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_category: Option<String>,
+    /// Its programming language or kind of file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// The repository of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     /// Who wrote the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
@@ -227,6 +252,9 @@ pub struct Record {
     pub prompt_digest: String,
     /// How many they are.
     pub prompt_tokens: u64,
+    /// Tokens of the reference that its loss covers; 0 where none was measured.
+    #[serde(default)]
+    pub reference_tokens: u64,
     /// The words the answer should contain.
     pub keywords: Vec<String>,
     /// The reference answer.
@@ -247,7 +275,15 @@ impl Call {
 }
 
 impl Output {
-    pub(super) fn of(answer: Answer, scores: Scores) -> Output {
+    /// An answer with the scores of all answers to its item, its own first.
+    pub(super) fn of(answer: Answer, repeats: Vec<Scores>) -> Output {
+        let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
+        for (name, score) in repeats.iter().flatten() {
+            let sum = sums.entry(name.clone()).or_default();
+            *sum = (sum.0 + score, sum.1 + 1);
+        }
+        let mean = |(name, (sum, n)): (String, (f64, u64))| (name, rounded(sum / n as f64));
+        let scores = sums.into_iter().map(mean).collect();
         Output {
             calls: answer.calls.iter().map(Call::of).collect(),
             content: answer.content,
@@ -255,6 +291,7 @@ impl Output {
             malformed: answer.malformed,
             stopped: Some(answer.stopped),
             scores,
+            repeats: if repeats.len() > 1 { repeats } else { Vec::new() },
         }
     }
 }
@@ -292,6 +329,10 @@ impl Evaluation {
     pub fn metric(&self, name: &str) -> Result<&Delta, String> {
         let known = self.paired.overall.keys().map(String::as_str);
         self.paired.overall.get(name).ok_or_else(|| match Metric::parse(name) {
+            Ok(Metric::Perplexity) => {
+                "perplexity is a figure of all items together; their difference is that of `loss`"
+                    .into()
+            }
             Ok(_) => format!("metric `{name}` applied to no item of this run"),
             Err(_) => metrics::unknown("metric", name, known),
         })

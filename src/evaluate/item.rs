@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Chat, Settings, Suite, keywords};
 use crate::dataset::{Example, Kind, Rows};
-use crate::trace::{Message, Role};
+use crate::trace::{Message, Role, ToolCall};
 
 /// One question with its reference answer.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct Item {
     pub tools_offered: bool,
     /// The tools the reference calls, without repeats.
     pub tools: BTreeSet<String>,
+    /// The programming language or kind of file it is about, where its calls show it.
+    pub language: Option<String>,
     /// Who wrote the reference, where known.
     pub author: Option<String>,
     /// The reference answer.
@@ -45,6 +47,16 @@ pub struct Item {
     /// Words the answer should contain: the row's own for the answer that ends it, else by the
     /// rule of [`keywords`].
     pub keywords: Vec<String>,
+}
+
+impl Item {
+    /// The text before the answer: every message's reasoning and content, one part a line.
+    pub fn prompt_text(&self) -> String {
+        let messages = self.example.trace.messages[..self.message].iter();
+        let parts =
+            messages.flat_map(|m| m.reasoning_content.as_deref().into_iter().chain([&*m.content]));
+        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// The items of a run and what was left out of them.
@@ -165,10 +177,87 @@ impl Turn<'_> {
             suite: self.suite.map(String::from),
             tools_offered: !trace.tools.is_empty(),
             tools: reference.tool_calls.iter().map(|c| c.name.clone()).collect(),
+            language: language(&trace.messages[..=self.message]).map(String::from),
             author: reference.author.clone(),
             prompt: chat.prompt(&trace.messages[..self.message], &trace.tools)?,
             reference,
             keywords,
         })
+    }
+}
+
+/// Files by the end of their names.
+#[rustfmt::skip]
+const LANGUAGES: &[(&str, &[&str])] = &[
+    ("c", &["c", "h"]), ("c#", &["cs"]), ("c++", &["cc", "cpp", "cxx", "hh", "hpp"]),
+    ("css", &["css", "less", "scss"]), ("dart", &["dart"]), ("elixir", &["ex", "exs"]),
+    ("go", &["go"]), ("haskell", &["hs"]), ("html", &["htm", "html"]), ("java", &["java"]),
+    ("javascript", &["cjs", "js", "jsx", "mjs"]), ("json", &["json", "jsonl"]),
+    ("kotlin", &["kt", "kts"]), ("lua", &["lua"]), ("markdown", &["md", "mdx"]), ("php", &["php"]),
+    ("python", &["ipynb", "py", "pyi"]), ("ruby", &["rb"]), ("rust", &["rs"]),
+    ("scala", &["scala"]), ("shell", &["bash", "sh", "zsh"]), ("sql", &["sql"]),
+    ("swift", &["swift"]), ("text", &["csv", "log", "txt"]), ("toml", &["toml"]),
+    ("typescript", &["ts", "tsx"]), ("vue", &["vue"]), ("yaml", &["yaml", "yml"]),
+    ("zig", &["zig"]),
+];
+/// A longer argument is the content of a file rather than a place or a command.
+const LONGEST_ARGUMENT: usize = 256;
+
+/// What language the last of these messages is about: of the files that its calls name, in
+/// arguments of at most 256 characters and in the headers of patches, the one named most often,
+/// the first by name of equals. Where its calls name none, the calls before it say.
+pub fn language(messages: &[Message]) -> Option<&'static str> {
+    let (last, before) = messages.split_last()?;
+    most_named(&last.tool_calls).or_else(|| most_named(before.iter().flat_map(|m| &m.tool_calls)))
+}
+
+fn most_named<'a>(calls: impl IntoIterator<Item = &'a ToolCall>) -> Option<&'static str> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut count = |text: &str| {
+        for word in text.split(|c: char| c.is_whitespace() || "\"'`;,()".contains(c)) {
+            let end = word.rsplit_once('.').map(|(_, end)| end.to_lowercase());
+            let named =
+                |(_, ends): &&(_, &[&str])| end.as_deref().is_some_and(|e| ends.contains(&e));
+            if let Some((language, _)) = LANGUAGES.iter().find(named) {
+                *counts.entry(*language).or_default() += 1;
+            }
+        }
+    };
+    for value in calls.into_iter().flat_map(|call| call.arguments.values()) {
+        keywords::scalars(value, &mut |text| match text.chars().count() {
+            n if n <= LONGEST_ARGUMENT => count(text),
+            _ => text.lines().filter(|line| line.starts_with("*** ")).for_each(&mut count),
+        });
+    }
+    let most = counts.values().copied().max()?;
+    counts.into_iter().find(|(_, n)| *n == most).map(|(language, _)| language)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn step(arguments: Value) -> Message {
+        let Value::Object(arguments) = arguments else { panic!("not an object") };
+        let mut message = Message::text(Role::Assistant, "");
+        message.tool_calls = vec![ToolCall { id: "c".into(), name: "t".into(), arguments }];
+        message
+    }
+
+    #[test]
+    fn the_language_is_that_of_the_files_a_step_names() {
+        let read = || step(json!({"filePath": "web/app.tsx"}));
+        let answer = || Message::text(Role::Assistant, "It is main.go.");
+        assert_eq!(
+            language(&[read(), step(json!({"cmd": "cat 'a.py' b.PY c.rs"}))]),
+            Some("python")
+        );
+        assert_eq!(language(&[read(), answer()]), Some("typescript"));
+        assert_eq!(language(&[step(json!({"cmd": "diff b.rs a.go"}))]), Some("go"), "equals");
+        assert_eq!(language(&[answer()]), None);
+        let long = format!("{}\n*** Update File: x/y.rs\n import a.py", "x ".repeat(200));
+        assert_eq!(language(&[step(json!({ "patchText": long }))]), Some("rust"));
     }
 }

@@ -68,6 +68,13 @@ pub fn recall(keywords: &[String], content: &str, calls: &[ToolCall]) -> Option<
     if keywords.is_empty() {
         return None;
     }
+    let places = places(content, calls);
+    let hits = keywords.iter().filter(|k| places.iter().any(|place| contains(place, k))).count();
+    Some(hits as f64 / keywords.len() as f64)
+}
+
+/// Every text of an answer, folded: what it says, the tools it calls, their scalar arguments.
+pub(super) fn places(content: &str, calls: &[ToolCall]) -> Vec<String> {
     let mut places = vec![folded(content)];
     for call in calls {
         places.push(folded(&call.name));
@@ -75,8 +82,7 @@ pub fn recall(keywords: &[String], content: &str, calls: &[ToolCall]) -> Option<
             scalars(value, &mut |text| places.push(folded(text)));
         }
     }
-    let hits = keywords.iter().filter(|k| places.iter().any(|place| contains(place, k))).count();
-    Some(hits as f64 / keywords.len() as f64)
+    places
 }
 
 fn keep(list: &mut Vec<String>, word: String) {
@@ -86,7 +92,7 @@ fn keep(list: &mut Vec<String>, word: String) {
 }
 
 /// Calls `visit` for every text, number and truth value inside `value`, in order.
-fn scalars(value: &Value, visit: &mut dyn FnMut(&str)) {
+pub(super) fn scalars(value: &Value, visit: &mut dyn FnMut(&str)) {
     match value {
         Value::String(text) => visit(text),
         Value::Number(number) => visit(&number.to_string()),
@@ -98,7 +104,7 @@ fn scalars(value: &Value, visit: &mut dyn FnMut(&str)) {
 }
 
 /// Lower case, runs of white space as one space, none at the ends.
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
@@ -108,7 +114,7 @@ fn words_of(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether `place` holds `word` with no letter or digit touching an end of it that is one.
-fn contains(place: &str, word: &str) -> bool {
+pub(super) fn contains(place: &str, word: &str) -> bool {
     let joins = |a: Option<char>, b: Option<char>| {
         a.is_some_and(char::is_alphanumeric) && b.is_some_and(char::is_alphanumeric)
     };

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::item::Item;
-use super::keywords;
 use super::outputs::Answer;
+use super::{edits, keywords, rules};
+use crate::dataset::schema;
 use crate::trace::ToolCall;
 
 /// The scores of one answer by metric.
@@ -28,28 +29,44 @@ pub enum Metric {
     ToolNameAcc,
     /// The share of the reference's calls made with the same tool and equal canonical arguments.
     ArgsExactMatch,
+    /// The share of calls of an offered tool whose arguments fit its schema; missing calls count
+    /// against it. Where the reference calls an offered tool.
+    ArgsSchemaValid,
     /// F1 of the argument names, call by call in order.
     ArgsKeyF1,
+    /// The share of edits whose old text stands in the file as it was last shown, see [`edits`].
+    EditApplies,
+    /// The share of the house's rules that the answer keeps, see [`rules`].
+    RuleRecall,
     /// 1 when the answer ended by itself rather than at the length limit.
     StopOk,
     /// The share of the answer's four-token runs that occurred before in it; from four tokens on.
     RepeatRate,
     /// The answer's length in tokens.
     OutputTokens,
+    /// The mean negative log-likelihood of the reference's tokens, in nats.
+    Loss,
+    /// `exp` of the loss of all tokens of a slice's references: a figure of slices, not of items.
+    Perplexity,
 }
 
 impl Metric {
     /// All of them, in the order reports show them.
-    pub const ALL: [Metric; 9] = [
+    pub const ALL: [Metric; 14] = [
         Metric::ExactMatch,
         Metric::KeywordRecall,
         Metric::ParseOk,
         Metric::ToolNameAcc,
+        Metric::ArgsSchemaValid,
         Metric::ArgsExactMatch,
         Metric::ArgsKeyF1,
+        Metric::EditApplies,
+        Metric::RuleRecall,
         Metric::StopOk,
         Metric::RepeatRate,
         Metric::OutputTokens,
+        Metric::Loss,
+        Metric::Perplexity,
     ];
 
     /// The name used in files, scripts and messages.
@@ -59,11 +76,16 @@ impl Metric {
             Metric::KeywordRecall => "keyword_recall",
             Metric::ParseOk => "parse_ok",
             Metric::ToolNameAcc => "tool_name_acc",
+            Metric::ArgsSchemaValid => "args_schema_valid",
             Metric::ArgsExactMatch => "args_exact_match",
             Metric::ArgsKeyF1 => "args_key_f1",
+            Metric::EditApplies => "edit_applies",
+            Metric::RuleRecall => "rule_recall",
             Metric::StopOk => "stop_ok",
             Metric::RepeatRate => "repeat_rate",
             Metric::OutputTokens => "output_tokens",
+            Metric::Loss => "loss",
+            Metric::Perplexity => "perplexity",
         }
     }
 
@@ -79,13 +101,20 @@ impl Metric {
     pub fn more_is_better(self) -> Option<bool> {
         match self {
             Metric::OutputTokens => None,
-            Metric::RepeatRate => Some(false),
+            Metric::RepeatRate | Metric::Loss | Metric::Perplexity => Some(false),
             _ => Some(true),
         }
     }
 
-    /// The score of an answer, where the metric applies.
+    /// Whether it is a share, from 0 to 1.
+    pub fn is_share(self) -> bool {
+        !matches!(self, Metric::OutputTokens | Metric::Loss | Metric::Perplexity)
+    }
+
+    /// The score of an answer, where the metric applies. Loss does not depend on an answer: it is
+    /// measured on the reference.
     pub fn score(self, item: &Item, answer: &Answer) -> Option<f64> {
+        let history = || &item.example.trace.messages[..item.message];
         let (wanted, got) = (&item.reference.tool_calls, &answer.calls);
         let paired = || wanted.iter().zip(got);
         match self {
@@ -109,10 +138,24 @@ impl Metric {
                 let right = paired().filter(|(w, g)| same_call(w, g)).count();
                 right as f64 / wanted.len() as f64
             }),
+            Metric::ArgsSchemaValid => {
+                let offered = |call: &ToolCall| schema::declared(&item.example, &call.name);
+                let fits = |call: &&ToolCall| {
+                    offered(call).is_some_and(|tool| schema::violation(tool, call).is_none())
+                };
+                wanted.iter().any(|call| offered(call).is_some()).then(|| {
+                    got.iter().filter(fits).count() as f64 / wanted.len().max(got.len()) as f64
+                })
+            }
             Metric::ArgsKeyF1 => (!wanted.is_empty()).then(|| key_f1(wanted, got)),
+            Metric::EditApplies => edits::applies(history(), wanted, got),
+            Metric::RuleRecall => {
+                rules::recall(history(), (&item.reference.content, wanted), (&answer.content, got))
+            }
             Metric::StopOk => Some(truth(answer.stopped)),
             Metric::RepeatRate => repeat_rate(&answer.ids),
             Metric::OutputTokens => Some(answer.ids.len() as f64),
+            Metric::Loss | Metric::Perplexity => None,
         }
     }
 }
@@ -190,129 +233,4 @@ fn repeat_rate(ids: &[u32]) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::dataset::{Example, Kind};
-    use crate::trace::{Message, Role, Trace};
-
-    fn call(name: &str, arguments: Value) -> ToolCall {
-        let Value::Object(arguments) = arguments else { panic!("not an object") };
-        ToolCall { id: format!("id-{name}"), name: name.into(), arguments }
-    }
-
-    fn item(content: &str, calls: Vec<ToolCall>) -> Item {
-        let mut reference = Message::text(Role::Assistant, content);
-        reference.tool_calls = calls;
-        let trace = Trace {
-            session: "s".into(),
-            source: "x".into(),
-            messages: vec![reference.clone()],
-            ..Trace::default()
-        };
-        let example = Example {
-            id: "e".into(),
-            kind: Kind::Real,
-            derived_from: None,
-            component: None,
-            trace,
-        };
-        Item {
-            id: "e#0".into(),
-            example: Arc::new(example),
-            message: 0,
-            session: "s".into(),
-            component: None,
-            kind: Kind::Real,
-            source: "x".into(),
-            task_category: None,
-            suite: None,
-            tools_offered: false,
-            tools: BTreeSet::new(),
-            author: None,
-            keywords: keywords::extract(&reference),
-            reference,
-            prompt: Vec::new(),
-        }
-    }
-
-    fn answer(content: &str, calls: Vec<ToolCall>) -> Answer {
-        Answer { content: content.into(), calls, stopped: true, ..Answer::default() }
-    }
-
-    fn score(metric: Metric, item: &Item, answer: &Answer) -> Option<f64> {
-        metric.score(item, answer)
-    }
-
-    #[test]
-    fn exact_match_folds_white_space_key_order_and_number_spelling_and_nothing_else() {
-        let wanted = || call("edit", json!({"path": "a", "range": {"from": 1, "to": 2}}));
-        let item = item("Done.  See below", vec![wanted()]);
-        let equal = call("edit", json!({"range": {"to": 2.0, "from": 1}, "path": "a"}));
-        let same = |content, calls| score(Metric::ExactMatch, &item, &answer(content, calls));
-        assert_eq!(same("Done. See\nbelow ", vec![equal]), Some(1.0));
-        assert_eq!(same("done. see below", vec![wanted()]), Some(0.0));
-        assert_eq!(same("Done. See below", vec![]), Some(0.0));
-        assert_eq!(same("Done. See below", vec![wanted(), wanted()]), Some(0.0));
-        let text_for_number = call("edit", json!({"path": "a", "range": {"from": "1", "to": 2}}));
-        assert_eq!(same("Done. See below", vec![text_for_number]), Some(0.0));
-        let surplus =
-            call("edit", json!({"path": "a", "range": {"from": 1, "to": 2}, "all": null}));
-        assert_eq!(same("Done. See below", vec![surplus]), Some(0.0));
-        let mut broken = answer("Done. See below", vec![wanted()]);
-        broken.malformed = Some("half a call".into());
-        assert_eq!(score(Metric::ExactMatch, &item, &broken), Some(0.0));
-    }
-
-    #[test]
-    fn large_whole_numbers_do_not_become_equal_by_rounding() {
-        let item = item("", vec![call("get", json!({"id": 9007199254740993i64}))]);
-        let near = answer("", vec![call("get", json!({"id": 9007199254740992i64}))]);
-        assert_eq!(score(Metric::ExactMatch, &item, &near), Some(0.0));
-    }
-
-    #[test]
-    fn calls_are_scored_in_order() {
-        let item = item("", vec![call("a", json!({"x": 1, "y": 2})), call("b", json!({"z": 3}))]);
-        let got = answer("", vec![call("a", json!({"x": 1, "y": 5})), call("c", json!({"z": 3}))]);
-        assert_eq!(score(Metric::ToolNameAcc, &item, &got), Some(0.5));
-        assert_eq!(score(Metric::ArgsExactMatch, &item, &got), Some(0.0));
-        assert_eq!(score(Metric::ArgsKeyF1, &item, &got), Some(1.0));
-        let fewer = answer("", vec![call("a", json!({"x": 1}))]);
-        assert_eq!(score(Metric::ToolNameAcc, &item, &fewer), Some(0.5));
-        // One shared name of three wanted and one given.
-        assert_eq!(score(Metric::ArgsKeyF1, &item, &fewer), Some(0.5));
-        let none = answer("no", vec![]);
-        assert_eq!(score(Metric::ArgsKeyF1, &item, &none), Some(0.0));
-    }
-
-    #[test]
-    fn metrics_that_do_not_apply_are_absent() {
-        let item = item("ok", vec![]);
-        let scored = scores(&item, &answer("ok", vec![]));
-        let names: Vec<&str> = scored.keys().map(String::as_str).collect();
-        assert_eq!(names, ["exact_match", "output_tokens", "stop_ok"]);
-    }
-
-    #[test]
-    fn repetition_counts_four_token_runs() {
-        assert_eq!(repeat_rate(&[1, 2, 3]), None);
-        assert_eq!(repeat_rate(&[1, 2, 3, 4]), Some(0.0));
-        assert_eq!(repeat_rate(&[7; 7]), Some(0.75));
-        assert_eq!(repeat_rate(&[1, 2, 3, 4, 5, 6, 7, 8]), Some(0.0));
-    }
-
-    #[test]
-    fn an_unknown_metric_lists_the_known_ones() {
-        for metric in Metric::ALL {
-            assert_eq!(Metric::parse(metric.name()), Ok(metric));
-        }
-        let error = Metric::parse("keyword_recal").unwrap_err();
-        assert!(error.contains("did you mean `keyword_recall`?"), "{error}");
-        assert!(error.contains("exact_match, keyword_recall, parse_ok"), "{error}");
-        assert!(!Metric::parse("zzz").unwrap_err().contains("did you mean"));
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! Base, champion and candidate on the same prompts: metrics and paired statistics.
 //!
-//! [`item`] makes the questions, [`outputs`] asks them, [`metrics`] scores each answer,
-//! [`statistics`] says how sure a difference is, [`evaluation`] is what remains of it all.
+//! [`item`] makes the questions, [`outputs`] asks them (or finds the answers in the [`cache`]),
+//! [`metrics`] scores each answer, [`statistics`] says how sure a difference is, [`evaluation`] is
+//! what remains of it all.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,47 +12,51 @@ use anyhow::{Result, bail};
 use crate::config::Config;
 use crate::dataset::source::{Recent, from_traces};
 use crate::dataset::{Kind, Rows};
-use crate::model::{Base, Generator};
+use crate::model::{Base, Decoding, Generator, Prompt};
 use crate::progress::Observer;
 use crate::redact::Redactor;
 use crate::tokens::{Encoded, Reply};
 use crate::trace::{self, Message};
 
+pub mod cache;
 mod compare;
 pub mod distributions;
+pub mod edits;
 pub mod evaluation;
 pub mod item;
 pub mod keywords;
 pub mod metrics;
 pub mod outputs;
 pub mod past;
+pub mod rules;
 pub mod secrets;
 pub mod statistics;
 mod subject;
 
+pub use cache::Shelf;
 pub use evaluation::{Evaluation, Output, Record};
 pub use item::Item;
 pub use metrics::Metric;
-pub use outputs::{Answer, Loss};
+pub use outputs::{Answer, Loss, Nats};
 pub use past::Past;
 pub use statistics::Delta;
 
 /// A model that can be asked: the base alone or the base with an adapter.
 pub trait Subject: Sync {
-    /// Answers each prompt greedily: the new token ids of each, without the stop token that ended
-    /// it; the flag tells whether it ended with a stop token (rather than at `max_new`). It forms
-    /// its own batches and tells the observer how many prompts are done.
+    /// Answers each prompt: the new token ids of each, without the stop token that ended it; the
+    /// flag tells whether it ended with a stop token (rather than at the length limit). What is
+    /// drawn for a prompt depends on its own seed alone. It forms its own batches and tells the
+    /// observer how many prompts are done.
     fn generate(
         &self,
-        prompts: &[Vec<u32>],
-        max_new: usize,
+        prompts: &[Prompt],
+        decoding: &Decoding,
         stop: &[u32],
         observer: &dyn Observer,
     ) -> Result<Vec<(Vec<u32>, bool)>>;
 
-    /// For each row, the summed negative log-likelihood (nats) of its trained tokens and their
-    /// number.
-    fn loss(&self, rows: &[Encoded]) -> Result<Vec<(f64, usize)>>;
+    /// For each row, the negative log-likelihood (nats) of each of its trained tokens.
+    fn loss(&self, rows: &[&Encoded]) -> Result<Vec<Vec<f64>>>;
 }
 
 /// How messages become token ids and back; a tokenizer with its chat template.
@@ -106,13 +111,15 @@ pub fn suites(files: &[String], project: &Path, observer: &dyn Observer) -> Resu
     Ok(suites)
 }
 
+/// Gives each answer to its item a score, or none.
+pub type Scored<'a> = dyn Fn(&[(&Item, &Answer)]) -> Result<Vec<Option<f64>>> + 'a;
+
 /// A metric of a team's own, by name.
 pub struct Custom<'a> {
     /// Its name; none of the built-in ones.
     pub name: String,
-    /// The score of an answer; `None` where it does not apply.
-    #[allow(clippy::type_complexity)]
-    pub score: &'a (dyn Fn(&Item, &Answer) -> Result<Option<f64>> + Sync),
+    /// The score of each answer to its item; `None` where it does not apply.
+    pub scores: &'a Scored<'a>,
 }
 
 /// How the comparison is run.
@@ -120,8 +127,10 @@ pub struct Custom<'a> {
 pub struct Settings {
     /// Reference rows measured at once.
     pub batch: usize,
-    /// Longest answer, in tokens.
-    pub max_new: usize,
+    /// How answers are chosen, and how long they may be.
+    pub decoding: Decoding,
+    /// Answers to each item; scores are means over them.
+    pub repeats: usize,
     /// At most this many validation items; 0 takes all.
     pub max_items: usize,
     /// The model's longest context, in tokens; 0 sets no limit.
@@ -137,7 +146,12 @@ impl Settings {
     pub fn of(config: &Config, context: usize) -> Settings {
         Settings {
             batch: config.size("EVAL_BATCH_SIZE"),
-            max_new: config.size("EVAL_MAX_NEW_TOKENS"),
+            decoding: Decoding {
+                max_new: config.size("EVAL_MAX_NEW_TOKENS"),
+                temperature: config.float("EVAL_TEMPERATURE"),
+                top_p: config.float("EVAL_TOP_P"),
+            },
+            repeats: config.size("EVAL_REPEATS"),
             max_items: config.size("EVAL_MAX_ITEMS"),
             context,
             resamples: 2000,
@@ -168,6 +182,8 @@ pub struct Comparison<'a> {
     pub metrics: &'a [Custom<'a>],
     /// Finds secrets in what the models answer; without it nobody looks.
     pub redactor: Option<&'a Redactor>,
+    /// Where answers of base and champion are kept for the next comparison.
+    pub cache: Option<Shelf<'a>>,
     /// How it is run.
     pub settings: Settings,
 }
@@ -210,12 +226,16 @@ pub fn exact_share(
     config: &Config,
     observer: &dyn Observer,
 ) -> Result<f64> {
-    let settings = Settings::of(config, base.decoder.max_positions());
+    let mut settings = Settings::of(config, base.decoder.max_positions());
+    settings.decoding.temperature = 0.0;
+    settings.repeats = 1;
     let found = item::items(rows, &[], &BTreeSet::new(), &base.codec, &settings)?;
     let generator = Generator { decoder: &base.decoder, lora: None, batch: settings.batch };
     let items = &found.items;
-    let answers = outputs::answers("base", &generator, items, &base.codec, &settings, observer)?;
-    let scores = items.iter().zip(&answers).filter_map(|(i, a)| Metric::ExactMatch.score(i, a));
+    let mut column = outputs::Column { name: "base", subject: &generator, cache: None };
+    let answers = column.answers(items, &base.codec, &settings, observer)?;
+    let answers = items.iter().zip(answers.iter().flatten());
+    let scores = answers.filter_map(|(i, a)| Metric::ExactMatch.score(i, a));
     Ok(scores.sum::<f64>() / items.len().max(1) as f64)
 }
 

@@ -10,7 +10,9 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::{Output, Record};
-use super::{Chat, Item, Metric, Settings, Subject, compare, item, metrics, outputs, secrets};
+use super::{
+    Answer, Chat, Item, Metric, Settings, Subject, compare, item, metrics, outputs, secrets,
+};
 use crate::dataset::{Held, Kind, Rows};
 use crate::files;
 use crate::progress::Observer;
@@ -51,9 +53,9 @@ pub struct Case {
 }
 
 impl Output {
-    /// Whether it is the reference, exactly.
+    /// Whether it is the reference, exactly; of several drawn answers, whether most are.
     pub fn is_right(&self) -> bool {
-        self.scores.get(Metric::ExactMatch.name()) == Some(&1.0)
+        self.scores.get(Metric::ExactMatch.name()).is_some_and(|score| *score > 0.5)
     }
 }
 
@@ -81,10 +83,11 @@ impl Past {
         let items = &found.items;
         let ask = |column: &str, subject: &dyn Subject| -> Result<Vec<Output>> {
             let name = format!("{column}: counterexamples");
-            let answers = outputs::answers(&name, subject, items, chat, &settings, observer)?;
-            let output = |(item, answer): (&Item, _)| {
-                let scores = metrics::scores(item, &answer);
-                Output::of(answer, scores)
+            let mut column = outputs::Column { name: &name, subject, cache: None };
+            let answers = column.answers(items, chat, &settings, observer)?;
+            let output = |(item, answers): (&Item, Vec<Answer>)| {
+                let scores = answers.iter().map(|answer| metrics::scores(item, answer)).collect();
+                Output::of(answers.into_iter().next().unwrap_or_default(), scores)
             };
             Ok(items.iter().zip(answers).map(output).collect())
         };

@@ -135,6 +135,7 @@ mod tests {
             kind: Kind::Real,
             source: "x".into(),
             task_category: None,
+            language: None,
             suite: None,
             tools_offered: false,
             tools: BTreeSet::new(),

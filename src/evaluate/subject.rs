@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{Chat, Subject};
-use crate::model::{Generator, Packed};
+use crate::model::{Decoding, Generator, Packed, Prompt};
 use crate::progress::Observer;
 use crate::tokens::{Codec, Encoded, Reply};
 use crate::trace::Message;
@@ -12,15 +12,15 @@ use crate::trace::Message;
 impl Subject for Generator<'_> {
     fn generate(
         &self,
-        prompts: &[Vec<u32>],
-        max_new: usize,
+        prompts: &[Prompt],
+        decoding: &Decoding,
         stop: &[u32],
         observer: &dyn Observer,
     ) -> Result<Vec<(Vec<u32>, bool)>> {
-        Generator::generate(self, prompts, max_new, stop, observer)
+        self.answers(prompts, decoding, stop, observer)
     }
 
-    fn loss(&self, rows: &[Encoded]) -> Result<Vec<(f64, usize)>> {
+    fn loss(&self, rows: &[&Encoded]) -> Result<Vec<Vec<f64>>> {
         let each = rows.iter().map(|row| {
             let (mut places, mut targets) = (Vec::new(), Vec::new());
             for at in 1..row.ids.len() {
@@ -30,12 +30,11 @@ impl Subject for Generator<'_> {
                 }
             }
             if targets.is_empty() {
-                return Ok((0.0, 0));
+                return Ok(Vec::new());
             }
             let packed = Packed::new([row.ids.as_slice()]);
             let hidden = self.decoder.forward(&packed, self.lora)?;
-            let losses = self.decoder.losses(&hidden, &places, &targets)?;
-            Ok((losses.iter().sum(), losses.len()))
+            self.decoder.losses(&hidden, &places, &targets)
         });
         each.collect()
     }

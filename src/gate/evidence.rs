@@ -120,6 +120,15 @@ pub struct EvaluationEvidence {
     pub source: BTreeMap<String, Deltas>,
     /// Candidate minus base by kind of task.
     pub task_category: BTreeMap<String, Deltas>,
+    /// Candidate minus base by language.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub language: BTreeMap<String, Deltas>,
+    /// Candidate minus base by repository.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub repository: BTreeMap<String, Deltas>,
+    /// Candidate minus base by author of the reference.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub author: BTreeMap<String, Deltas>,
     /// Means by column (`base`, `champion`, `candidate`) and metric.
     pub means: BTreeMap<String, BTreeMap<String, f64>>,
     /// Loss by group (`val` and each suite) and column, in nats per token.
@@ -325,6 +334,9 @@ impl Evidence {
             ("tool", &e.tool),
             ("source", &e.source),
             ("task_category", &e.task_category),
+            ("language", &e.language),
+            ("repository", &e.repository),
+            ("author", &e.author),
         ];
         for (family, slices) in families {
             for (slice, deltas) in slices {
@@ -384,6 +396,9 @@ impl EvaluationEvidence {
             tool: evaluation.paired.tool.clone(),
             source: evaluation.paired.source.clone(),
             task_category: evaluation.paired.task_category.clone(),
+            language: evaluation.paired.language.clone(),
+            repository: evaluation.paired.repository.clone(),
+            author: evaluation.paired.author.clone(),
             means: columns.iter().map(|(name, c)| (name.to_string(), means(c))).collect(),
             loss,
         }

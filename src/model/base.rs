@@ -70,6 +70,38 @@ impl Base {
     }
 }
 
+impl Base {
+    /// All that decides which bits this machine computes with the base, weights included.
+    pub fn arithmetic(&self) -> String {
+        let device = self.decoder.device();
+        let mut parts = vec![self.digest.clone(), format!("{:?}", device.location())];
+        #[cfg(target_arch = "x86_64")]
+        parts.push(format!(
+            "fma {} avx2 {} avx512 {}",
+            is_x86_feature_detected!("fma"),
+            is_x86_feature_detected!("avx2"),
+            is_x86_feature_detected!("avx512f")
+        ));
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            parts.push(format!("{:?}", super::ops::cuda::matmul::precision()));
+            let cards = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten();
+            let said = cards
+                .flatten()
+                .map(|card| std::fs::read_to_string(card.path().join("information")));
+            let models = said.flatten().flat_map(|text| {
+                text.lines()
+                    .filter(|l| l.starts_with("Model:"))
+                    .map(String::from)
+                    .collect::<Vec<_>>()
+            });
+            parts.extend(models);
+            parts.extend(std::fs::read_to_string("/proc/driver/nvidia/version"));
+        }
+        parts.join("\n")
+    }
+}
+
 fn name(path: &Path) -> String {
     path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }

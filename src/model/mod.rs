@@ -18,5 +18,5 @@ pub mod weights;
 
 pub use base::Base;
 pub use decoder::{Decoder, Keep, Packed};
-pub use generate::Generator;
+pub use generate::{Decoding, Generator, Prompt};
 pub use lora::Lora;

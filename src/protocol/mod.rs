@@ -16,7 +16,9 @@ use crate::config::Config;
 use crate::dataset::rows::each;
 use crate::dataset::snapshot::Snapshot;
 use crate::dataset::{Example, Held, Rows};
-use crate::evaluate::{Comparison, Contender, Evaluation, Past, Record, Settings, suites};
+use crate::evaluate::{
+    Comparison, Contender, Custom, Evaluation, Past, Record, Settings, Shelf, suites,
+};
 use crate::files;
 use crate::gate::{self, DatasetEvidence, Decision, Evidence, TrainingEvidence, Verdict};
 use crate::model::{Base, Generator};
@@ -186,8 +188,14 @@ impl Protocol<'_> {
         folder
     }
 
-    /// Asks base, champion and candidate every item, and writes what came out.
-    pub fn evaluate(&self, dataset: &Snapshot, candidate: &Candidate) -> Result<Compared> {
+    /// Asks base, champion and candidate every item, scores the answers with a team's own metrics
+    /// as well, and writes what came out.
+    pub fn evaluate(
+        &self,
+        dataset: &Snapshot,
+        candidate: &Candidate,
+        metrics: &[Custom],
+    ) -> Result<Compared> {
         let Some(judged) = candidate.present() else { return Ok(Compared(None)) };
         if self.skip_eval {
             self.observer.say("evaluation and gate are skipped, as asked");
@@ -206,6 +214,7 @@ impl Protocol<'_> {
         let (plain, adapted) = (generator(None), generator(Some(&judged.adapter.lora)));
         let val = Rows::of(&dataset.dataset.val);
         let redactor = (self.redactor)()?;
+        let cache = self.config.path("CACHE_DIR");
         let comparison = Comparison {
             val: &val,
             suites: &suites,
@@ -217,8 +226,9 @@ impl Protocol<'_> {
                 .as_ref()
                 .map(|(subject, digest)| Contender { subject, digest: digest.to_string() }),
             candidate: Contender { subject: &adapted, digest: judged.digest.clone() },
-            metrics: &[],
+            metrics,
             redactor: Some(&redactor),
+            cache: cache.as_deref().and_then(|folder| self.shelf(folder, &base)),
             settings: settings.clone(),
         };
         let (evaluation, records) = comparison.run(self.observer)?;
@@ -229,6 +239,21 @@ impl Protocol<'_> {
             Past::ask(train, &base.codec, &plain, &adapted, &redactor, &settings, self.observer)?;
         past.map_or(Ok(()), |past| past.write(&folder))?;
         Ok(Compared(Some(Arc::new((evaluation, records)))))
+    }
+
+    /// Where outputs are kept: named by this very program, since any change of it may change what
+    /// a model computes.
+    fn shelf<'a>(&self, folder: &'a Path, base: &Base) -> Option<Shelf<'a>> {
+        let program = std::env::current_exe().map_err(anyhow::Error::from);
+        match program.and_then(|path| files::digest_file(&path)) {
+            Ok(program) => {
+                Some(Shelf { folder, conditions: [program, base.arithmetic()].join("\n") })
+            }
+            Err(error) => {
+                self.observer.say(&format!("outputs are not kept (CACHE_DIR): {error:#}"));
+                None
+            }
+        }
     }
 
     /// Judges the evidence with the policies and writes decision and report. Gives the verdict, or

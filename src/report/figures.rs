@@ -24,9 +24,9 @@ pub(super) struct SliceRow {
     pub row: MetricRow,
 }
 
-/// Shares are shown as per cent, lengths as they are.
+/// Shares are shown as per cent, lengths and losses as they are.
 fn is_share(metric: &str) -> bool {
-    metric != Metric::OutputTokens.name() && Metric::parse(metric).is_ok()
+    Metric::parse(metric).is_ok_and(Metric::is_share)
 }
 
 pub(super) fn percent(share: f64) -> String {

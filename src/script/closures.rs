@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rayon::prelude::*;
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
 
-use super::failure::ROW_FRAME;
+use super::compare::named;
+use super::failure::{ITEM_FRAME, ROW_FRAME};
 use super::verbs::{Row, host};
 use super::{RhaiResultOf, fail};
 use crate::dataset::Rows;
@@ -19,8 +20,9 @@ pub fn each_row<T: Send>(
     closure: FnPtr,
     read: impl Fn(Dynamic) -> Result<T, String> + Sync,
 ) -> RhaiResultOf<Vec<T>> {
-    let row = |index: usize| Row::read(&rows.examples[index]).map(Dynamic::from).map_err(fail);
-    let place = |index: usize| rows.examples[index].place();
+    let row =
+        |index: usize| Row::read(&rows.examples[index]).map(|r| [Dynamic::from(r)]).map_err(fail);
+    let place = |index: usize| format!("{ROW_FRAME}{}", rows.examples[index].place());
     each(ctx, stage, rows.len(), closure, row, place, read)
 }
 
@@ -32,16 +34,38 @@ pub fn each_index<T: Send>(
     closure: FnPtr,
     read: impl Fn(Dynamic) -> Result<T, String> + Sync,
 ) -> RhaiResultOf<Vec<T>> {
-    let place = |index: usize| format!("{index} of {stage}");
-    each(ctx, stage, count, closure, |index| Ok(Dynamic::from(index as i64)), place, read)
+    let place = |index: usize| format!("{ROW_FRAME}{index} of {stage}");
+    each(ctx, stage, count, closure, |index| Ok([Dynamic::from(index as i64)]), place, read)
 }
 
-fn each<T: Send>(
+/// Calls `closure` with the item and the answer at 0, 1, … `count` - 1.
+pub fn each_answer<T: Send>(
+    ctx: &NativeCallContext,
+    count: usize,
+    stage: &str,
+    closure: FnPtr,
+    arguments: impl Fn(usize) -> [Dynamic; 2] + Sync,
+    place: impl Fn(usize) -> String,
+    read: impl Fn(Dynamic) -> Result<T, String> + Sync,
+) -> RhaiResultOf<Vec<T>> {
+    let place = |index: usize| format!("{ITEM_FRAME}{}", place(index));
+    each(ctx, stage, count, closure, |index| Ok(arguments(index)), place, read)
+}
+
+/// What is wrong with what a metric returned.
+pub fn no_score(value: &Dynamic) -> String {
+    format!(
+        "a metric gives a finite number, true or false, or () where it does not apply; not {}",
+        named(value)
+    )
+}
+
+fn each<T: Send, const N: usize>(
     ctx: &NativeCallContext,
     stage: &str,
     count: usize,
     mut closure: FnPtr,
-    argument: impl Fn(usize) -> RhaiResultOf<Dynamic> + Sync,
+    arguments: impl Fn(usize) -> RhaiResultOf<[Dynamic; N]> + Sync,
     place: impl Fn(usize) -> String,
     read: impl Fn(Dynamic) -> Result<T, String> + Sync,
 ) -> RhaiResultOf<Vec<T>> {
@@ -67,7 +91,7 @@ fn each<T: Send>(
         let result = if observer.cancelled() {
             Err(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into())
         } else {
-            let answer = argument(index).and_then(|row| closure.call_raw(ctx, None, [row]));
+            let answer = arguments(index).and_then(|given| closure.call_raw(ctx, None, given));
             answer.and_then(|value| read(value).map_err(|message| at_call(ctx, message)))
         };
         if result.is_err() {
@@ -86,7 +110,7 @@ fn each<T: Send>(
                 return Err(error);
             }
             Some(Err(error)) => {
-                let frame = format!("{ROW_FRAME}{}", place(index));
+                let frame = place(index);
                 let position = ctx.call_position();
                 let error =
                     EvalAltResult::ErrorInFunctionCall(frame, String::new(), error, position);

@@ -104,6 +104,8 @@ pub const OPERATIONS_HINT: &str = "does a loop end? work on rows belongs into `r
 /// The name of the frame that [`super::closures`] puts around an error in a row's closure; no
 /// function can be called so.
 pub const ROW_FRAME: &str = "row ";
+/// The same around an error in a metric's closure.
+pub const ITEM_FRAME: &str = "item ";
 
 impl ScriptFailure {
     /// A failure at a known place.
@@ -150,7 +152,7 @@ pub fn from_run(
         error = match *error {
             EvalAltResult::ErrorInFunctionCall(name, source, inner, position) => {
                 let at = position_of(&file, position);
-                if name.starts_with(ROW_FRAME) {
+                if [ROW_FRAME, ITEM_FRAME].iter().any(|frame| name.starts_with(frame)) {
                     trail.push(format!("in {name}"));
                 } else if !name.starts_with("anon$") {
                     trail.push(format!("in `{name}` called at {at}"));

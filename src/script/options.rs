@@ -1,6 +1,6 @@
 //! Option maps with strict keys: `rows.split(#{by: "session"})`.
 
-use rhai::{Dynamic, Map};
+use rhai::{Dynamic, FnPtr, Map};
 
 use super::RhaiResultOf;
 use super::compare::named;
@@ -71,6 +71,15 @@ impl Options {
             let list = v.clone().into_array().ok()?;
             list.into_iter().map(|item| item.into_string().ok()).collect()
         })
+    }
+
+    /// Closures by name, where given.
+    pub fn closures(&self, key: &str) -> RhaiResultOf<Vec<(String, FnPtr)>> {
+        let closures = self.get(key, "a map of names and closures", |v| {
+            let map = v.read_lock::<Map>()?;
+            map.iter().map(|(name, v)| Some((name.to_string(), v.clone().try_cast()?))).collect()
+        })?;
+        Ok(closures.unwrap_or_default())
     }
 
     /// A handle of another kind, where given; `wanted` names it.

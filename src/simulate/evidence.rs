@@ -55,6 +55,7 @@ pub(super) fn of(world: &World, scored: &[Scored], slices: bool, seed: u64) -> E
     // Nobody simulates the adapter in use, nor what else runs differ by.
     e.champion_delta = None;
     (e.source, e.task_category) = Default::default();
+    (e.language, e.repository, e.author) = Default::default();
     (e.suite, e.tool) = Default::default();
     if slices {
         e.suite = by(scored.iter().map(|i| (i.suite.iter(), i)), seed);

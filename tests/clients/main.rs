@@ -2,6 +2,7 @@
 //! by `scripts/clients/check.sh`, which says in `CLIENT_PYTHON` which Python has the client.
 
 mod dataset;
+mod evaluation;
 mod llama;
 mod logits;
 mod training;

@@ -1,18 +1,19 @@
 //! Comparisons with invented subjects: what is asked, scored, counted and written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use proto::dataset::{Example, Kind, Rows, Stage};
 use proto::evaluate::{
-    Answer, Chat, Comparison, Contender, Custom, Evaluation, Item, Past, Record, Settings, Subject,
-    Suite,
+    Answer, Chat, Comparison, Contender, Custom, Evaluation, Item, Past, Record, Settings, Shelf,
+    Subject, Suite,
 };
+use proto::model::{Decoding, Prompt};
 use proto::progress::{Observer, Silent};
 use proto::redact::{Policy, Redactor};
-use proto::tokens::{Encoded, Reply};
+use proto::tokens::{Encoded, Reply, Turn};
 use proto::trace::{Message, Origin, Role, ToolCall, Trace};
 use serde_json::{Value, json};
 
@@ -36,8 +37,12 @@ impl Chat for Letters {
 
     fn encode(&self, messages: &[Message], _tools: &[Value]) -> Result<Vec<Encoded>> {
         let mut encoded = Encoded::default();
-        for message in messages {
+        for (index, message) in messages.iter().enumerate() {
             let ids = spell(&written(message));
+            if message.role == Role::Assistant {
+                let tokens = encoded.ids.len()..encoded.ids.len() + ids.len();
+                encoded.turns.push(Turn { message: index, tokens });
+            }
             encoded.trained.extend(vec![message.train; ids.len()]);
             encoded.ids.extend(ids);
         }
@@ -64,49 +69,60 @@ impl Chat for Letters {
 }
 
 /// Answers by the last part of the prompt.
-struct Fake<'a> {
+pub struct Fake<'a> {
     answer: &'a (dyn Fn(&str) -> String + Sync),
     nats: f64,
-    asked: AtomicUsize,
+    calls: AtomicUsize,
+    /// Prompts and rows it was asked.
+    pub asked: AtomicUsize,
+    /// The seeds of its prompts.
+    pub seeds: Mutex<Vec<u64>>,
 }
 
 impl<'a> Fake<'a> {
-    fn new(nats: f64, answer: &'a (dyn Fn(&str) -> String + Sync)) -> Self {
-        Fake { answer, nats, asked: AtomicUsize::new(0) }
+    pub fn new(nats: f64, answer: &'a (dyn Fn(&str) -> String + Sync)) -> Self {
+        let [calls, asked] = [0, 0].map(AtomicUsize::new);
+        Fake { answer, nats, calls, asked, seeds: Mutex::default() }
     }
 }
 
 impl Subject for Fake<'_> {
     fn generate(
         &self,
-        prompts: &[Vec<u32>],
-        max_new: usize,
+        prompts: &[Prompt],
+        decoding: &Decoding,
         stop: &[u32],
         _observer: &dyn Observer,
     ) -> Result<Vec<(Vec<u32>, bool)>> {
         assert_eq!(stop, [0]);
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let reply = |prompt: &Vec<u32>| {
-            let text: String = prompt.iter().filter_map(|id| char::from_u32(*id)).collect();
-            let mut ids = spell(&(self.answer)(text.rsplit('|').next().unwrap()));
-            let stopped = ids.len() < max_new;
-            ids.truncate(max_new);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.asked.fetch_add(prompts.len(), Ordering::Relaxed);
+        self.seeds.lock().unwrap().extend(prompts.iter().map(|p| p.seed));
+        let reply = |prompt: &Prompt| {
+            let text: String = prompt.ids.iter().filter_map(|id| char::from_u32(*id)).collect();
+            let asked = text.rsplit('|').next().unwrap().to_string();
+            // Drawn answers are those to the prompt or none, by the seed.
+            let silent = decoding.temperature > 0.0 && prompt.seed.is_multiple_of(2);
+            let mut ids = spell(&if silent { String::new() } else { (self.answer)(&asked) });
+            let stopped = ids.len() < decoding.max_new;
+            ids.truncate(decoding.max_new);
             (ids, stopped)
         };
         Ok(prompts.iter().map(reply).collect())
     }
 
-    fn loss(&self, rows: &[Encoded]) -> Result<Vec<(f64, usize)>> {
-        Ok(rows.iter().map(|r| (self.nats * r.targets() as f64, r.targets())).collect())
+    fn loss(&self, rows: &[&Encoded]) -> Result<Vec<Vec<f64>>> {
+        self.asked.fetch_add(rows.len(), Ordering::Relaxed);
+        Ok(rows.iter().map(|r| vec![self.nats; r.targets()]).collect())
     }
 }
 
-fn call(name: &str, arguments: Value) -> ToolCall {
+pub fn call(name: &str, arguments: Value) -> ToolCall {
     let Value::Object(arguments) = arguments else { panic!("not an object") };
     ToolCall { id: "call".into(), name: name.into(), arguments }
 }
 
-fn example(id: &str, kind: Kind, messages: Vec<Message>) -> Arc<Example> {
+pub fn example(id: &str, kind: Kind, messages: Vec<Message>) -> Arc<Example> {
     let trace = Trace {
         session: format!("session-{id}"),
         source: "shop".into(),
@@ -142,19 +158,27 @@ pub(crate) fn lookups(n: usize, kind: Kind, prefix: &str) -> Rows {
 }
 
 fn settings() -> Settings {
-    Settings { batch: 7, max_new: 60, max_items: 0, context: 0, resamples: 2000, seed: 17 }
+    Settings {
+        batch: 7,
+        decoding: Decoding::greedy(60),
+        repeats: 1,
+        max_items: 0,
+        context: 0,
+        resamples: 2000,
+        seed: 17,
+    }
 }
 
-fn find(word: &str) -> String {
+pub fn find(word: &str) -> String {
     format!("find{{\"word\":\"{word}\"}}")
 }
 
 /// The base is right on words ending in 0, the candidate on all but those ending in 9 and 0.
-fn weak(word: &str) -> String {
+pub fn weak(word: &str) -> String {
     if word.ends_with('0') { find(word) } else { format!("search{{\"w\":\"{word}\"}}") }
 }
 
-fn strong(word: &str) -> String {
+pub fn strong(word: &str) -> String {
     match word.chars().last() {
         Some('0') => "I cannot".into(),
         Some('9') => "!broken".into(),
@@ -162,19 +186,20 @@ fn strong(word: &str) -> String {
     }
 }
 
-struct Setup<'a> {
-    val: Rows,
+pub struct Setup<'a> {
+    pub val: Rows,
     suites: Vec<Suite>,
     seen: BTreeSet<String>,
     own_names: Vec<String>,
-    base: Fake<'a>,
-    candidate: Fake<'a>,
-    champion: Option<Fake<'a>>,
-    settings: Settings,
+    pub base: Fake<'a>,
+    pub candidate: Fake<'a>,
+    pub champion: Option<Fake<'a>>,
+    pub cache: Option<Shelf<'a>>,
+    pub settings: Settings,
 }
 
 impl<'a> Setup<'a> {
-    fn new(val: Rows) -> Setup<'a> {
+    pub fn new(val: Rows) -> Setup<'a> {
         Setup {
             val,
             suites: Vec::new(),
@@ -183,11 +208,20 @@ impl<'a> Setup<'a> {
             base: Fake::new(2.0, &weak),
             candidate: Fake::new(1.0, &strong),
             champion: None,
+            cache: None,
             settings: settings(),
         }
     }
 
-    fn compare(&self, metrics: &[Custom]) -> Result<(Evaluation, Vec<Record>)> {
+    pub fn compare(&self, metrics: &[Custom]) -> Result<(Evaluation, Vec<Record>)> {
+        self.watched(metrics, &Silent)
+    }
+
+    pub fn watched(
+        &self,
+        metrics: &[Custom],
+        observer: &dyn Observer,
+    ) -> Result<(Evaluation, Vec<Record>)> {
         Comparison {
             val: &self.val,
             suites: &self.suites,
@@ -199,12 +233,13 @@ impl<'a> Setup<'a> {
             candidate: Contender { subject: &self.candidate, digest: "a".into() },
             metrics,
             redactor: None,
+            cache: self.cache.clone(),
             settings: self.settings.clone(),
         }
-        .run(&Silent)
+        .run(observer)
     }
 
-    fn run(&self) -> (Evaluation, Vec<Record>) {
+    pub fn run(&self) -> (Evaluation, Vec<Record>) {
         self.compare(&[]).unwrap()
     }
 }
@@ -258,7 +293,7 @@ fn every_figure_of_a_comparison_is_what_the_answers_say() {
     let setup = Setup::new(lookups(40, Kind::Real, "w"));
     let (evaluation, records) = setup.run();
     assert_eq!((evaluation.counts.pairs, evaluation.counts.sessions), (40, 40));
-    assert_eq!(setup.base.asked.load(Ordering::Relaxed), 1, "all prompts at once");
+    assert_eq!(setup.base.calls.load(Ordering::Relaxed), 1, "all prompts at once");
     // Base right on 4 of 40; candidate on 32 of 40.
     assert_eq!(evaluation.base.metrics.overall["exact_match"].mean, 0.1);
     assert_eq!(evaluation.candidate.metrics.overall["exact_match"].mean, 0.8);
@@ -277,8 +312,12 @@ fn every_figure_of_a_comparison_is_what_the_answers_say() {
     assert_eq!(evaluation.changes.persistent.len(), 4);
     assert_eq!(evaluation.changes.regressions[0], "w000#1");
     assert_eq!(evaluation.base.loss["val"].mean, 2.0);
+    assert_eq!(evaluation.paired.overall["loss"].delta, -1.0);
+    assert_eq!(evaluation.paired.author["Acme/Big-Model"]["loss"].pairs, 40);
+    let perplexity = evaluation.candidate.metrics.tool["find"]["perplexity"];
+    assert_eq!((perplexity.mean, perplexity.n), (2.718281828, 40));
     assert_eq!(evaluation.adapter_active, Some(true));
-    let record = &records[9];
+    let record = records.iter().find(|r| r.id == "w009#1").unwrap();
     assert_eq!((record.id.as_str(), record.request.as_str()), ("w009#1", "w009"));
     assert_eq!(record.candidate.malformed.as_deref(), Some("not a call"));
     assert_eq!(record.candidate.scores["parse_ok"], 0.0);
@@ -360,7 +399,8 @@ fn generated_rows_and_suites_are_slices_and_never_the_verdict() {
     assert_eq!(evaluation.candidate.loss.keys().collect::<Vec<_>>(), ["general", "val"]);
     assert_eq!(evaluation.candidate.loss["val"].rows, 20);
     assert_eq!(records.len(), 35);
-    assert_eq!(records.last().unwrap().id, "general/g009#1");
+    let ids: Vec<&str> = records.iter().filter(|r| r.suite.is_some()).map(|r| &*r.id).collect();
+    assert!(ids.len() == 10 && ids.contains(&"general/g009#1"), "{ids:?}");
 }
 
 #[test]
@@ -420,17 +460,19 @@ fn references_by_the_base_itself_are_counted() {
 #[test]
 fn a_team_adds_a_metric_and_a_bad_one_is_refused() {
     let setup = Setup::new(lookups(10, Kind::Real, "w"));
-    let polite = |_: &Item, answer: &Answer| -> Result<Option<f64>> {
-        Ok((answer.calls.is_empty()).then_some(0.25))
+    let polite = |asked: &[(&Item, &Answer)]| -> Result<Vec<Option<f64>>> {
+        Ok(asked.iter().map(|(_, a)| a.calls.is_empty().then_some(0.25)).collect())
     };
-    let custom = |name: &str| Custom { name: name.into(), score: &polite };
+    let custom = |name: &str| Custom { name: name.into(), scores: &polite };
     let (evaluation, _) = setup.compare(&[custom("polite")]).unwrap();
     assert_eq!(evaluation.candidate.metrics.overall["polite"].n, 2);
     assert!(!evaluation.delta.contains_key("polite"), "no item has it in both columns");
     let taken = setup.compare(&[custom("exact_match")]).unwrap_err().to_string();
     assert!(taken.contains("already a metric `exact_match`"), "{taken}");
-    let nan = |_: &Item, _: &Answer| -> Result<Option<f64>> { Ok(Some(f64::NAN)) };
-    let error = setup.compare(&[Custom { name: "odd".into(), score: &nan }]).unwrap_err();
+    let nan = |asked: &[(&Item, &Answer)]| -> Result<Vec<Option<f64>>> {
+        Ok(vec![Some(f64::NAN); asked.len()])
+    };
+    let error = setup.compare(&[Custom { name: "odd".into(), scores: &nan }]).unwrap_err();
     assert!(format!("{error:#}").contains("metric `odd`, item w000#1"), "{error:#}");
 }
 

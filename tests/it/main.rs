@@ -1,6 +1,7 @@
 //! One integration-test binary: every file in this folder is a module named here.
 
 mod architectures;
+mod asking;
 mod atif;
 mod bad_files;
 mod base_model;
@@ -39,6 +40,7 @@ mod resuming;
 mod review;
 mod rooms;
 mod samples;
+mod scoring;
 mod script;
 mod secrecy;
 mod simulate;

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use rhai::Map;
 use rhai::plugin::*;
+use rhai::{FnPtr, Map};
 
-use super::host;
+use super::{host, scoring};
 use crate::dataset::snapshot::Snapshot;
+use crate::evaluate::{Answer, Custom, Item, Scored};
 use crate::gate::Verdict;
 use crate::protocol::{Candidate, Compared};
 use crate::script::options::Options;
@@ -63,14 +64,43 @@ mod verbs {
     }
 
     /// Asks base and adapter every validation item and every fixed suite.
-    #[rhai_fn(pure, return_raw)]
+    #[rhai_fn(name = "evaluate", pure, return_raw)]
     pub fn evaluate(
         ctx: NativeCallContext,
         dataset: &mut Snapshot,
         adapter: Candidate,
     ) -> RhaiResultOf<Compared> {
-        let host = host(&ctx)?;
-        host.protocol(|p| p.evaluate(dataset, &adapter)).map_err(fail)
+        evaluate_with(ctx, dataset, adapter, Map::new())
+    }
+
+    /// The same with metrics of your own: `#{metrics: #{short: |item, output| output.tokens < 50}}`.
+    /// Each closure gives a number, true or false, or `()` where the metric does not apply to an
+    /// item.
+    #[rhai_fn(name = "evaluate", pure, return_raw)]
+    pub fn evaluate_with(
+        ctx: NativeCallContext,
+        dataset: &mut Snapshot,
+        adapter: Candidate,
+        options: Map,
+    ) -> RhaiResultOf<Compared> {
+        let closures = Options::read("evaluate", options, &["metrics"])?.closures("metrics")?;
+        let scores = |name: &str, closure: &FnPtr, asked: &[(&Item, &Answer)]| {
+            scoring::scores(&ctx, name, closure, asked).map_err(|e| anyhow::Error::new(*e))
+        };
+        let scored: Vec<Box<Scored>> = closures
+            .iter()
+            .map(|(name, closure)| -> Box<Scored> {
+                Box::new(move |asked: &[(&Item, &Answer)]| scores(name, closure, asked))
+            })
+            .collect();
+        let metrics: Vec<Custom> = closures
+            .iter()
+            .zip(&scored)
+            .map(|((name, _), scores)| Custom { name: name.clone(), scores: scores.as_ref() })
+            .collect();
+        let compared = host(&ctx)?.protocol(|p| p.evaluate(dataset, &adapter, &metrics));
+        // What a closure raised goes on as it was, with its place.
+        compared.map_err(|error| error.downcast::<EvalAltResult>().map_or_else(fail, Box::new))
     }
 
     /// Judges: GATE_SCRIPT's policies, or the shipped one, and then the checks nothing can loosen.

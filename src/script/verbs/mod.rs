@@ -18,6 +18,7 @@ mod judging;
 mod making;
 mod row;
 mod rows;
+mod scoring;
 mod settings;
 mod traces;
 
@@ -34,6 +35,7 @@ pub fn register(engine: &mut Engine) {
     chance::register(engine);
     rows::register(engine);
     row::register(engine);
+    scoring::register(engine);
     super::policy::register(engine);
 }
 

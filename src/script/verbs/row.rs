@@ -7,6 +7,7 @@ use rhai::plugin::*;
 use rhai::{Array, ImmutableString, Map};
 
 use crate::dataset::{Example, Held};
+use crate::evaluate::Answer;
 use crate::script::{RhaiResultOf, fail};
 use crate::trace;
 
@@ -20,6 +21,11 @@ impl Row {
     /// A handle to an example, read from where it is held.
     pub fn read(held: &Held) -> anyhow::Result<Self> {
         Ok(Row { example: held.read()? })
+    }
+
+    /// A handle to an example in memory.
+    pub fn of(example: Arc<Example>) -> Self {
+        Row { example }
     }
 
     /// The example behind the handle.
@@ -49,21 +55,40 @@ pub struct Message {
 }
 
 impl Message {
+    /// A handle to the message at `index`.
+    pub fn of(example: Arc<Example>, index: usize) -> Self {
+        Message { example, index }
+    }
+
     fn get(&self) -> &trace::Message {
         &self.example.trace.messages[self.index]
     }
 }
 
-/// One tool call of a message.
+/// One tool call of a message, or of an answer under evaluation.
 #[derive(Debug, Clone)]
 pub struct Call {
-    message: Message,
+    within: Within,
     index: usize,
 }
 
+#[derive(Debug, Clone)]
+enum Within {
+    Message(Message),
+    Answer(Arc<Answer>),
+}
+
 impl Call {
+    /// A handle to the answer's call at `index`.
+    pub fn of(answer: Arc<Answer>, index: usize) -> Self {
+        Call { within: Within::Answer(answer), index }
+    }
+
     fn get(&self) -> &trace::ToolCall {
-        &self.message.get().tool_calls[self.index]
+        match &self.within {
+            Within::Message(message) => &message.get().tool_calls[self.index],
+            Within::Answer(answer) => &answer.calls[self.index],
+        }
     }
 }
 
@@ -96,7 +121,7 @@ fn moment(ms: Option<i64>) -> Dynamic {
 }
 
 /// A text, or `()` where there is none.
-fn maybe(text: Option<&str>) -> Dynamic {
+pub fn maybe(text: Option<&str>) -> Dynamic {
     text.map_or(Dynamic::UNIT, |text| text.into())
 }
 
@@ -306,7 +331,8 @@ mod message {
     #[rhai_fn(get = "tool_calls", pure)]
     pub fn tool_calls(message: &mut Message) -> Array {
         let calls = 0..message.get().tool_calls.len();
-        calls.map(|index| Dynamic::from(Call { message: message.clone(), index })).collect()
+        let within = || Within::Message(message.clone());
+        calls.map(|index| Dynamic::from(Call { within: within(), index })).collect()
     }
 
     /// For a tool's result: the id of the call it answers; `()` otherwise.
