@@ -70,6 +70,9 @@ pub struct Figures {
 pub struct Outputs {
     /// Items that both runs asked.
     pub common: u64,
+    /// Those of them that each candidate answers right: where the rows of validation changed, this
+    /// compares the adapters and the metrics do not.
+    pub right: [u64; 2],
     /// Items that only one of them asked.
     pub only: [u64; 2],
     /// The first candidate was right, the second is wrong.
@@ -259,7 +262,11 @@ impl Outputs {
                 request: a.request.clone(),
                 answers: [said(&a.candidate), said(&b.candidate)],
             };
-            match (a.candidate.is_right(), b.candidate.is_right()) {
+            let right = [a, b].map(|record| record.candidate.is_right());
+            for (count, right) in outputs.right.iter_mut().zip(right) {
+                *count += u64::from(right);
+            }
+            match (right[0], right[1]) {
                 (true, false) => outputs.worse.push(changed()),
                 (false, true) => outputs.better.push(changed()),
                 (false, false) if said(&a.candidate) != said(&b.candidate) => {
@@ -285,14 +292,18 @@ impl fmt::Display for Diff {
             let part = part.as_str();
             writeln!(f, "  {part}: {a} → {b} rows; {added} new, {removed} gone, by id")?;
         }
-        changes(f, "", &self.inputs, |digest| digest.chars().take(12).collect())?;
-        changes(f, "stage ", &self.stages, |count| count)?;
+        changes(f, "input ", &self.inputs)?;
+        let mut stages: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, both) in &self.stages {
+            let (stage, what) = name.split_once(", ").unwrap_or((name, ""));
+            let [a, b] = both.each_ref().map(shown);
+            stages.entry(stage).or_default().push(format!("{what} {a} → {b}"));
+        }
+        for (stage, counts) in stages {
+            writeln!(f, "  stage {stage}: {}", counts.join(", "))?;
+        }
         writeln!(f, "\nconfiguration")?;
-        let short = |value: String| match value.len() == 64 {
-            true => value.chars().take(12).collect(),
-            false => value,
-        };
-        changes(f, "", &self.configuration, short)?;
+        changes(f, "", &self.configuration)?;
         if self.configuration.is_empty() {
             writeln!(f, "  the same")?;
         }
@@ -302,10 +313,21 @@ impl fmt::Display for Diff {
                 "\nmetrics, the first run and then the second; delta is adapter minus base"
             )?;
             f.write_str(&self.figures())?;
+            if self
+                .parts
+                .get(&Part::Val)
+                .is_some_and(|val| !(val.added.is_empty() && val.removed.is_empty()))
+            {
+                writeln!(
+                    f,
+                    "  val has other rows: only the items asked of both compare the adapters"
+                )?;
+            }
         }
-        let Outputs { common, only, worse, better, otherwise_wrong } = &self.outputs;
+        let Outputs { common, right, only, worse, better, otherwise_wrong } = &self.outputs;
         writeln!(f, "\noutputs of the adapters")?;
-        writeln!(f, "  {common} items asked of both; {} and {} of one only", only[0], only[1])?;
+        let [[a, b], [c, d]] = [right, only];
+        writeln!(f, "  {common} items asked of both, {a} → {b} right; {c} and {d} of one only")?;
         listed(f, "right → wrong", worse)?;
         listed(f, "wrong → right", better)?;
         writeln!(f, "  wrong in another way: {otherwise_wrong}")
@@ -341,17 +363,23 @@ fn changes(
     f: &mut fmt::Formatter<'_>,
     what: &str,
     changes: &BTreeMap<String, Both>,
-    short: impl Fn(String) -> String,
 ) -> fmt::Result {
-    let shown = |value: &Value| match value {
-        Value::Null => "none".to_string(),
-        Value::String(text) if text.is_empty() => "empty".to_string(),
-        value => short(value.as_str().map_or_else(|| value.to_string(), String::from)),
-    };
-    for (name, [a, b]) in changes {
-        writeln!(f, "  {what}{name}: {} → {}", shown(a), shown(b))?;
+    for (name, both) in changes {
+        let [a, b] = both.each_ref().map(shown);
+        writeln!(f, "  {what}{name}: {a} → {b}")?;
     }
     Ok(())
+}
+
+/// A value in short: of a digest the beginning.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "none".into(),
+        Value::String(text) if text.is_empty() => "empty".into(),
+        Value::String(text) if text.len() == 64 => text.chars().take(12).collect(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
 }
 
 fn listed(f: &mut fmt::Formatter<'_>, title: &str, items: &[Changed]) -> fmt::Result {

@@ -367,9 +367,18 @@ fn a_difference_names_data_settings_figures_and_answers() {
         (vec!["w001#1".into()], vec!["w000#1".into()])
     );
     assert_eq!((outputs.only, outputs.otherwise_wrong), ([1, 0], 1));
+    // The one item that only the first was asked, it had right.
+    let right = compared().1.iter().filter(|r| r.candidate.is_right()).count() as u64 - 1;
+    assert_eq!(outputs.right, [right, right]);
     let shown = diff.to_string();
-    for said in ["val: 65 → 64 rows; 0 new, 1 gone", "SEED: 1 → 2", "right → wrong: 1", "+70.0"]
-    {
+    for said in [
+        "val: 65 → 64 rows; 0 new, 1 gone",
+        "SEED: 1 → 2",
+        "right → wrong: 1",
+        "+70.0",
+        "stage load: input 1 → 2, output 1 → 2",
+        "val has other rows",
+    ] {
         assert!(shown.contains(said), "{said}\n{shown}");
     }
 }
