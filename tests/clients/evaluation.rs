@@ -20,14 +20,14 @@ use serde_json::{Value, json};
 
 use crate::{figures, fresh, model, settings, weights, write_folder};
 
-const SESSIONS: usize = 48;
-const LONGEST: usize = 24;
+const SESSIONS: usize = 24;
+const LONGEST: usize = 36;
 
 /// Sessions that ask where a thing is: a call of a tool, or a sentence.
 fn session(n: usize) -> Value {
     let thing = ["apple", "helmet", "lantern", "anchor", "violin", "candle"][n % 6];
-    let place = ["attic", "cellar", "garden", "harbour"][n / 6 % 4];
-    if n < SESSIONS / 2 {
+    let place = ["attic", "cellar", "garden", "harbour"][n / 6];
+    if n % 4 == 1 {
         let call = json!({"id": "c", "type": "function",
             "function": {"name": "find", "arguments": {"thing": thing, "place": place}}});
         let schema = json!({"type": "object", "properties": {
@@ -37,7 +37,7 @@ fn session(n: usize) -> Value {
             {"role": "user", "content": format!("Look for the {thing} in the {place}.")},
             {"role": "assistant", "content": "", "tool_calls": [call]}]});
     }
-    let answer = format!("The {thing} is in the {place}, on shelf {}.", n % 5);
+    let answer = format!("The {thing} is in the {place}.");
     json!({"session": format!("s{n}"), "messages": [
         {"role": "user", "content": format!("Where is the {thing} of the {place}?")},
         {"role": "assistant", "content": answer}]})
@@ -175,5 +175,5 @@ fn peft_answers_and_scores_as_we_do() {
             assert!((theirs(metric) - ours).abs() <= parted + 1e-9, "{name}: {metric} {ours}");
         }
     }
-    assert!(evaluation.delta["exact_match"] > 0.1, "nothing was learnt: this proves little");
+    assert!(evaluation.delta["keyword_recall"] > 0.1, "nothing was learnt: this proves little");
 }

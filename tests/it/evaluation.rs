@@ -315,7 +315,8 @@ fn every_figure_of_a_comparison_is_what_the_answers_say() {
     assert_eq!(evaluation.paired.overall["loss"].delta, -1.0);
     assert_eq!(evaluation.paired.author["Acme/Big-Model"]["loss"].pairs, 40);
     let perplexity = evaluation.candidate.metrics.tool["find"]["perplexity"];
-    assert_eq!((perplexity.mean, perplexity.n), (2.718281828, 40));
+    let e = proto::evaluate::rounded(std::f64::consts::E);
+    assert_eq!((perplexity.mean, perplexity.n), (e, 40));
     assert_eq!(evaluation.adapter_active, Some(true));
     let record = records.iter().find(|r| r.id == "w009#1").unwrap();
     assert_eq!((record.id.as_str(), record.request.as_str()), ("w009#1", "w009"));
