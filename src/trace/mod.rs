@@ -34,7 +34,7 @@ pub mod store;
 mod talk;
 
 pub use load::{BadLine, FileDigest, Leave, Loaded, Unread, chosen, each, load, stream};
-pub use message::{Message, Role, Signal, ToolCall};
+pub use message::{Message, Role, Signal, ToolCall, pieces};
 pub use outcome::{Evidence, Label, Outcome, WORDS};
 pub use shelf::Shelf;
 
