@@ -188,6 +188,13 @@ impl Held {
         }))
     }
 
+    /// The whole row to be changed, without a copy where nobody else has it.
+    pub fn take(self) -> Result<Example> {
+        let example = self.read()?;
+        drop(self);
+        Ok(Arc::unwrap_or_clone(example))
+    }
+
     /// The same row under another id, descent or component.
     pub fn known_as(
         &self,
