@@ -112,16 +112,23 @@ impl<'a> Gauge<'a> {
 
     /// Whether a row has at most `limit` tokens.
     pub fn fits(&self, row: &Held, limit: usize) -> Result<bool> {
-        if let (Some(rate), None) = (&self.rate, row.tokens()) {
-            let (size, limit) = (size(row) as f64, limit as f64);
-            if size * rate.most * MARGIN <= limit {
-                return Ok(true);
-            }
-            if size * rate.least / MARGIN > limit {
-                return Ok(false);
-            }
+        match self.tells(row, limit) {
+            Some(fits) => Ok(fits),
+            None => Ok(self.exact(row)? <= limit),
         }
-        Ok(self.exact(row)? <= limit)
+    }
+
+    /// The same where it need not be counted for that.
+    pub fn tells(&self, row: &Held, limit: usize) -> Option<bool> {
+        if let Some(tokens) = row.tokens() {
+            return Some(tokens <= limit);
+        }
+        let rate = self.rate.as_ref()?;
+        let (size, limit) = (size(row) as f64, limit as f64);
+        if size * rate.most * MARGIN <= limit {
+            return Some(true);
+        }
+        (size * rate.least / MARGIN > limit).then_some(false)
     }
 
     /// How long a part of a row is, rather too long than too short; nothing where lengths are

@@ -148,7 +148,7 @@ fn corrected(trace: &Trace, at: usize, fix: &Message) -> Trace {
     messages.iter_mut().for_each(|message| message.train = false);
     messages.push(fix.clone());
     // How the session ended says nothing about the correction.
-    Trace { messages, outcome: None, keywords: Vec::new(), ..trace.clone() }
+    Trace { outcome: None, keywords: Vec::new(), ..trace.saying(messages) }
 }
 
 #[cfg(test)]

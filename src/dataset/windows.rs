@@ -33,14 +33,21 @@ pub fn windows(
     let gauge = Gauge::new(&rows.examples, count)?;
     let cut = |row: &Held| -> Result<Vec<Held>> {
         counter.tick()?;
-        if row.kind.is_generated() || gauge.fits(row, limit)? {
+        let told = gauge.tells(row, limit);
+        if row.kind.is_generated() || told == Some(true) {
             return Ok(vec![row.clone()]);
         }
         let example = row.read()?;
         if answers(&example.trace.messages) < 2 {
             return Ok(vec![row.clone()]);
         }
-        let windows = Session::new(&example, limit, count, &gauge).cut()?;
+        let session = Session::new(&example, limit, count, &gauge);
+        let shares = Shares::of(&session)?;
+        let row = row.clone().with_tokens(shares.as_ref().map(Shares::all));
+        if told.is_none() && gauge.fits(&row, limit)? {
+            return Ok(vec![row]);
+        }
+        let windows = session.cut(shares.as_ref())?;
         let hold = |(window, tokens)| Ok(rows.pager.hold(window)?.with_tokens(tokens));
         windows.into_iter().map(hold).collect()
     };
@@ -73,8 +80,6 @@ fn answers(messages: &[Message]) -> usize {
 /// A session on its way into windows.
 struct Session<'a> {
     example: &'a Example,
-    /// The same without messages.
-    silent: Example,
     limit: usize,
     count: &'a dyn TokenCount,
     gauge: &'a Gauge<'a>,
@@ -104,9 +109,7 @@ impl<'a> Session<'a> {
         gauge: &'a Gauge<'a>,
     ) -> Self {
         let (head, pieces) = pieces(&example.trace.messages);
-        let mut silent = example.clone();
-        silent.trace.messages.clear();
-        Session { example, silent, limit, count, gauge, head, pieces }
+        Session { example, limit, count, gauge, head, pieces }
     }
 
     /// Whether a piece is an answer that the loss covers.
@@ -138,9 +141,14 @@ impl<'a> Session<'a> {
 
     /// The session with other messages.
     fn saying(&self, messages: Vec<Message>) -> Example {
-        let mut example = self.silent.clone();
-        example.trace.messages = messages;
-        example
+        let Example { id, kind, derived_from, component, trace } = self.example;
+        Example {
+            id: id.clone(),
+            kind: *kind,
+            derived_from: derived_from.clone(),
+            component: component.clone(),
+            trace: trace.saying(messages),
+        }
     }
 
     fn tokens(&self, window: &Window) -> Result<usize> {
@@ -161,13 +169,12 @@ impl<'a> Session<'a> {
     }
 
     /// The windows, each with its tokens where they were counted.
-    fn cut(&self) -> Result<Vec<(Example, Option<usize>)>> {
-        let shares = Shares::of(self)?;
+    fn cut(&self, shares: Option<&Shares>) -> Result<Vec<(Example, Option<usize>)>> {
         let mut windows = Vec::new();
         // The first piece that no window has trained yet.
         let mut next = 0;
         while let Some(answer) = (next..self.pieces.len()).find(|p| self.taught(*p)) {
-            let found = match &shares {
+            let found = match shares {
                 Some(shares) => {
                     let sum = |window: &Window| Ok(shares.sum(self, window));
                     self.next(answer, &sum)?.map(|window| (Some(shares.sum(self, &window)), window))
@@ -305,6 +312,11 @@ impl Shares {
         }
         shares.head = count.count(&session.saying(messages[..session.head].to_vec()))?;
         Ok(Some(shares))
+    }
+
+    /// The tokens of the whole session.
+    fn all(&self) -> usize {
+        self.head + self.whole.last().unwrap_or(&0)
     }
 
     /// The tokens of a window.
