@@ -344,7 +344,7 @@ pub(super) mod tests {
     pub fn text(chance: &mut Chance) -> String {
         const PARTS: &[&str] = &[
             "fn main() {",
-            "println!(\"{}\", x_1);",
+            "format!(\"{}\", x_1);",
             "}",
             "the",
             "We've",

@@ -265,7 +265,7 @@ fn conversations() -> Vec<(Vec<Message>, Vec<serde_json::Value>)> {
         say(Role::Assistant, "2"),
         say(Role::User, "And?"),
         say(Role::User, "It's Größe 12,5 µm — 東京 🙂"),
-        say(Role::Assistant, "```rust\nfn main() {\n    println!(\"{}\", 42);\n}\n```"),
+        say(Role::Assistant, "```rust\nfn main() {\n    format!(\"{}\", 42);\n}\n```"),
     ];
     let tool = json!({"type": "function", "function": {"name": "read", "description": "Reads.",
         "parameters": {"type": "object", "properties": {"path": {"type": "string"}}}}});
