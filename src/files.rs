@@ -13,6 +13,9 @@ pub mod digests;
 pub mod gguf;
 pub mod safetensors;
 
+/// How names of files begin that are being written, or were when their process was killed.
+pub const PARTIAL: &str = ".partial-";
+
 /// Writes a file through a temporary neighbour, flushes it to disk and renames it into place, so
 /// that `path` holds either its old content or all of the new. Mode 0600 on Unix.
 pub fn write_atomically(
@@ -33,7 +36,7 @@ pub fn write_atomically_if(
     };
     let attempt = || -> Result<()> {
         fs::create_dir_all(&folder)?;
-        let temp = tempfile::Builder::new().prefix(".partial-").tempfile_in(&folder)?;
+        let temp = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&folder)?;
         let mut writer = BufWriter::with_capacity(1 << 20, temp.as_file());
         if !fill(&mut writer)? {
             return Ok(());

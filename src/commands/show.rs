@@ -72,7 +72,7 @@ impl Show {
         }
         let policy = label::Policy::from_config(&config)?;
         if !judged {
-            rows = judge(&rows, None, &policy, &reviews(&config)?)?;
+            rows = judge(rows, None, &policy, &reviews(&config)?)?;
         }
         let seed = config.int("SEED").unsigned_abs();
         let redactor = Redactor::new(Policy::from_config(&config)?)?;

@@ -47,10 +47,9 @@ impl Verify {
         let codec = codec(&config, &manifest);
         let count = |example: &Example| -> Result<usize> {
             let codec = codec.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
-            let sequences = codec.sequences(&example.trace.messages, &example.trace.tools)?;
-            Ok(sequences.iter().map(|sequence| sequence.ids.len()).max().unwrap_or(0))
+            codec.length(&example.trace.messages, &example.trace.tools)
         };
-        let count: &TokenCount = &count;
+        let count: &dyn TokenCount = &count;
         let beside = Beside {
             count: codec.is_ok().then_some(count),
             no_count: codec.as_ref().err().map(|e| format!("{e:#}")).unwrap_or_default(),

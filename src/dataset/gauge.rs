@@ -4,19 +4,24 @@
 //! exactly; of large ones only rows that may lie beyond a limit are, and the others are estimated
 //! from what a sample of them has.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::paging::text_bytes;
-use super::{Held, TokenCount};
-use crate::trace::Trace;
+use super::{Example, Held};
+use crate::trace::{Message, Trace};
 
 /// Sets of at most this many bytes of text are counted exactly.
 pub const EXACT: u64 = 32 << 20;
 
 /// Rows that are counted to estimate the others.
 const SAMPLE: usize = 64;
+
+/// Rows that a quick way to count has to prove itself on.
+const PROOF: usize = 16;
 
 /// What a chat template adds to a message, about, in bytes of text.
 const TURN: u64 = 24;
@@ -28,9 +33,33 @@ const MARGIN: f64 = 1.25;
 /// How much longer than estimated a part of a row may be, most often.
 const UNEVEN: f64 = 1.1;
 
+/// Counts tokens with the tokenizer and template that rows will be trained with. A function that
+/// counts an example is one.
+pub trait TokenCount: Sync {
+    /// The tokens of an example.
+    fn count(&self, example: &Example) -> Result<usize>;
+
+    /// The tokens that a piece of a session, as [`pieces`] cuts it, adds to whatever goes before
+    /// it; none where that depends on what goes before.
+    ///
+    /// [`pieces`]: crate::trace::pieces
+    fn adds(&self, _piece: &[Message]) -> Result<Option<usize>> {
+        Ok(None)
+    }
+
+    /// Some of the rows that will be counted, to find out whether a quick way to count them holds.
+    fn prove(&self, _sample: &[Arc<Example>]) {}
+}
+
+impl<F: Fn(&Example) -> Result<usize> + Sync> TokenCount for F {
+    fn count(&self, example: &Example) -> Result<usize> {
+        self(example)
+    }
+}
+
 /// Tells lengths in tokens.
 pub struct Gauge<'a> {
-    count: &'a TokenCount<'a>,
+    count: &'a dyn TokenCount,
     rate: Option<Rate>,
 }
 
@@ -48,15 +77,20 @@ fn size(row: &Held) -> u64 {
 
 impl<'a> Gauge<'a> {
     /// A gauge for these rows.
-    pub fn new(rows: &[Held], count: &'a TokenCount<'a>) -> Result<Gauge<'a>> {
-        if rows.iter().map(|row| row.bytes).sum::<u64>() <= EXACT {
-            return Ok(Gauge { count, rate: None });
-        }
+    pub fn new(rows: &[Held], count: &'a dyn TokenCount) -> Result<Gauge<'a>> {
         // By hash, so that the sample hardly changes when rows come or go.
         let mut ranked: Vec<(u64, &Held)> =
             rows.iter().map(|row| (xxh3_64(row.id.as_bytes()), row)).collect();
-        let nth = SAMPLE.min(ranked.len() - 1);
-        ranked.select_nth_unstable_by_key(nth, |(hash, row)| (*hash, &row.id));
+        let nth = SAMPLE.min(ranked.len());
+        if nth < ranked.len() {
+            ranked.select_nth_unstable_by_key(nth, |(hash, row)| (*hash, &row.id));
+        }
+        let unknown = ranked[..nth].iter().filter(|(_, row)| row.tokens().is_none());
+        let proof = unknown.take(PROOF).map(|(_, row)| row.read());
+        count.prove(&proof.collect::<Result<Vec<_>>>()?);
+        if rows.iter().map(|row| row.bytes).sum::<u64>() <= EXACT {
+            return Ok(Gauge { count, rate: None });
+        }
         let counted: Vec<Result<(u64, usize)>> =
             ranked[..nth].par_iter().map(|(_, row)| Ok((size(row), row.counted(count)?))).collect();
         let counted = counted.into_iter().collect::<Result<Vec<_>>>()?;
@@ -78,16 +112,23 @@ impl<'a> Gauge<'a> {
 
     /// Whether a row has at most `limit` tokens.
     pub fn fits(&self, row: &Held, limit: usize) -> Result<bool> {
-        if let (Some(rate), None) = (&self.rate, row.tokens()) {
-            let (size, limit) = (size(row) as f64, limit as f64);
-            if size * rate.most * MARGIN <= limit {
-                return Ok(true);
-            }
-            if size * rate.least / MARGIN > limit {
-                return Ok(false);
-            }
+        match self.tells(row, limit) {
+            Some(fits) => Ok(fits),
+            None => Ok(self.exact(row)? <= limit),
         }
-        Ok(self.exact(row)? <= limit)
+    }
+
+    /// The same where it need not be counted for that.
+    pub fn tells(&self, row: &Held, limit: usize) -> Option<bool> {
+        if let Some(tokens) = row.tokens() {
+            return Some(tokens <= limit);
+        }
+        let rate = self.rate.as_ref()?;
+        let (size, limit) = (size(row) as f64, limit as f64);
+        if size * rate.most * MARGIN <= limit {
+            return Some(true);
+        }
+        (size * rate.least / MARGIN > limit).then_some(false)
     }
 
     /// How long a part of a row is, rather too long than too short; nothing where lengths are
@@ -115,8 +156,8 @@ impl<'a> Gauge<'a> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use super::super::paging;
     use super::super::testing::{chat, prose};
-    use super::super::{Example, paging};
     use super::*;
 
     #[test]
@@ -147,7 +188,7 @@ mod tests {
         assert!(!many.iter().any(|row| gauge.fits(row, 3_000).unwrap()));
         assert_eq!(counted.load(Ordering::Relaxed), 0);
         let all: usize = many.iter().map(|row| gauge.length(row).unwrap()).sum();
-        let exact: usize = many.iter().map(|row| row.counted(count).unwrap()).sum();
+        let exact: usize = many.iter().map(|row| row.counted(&count).unwrap()).sum();
         assert!(all.abs_diff(exact) * 200 < exact, "{all} against {exact}");
     }
 }

@@ -1,8 +1,10 @@
 //! Labels and train flags of what was read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::Result;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::example::{identity, number_repeats};
@@ -60,16 +62,19 @@ struct Judged {
 /// With `intake` each row is first given what its agent did not store, and its calls are said in
 /// one version's terms.
 pub fn judge(
-    rows: &Rows,
+    mut rows: Rows,
     intake: Option<(&Intake, Option<Generation>)>,
     policy: &Policy,
     reviews: &Reviews,
 ) -> Result<Rows> {
-    let judged: Vec<Judged> = rows.each(|row, example| {
+    let pager = rows.pager.clone();
+    let input = rows.len() as u64;
+    let held = Arc::unwrap_or_clone(std::mem::take(&mut rows.examples));
+    let one = |row: Held| -> Result<Judged> {
         if row.kind != Kind::Real {
-            return Ok(Judged { rows: vec![row.clone()], ..Judged::default() });
+            return Ok(Judged { rows: vec![row], ..Judged::default() });
         }
-        let mut judged = example.as_ref().clone();
+        let mut judged = row.take()?;
         let got = intake.map(|(intake, target)| intake.apply(&mut judged.trace, target));
         if got.is_some() {
             judged.id = identity(judged.kind, &judged.trace, 0);
@@ -85,11 +90,13 @@ pub fn judge(
             let mut trace = corrected(&judged.trace, *at, fix);
             masked.extend(policy.mask(&mut trace));
             let fixed = Example::generated(Kind::Counterexample, &judged, trace, *at as u64);
-            fixes.push(rows.pager.hold(fixed)?);
+            fixes.push(pager.hold(fixed)?);
         }
-        let rows = [vec![rows.pager.hold(judged)?], fixes].concat();
+        let rows = [vec![pager.hold(judged)?], fixes].concat();
         Ok(Judged { rows, got, labels, masked, applied })
-    })?;
+    };
+    let judged: Vec<Result<Judged>> = held.into_par_iter().map(one).collect();
+    let judged = judged.into_iter().collect::<Result<Vec<_>>>()?;
     let (mut masked, mut counted) = (BTreeMap::new(), BTreeMap::new());
     let (mut found, mut changed) = (BTreeSet::new(), BTreeSet::new());
     let mut catalogue = BTreeMap::new();
@@ -120,8 +127,8 @@ pub fn judge(
     number_repeats(&mut examples);
     let stage = Stage {
         name: "label".into(),
-        input: rows.len() as u64,
-        added: (examples.len() - rows.len()) as u64,
+        input,
+        added: examples.len() as u64 - input,
         output: examples.len() as u64,
         ..Stage::default()
     };
@@ -141,7 +148,7 @@ fn corrected(trace: &Trace, at: usize, fix: &Message) -> Trace {
     messages.iter_mut().for_each(|message| message.train = false);
     messages.push(fix.clone());
     // How the session ended says nothing about the correction.
-    Trace { messages, outcome: None, keywords: Vec::new(), ..trace.clone() }
+    Trace { outcome: None, keywords: Vec::new(), ..trace.saying(messages) }
 }
 
 #[cfg(test)]
@@ -181,11 +188,17 @@ mod tests {
         let (rows, good) = one(Verdict::Good, None);
         let (_, bad) = one(Verdict::Bad, None);
         let only_good = policy(&["TRAIN_OUTCOMES=good"]);
-        assert_eq!(trained(&judge(&rows, None, &only_good, &Reviews::default()).unwrap()).len(), 0);
-        assert_eq!(trained(&judge(&rows, None, &only_good, &good).unwrap()).len(), 1);
+        assert_eq!(
+            trained(&judge(rows.clone(), None, &only_good, &Reviews::default()).unwrap()).len(),
+            0
+        );
+        assert_eq!(trained(&judge(rows.clone(), None, &only_good, &good).unwrap()).len(), 1);
         let usual = policy(&[]);
-        assert_eq!(trained(&judge(&rows, None, &usual, &Reviews::default()).unwrap()).len(), 1);
-        let judged = judge(&rows, None, &usual, &bad).unwrap();
+        assert_eq!(
+            trained(&judge(rows.clone(), None, &usual, &Reviews::default()).unwrap()).len(),
+            1
+        );
+        let judged = judge(rows.clone(), None, &usual, &bad).unwrap();
         assert_eq!(trained(&judged).len(), 0);
         assert_eq!((judged.account.masked["label_bad"], judged.account.labels["bad"]), (1, 1));
         assert_eq!(judged.account.reviews.counts, BTreeMap::from([("bad".into(), 1)]));
@@ -194,7 +207,7 @@ mod tests {
     #[test]
     fn a_correction_is_trained_in_place_of_the_answer() {
         let (rows, reviews) = one(Verdict::Fix, Some("Renamed the right one."));
-        let judged = judge(&rows, None, &policy(&[]), &reviews).unwrap();
+        let judged = judge(rows.clone(), None, &policy(&[]), &reviews).unwrap();
         assert_eq!(trained(&judged), ["Renamed the right one."]);
         assert!(judged.stages.iter().all(Stage::adds_up));
         let [original, fix] = &judged.examples[..] else { panic!("{judged}") };
@@ -212,7 +225,12 @@ mod tests {
         let (_, reviews) = one(Verdict::Good, None);
         let count = |row: Example| {
             let rows = Rows::new(vec![row], Stage::made("made", 1));
-            judge(&rows, None, &policy(&[]), &reviews).unwrap().account.reviews.counts.clone()
+            judge(rows.clone(), None, &policy(&[]), &reviews)
+                .unwrap()
+                .account
+                .reviews
+                .counts
+                .clone()
         };
         assert_eq!(count(chat("s", "rename it", "Another.")), [("changed".into(), 1)].into());
         assert_eq!(count(chat("t", "rename it", "Another.")), [("absent".into(), 1)].into());

@@ -167,7 +167,11 @@ pub struct Lengths {
 
 impl Lengths {
     /// Counts the tokens of every row.
-    pub fn of(parts: &[&[Held]], count: &TokenCount, observer: &dyn Observer) -> Result<Lengths> {
+    pub fn of(
+        parts: &[&[Held]],
+        count: &dyn TokenCount,
+        observer: &dyn Observer,
+    ) -> Result<Lengths> {
         let rows: Vec<Held> = parts.iter().flat_map(|part| part.iter().cloned()).collect();
         let gauge = Gauge::new(&rows, count)?;
         observer.begin("count tokens", Some(rows.len() as u64), "rows");
@@ -196,7 +200,7 @@ impl Lengths {
 pub fn mix(
     parts: &Parts,
     options: &Options,
-    count: &TokenCount,
+    count: &dyn TokenCount,
     observer: &dyn Observer,
 ) -> Result<Dataset> {
     let lengths = Lengths::of(&[&parts.train, &parts.tune, &parts.val], count, observer)?;
@@ -371,7 +375,7 @@ mod tests {
     }
 
     fn run(parts: &Parts, options: &Options) -> Result<Dataset> {
-        mix(parts, options, &|_| Ok(10), &Silent)
+        mix(parts, options, &|_: &Example| Ok(10), &Silent)
     }
 
     fn got(dataset: &Dataset, kind: Kind) -> &Ratio {

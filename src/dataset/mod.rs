@@ -6,7 +6,7 @@
 //!
 //! Every step takes [`Rows`] and gives new ones, with a [`Stage`] that says what went in, what
 //! came out and why the rest was dropped. Nothing here knows a tokenizer: where lengths matter
-//! the caller passes a function that counts tokens.
+//! the caller passes what counts tokens.
 
 pub mod card;
 mod components;
@@ -44,10 +44,8 @@ pub mod windows;
 pub mod written;
 
 pub use example::{Example, Kind};
+pub use gauge::TokenCount;
 pub use mix::Dataset;
 pub use paging::{Held, Pager};
 pub use rows::{Account, Rows, Stage};
 pub use split::{Part, Parts};
-
-/// Counts the tokens of an example with the tokenizer and template it will be trained with.
-pub type TokenCount<'a> = dyn Fn(&Example) -> anyhow::Result<usize> + Sync + 'a;

@@ -21,7 +21,7 @@ use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use serde_json::Value;
 
 use super::print::Sketch;
-use super::{Example, Kind};
+use super::{Example, Kind, TokenCount};
 use crate::trace::{Origin, Trace};
 
 /// How large a file of paged-out rows grows before the next one begins. One of which no row is
@@ -188,6 +188,13 @@ impl Held {
         }))
     }
 
+    /// The whole row to be changed, without a copy where nobody else has it.
+    pub fn take(self) -> Result<Example> {
+        let example = self.read()?;
+        drop(self);
+        Ok(Arc::unwrap_or_clone(example))
+    }
+
     /// The same row under another id, descent or component.
     pub fn known_as(
         &self,
@@ -237,11 +244,11 @@ impl Held {
     }
 
     /// Its length in tokens, counted with `count` unless it is known.
-    pub fn counted(&self, count: impl FnOnce(&Example) -> Result<usize>) -> Result<usize> {
+    pub fn counted(&self, count: &dyn TokenCount) -> Result<usize> {
         if let Some(known) = self.tokens() {
             return Ok(known);
         }
-        let tokens = count(self.read()?.as_ref())?;
+        let tokens = count.count(self.read()?.as_ref())?;
         let _ = self.0.tokens.set(tokens.min(u32::MAX as usize) as u32);
         Ok(tokens)
     }

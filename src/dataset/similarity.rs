@@ -346,17 +346,50 @@ fn same(sketches: &[&Sketch], wanted: &impl Fn(usize, usize) -> bool) -> Vec<Pai
     found
 }
 
+/// Where hashes stand in a sorted list. They are spread evenly, so that a hash's leading bits say
+/// nearly where it is.
+struct Places {
+    /// Where each value of the leading bits begins.
+    starts: Vec<usize>,
+    shift: u32,
+}
+
+impl Places {
+    fn new(sorted: impl ExactSizeIterator<Item = u64> + Clone) -> Places {
+        let most = sorted.clone().last().unwrap_or(0);
+        // Some four hashes share leading bits.
+        let bits = (sorted.len() / 4 + 1).ilog2();
+        let shift = (u64::BITS - most.leading_zeros()).saturating_sub(bits).min(63);
+        let mut starts = vec![0];
+        for (at, hash) in sorted.enumerate() {
+            let leading = (hash >> shift) as usize;
+            starts.resize(starts.len().max(leading + 1), at);
+        }
+        Places { starts, shift }
+    }
+
+    /// The first of `sorted` that is not below a hash.
+    fn first<T>(&self, sorted: &[T], hash: u64, key: impl Fn(&T) -> u64) -> usize {
+        let leading = (hash >> self.shift) as usize;
+        let from = self.starts.get(leading).copied().unwrap_or(sorted.len());
+        let to = leading.checked_add(1).and_then(|next| self.starts.get(next).copied());
+        from + sorted[from..to.unwrap_or(sorted.len())].partition_point(|item| key(item) < hash)
+    }
+}
+
 /// The rarest sampled shingles of every row, with the row, sorted.
 struct Prefixes {
     entries: Vec<(u64, u32)>,
+    places: Places,
 }
 
 impl Prefixes {
     fn new(sketches: &[&Sketch], limits: &Limits) -> Self {
         let mut all: Vec<u64> = sketches.iter().flat_map(|s| s.sample.iter().copied()).collect();
         all.par_sort_unstable();
+        let places = Places::new(all.iter().copied());
         let count = |shingle: u64| {
-            let from = all.partition_point(|s| *s < shingle);
+            let from = places.first(&all, shingle, |s| *s);
             all[from..].iter().take(COMMON).take_while(|s| **s == shingle).count()
         };
         let rarest = |(row, sketch): (usize, &&Sketch)| {
@@ -373,13 +406,14 @@ impl Prefixes {
         let prefixes: Vec<Vec<(u64, u32)>> = sketches.par_iter().enumerate().map(rarest).collect();
         let mut entries: Vec<(u64, u32)> = prefixes.into_iter().flatten().collect();
         entries.par_sort_unstable();
-        Prefixes { entries }
+        let places = Places::new(entries.iter().map(|(s, _)| *s));
+        Prefixes { entries, places }
     }
 
     fn candidates(&self, sketch: &Sketch) -> Vec<u32> {
         let mut found = Vec::new();
         for shingle in &sketch.sample {
-            let from = self.entries.partition_point(|(s, _)| s < shingle);
+            let from = self.places.first(&self.entries, *shingle, |(s, _)| *s);
             let hits = self.entries[from..].iter().take_while(|(s, _)| s == shingle);
             found.extend(hits.map(|(_, row)| *row));
         }
@@ -393,6 +427,7 @@ impl Prefixes {
 mod tests {
     use super::super::testing::{chat, prose};
     use super::*;
+    use crate::chance::Chance;
 
     /// What [`pairs`] must find, the slow way.
     fn every_pair(prints: &[Print], limits: &Limits) -> Vec<(u32, u32)> {
@@ -430,6 +465,23 @@ mod tests {
             got.sort();
             assert!(wanted.len() > 10, "{}", wanted.len());
             assert_eq!(got, wanted);
+        }
+    }
+
+    #[test]
+    fn a_hash_is_found_where_it_stands() {
+        let mut chance = Chance::new(5, "hashes");
+        for most in [3, 1000, u64::MAX] {
+            for len in [0, 1, 7, 500] {
+                let mut sorted: Vec<u64> = (0..len).map(|_| chance.bits() % most).collect();
+                sorted.sort_unstable();
+                let places = Places::new(sorted.iter().copied());
+                let near = sorted.iter().flat_map(|h| [h.saturating_sub(1), *h, h + 1]);
+                for hash in near.chain([0, u64::MAX]) {
+                    let wanted = sorted.partition_point(|h| *h < hash);
+                    assert_eq!(places.first(&sorted, hash, |h| *h), wanted, "{hash} of {len}");
+                }
+            }
         }
     }
 

@@ -192,7 +192,7 @@ impl Shards {
         project: &Path,
         redactor: &Redactor,
         config: &Config,
-        count: &TokenCount,
+        count: &dyn TokenCount,
         observer: &dyn Observer,
     ) -> Result<Dataset> {
         let seed = config.int("SEED").unsigned_abs();

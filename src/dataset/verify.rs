@@ -165,7 +165,7 @@ impl Verified {
 #[derive(Default)]
 pub struct Beside<'a> {
     /// Counts tokens as the manifest's tokenizer and template do; else why nobody can.
-    pub count: Option<&'a TokenCount<'a>>,
+    pub count: Option<&'a dyn TokenCount>,
     /// Why there is no counter.
     pub no_count: String,
     /// Where the inputs may lie by now: folders and files.

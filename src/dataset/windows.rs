@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::gauge::Gauge;
 use super::{Example, Held, Rows, Stage, TokenCount};
 use crate::progress::{Counter, Observer};
-use crate::trace::{Message, Role, Signal, Trace};
+use crate::trace::{Message, Role, Signal, pieces};
 
 /// What stands in place of a result that gave way, as OpenCode writes it.
 pub const CLEARED: &str = "[Old tool result content cleared]";
@@ -25,7 +25,7 @@ pub const CLEARED: &str = "[Old tool result content cleared]";
 pub fn windows(
     rows: &Rows,
     limit: usize,
-    count: &TokenCount,
+    count: &dyn TokenCount,
     observer: &dyn Observer,
 ) -> Result<Rows> {
     observer.begin("window", Some(rows.len() as u64), "rows");
@@ -33,14 +33,21 @@ pub fn windows(
     let gauge = Gauge::new(&rows.examples, count)?;
     let cut = |row: &Held| -> Result<Vec<Held>> {
         counter.tick()?;
-        if row.kind.is_generated() || gauge.fits(row, limit)? {
+        let told = gauge.tells(row, limit);
+        if row.kind.is_generated() || told == Some(true) {
             return Ok(vec![row.clone()]);
         }
         let example = row.read()?;
         if answers(&example.trace.messages) < 2 {
             return Ok(vec![row.clone()]);
         }
-        let windows = Session::new(&example, limit, count, &gauge).cut()?;
+        let session = Session::new(&example, limit, count, &gauge);
+        let shares = Shares::of(&session)?;
+        let row = row.clone().with_tokens(shares.as_ref().map(Shares::all));
+        if told.is_none() && gauge.fits(&row, limit)? {
+            return Ok(vec![row]);
+        }
+        let windows = session.cut(shares.as_ref())?;
         let hold = |(window, tokens)| Ok(rows.pager.hold(window)?.with_tokens(tokens));
         windows.into_iter().map(hold).collect()
     };
@@ -74,32 +81,34 @@ fn answers(messages: &[Message]) -> usize {
 struct Session<'a> {
     example: &'a Example,
     limit: usize,
-    count: &'a TokenCount<'a>,
+    count: &'a dyn TokenCount,
     gauge: &'a Gauge<'a>,
     /// How many messages every window begins with.
     head: usize,
-    /// What follows, in pieces that stay whole: an answer with the results of its calls, or a
-    /// single message.
+    /// What follows, in pieces that stay whole.
     pieces: Vec<Range<usize>>,
 }
+
+/// A window: the pieces in it. Those before `from` are context only, and results in those before
+/// `clear` have given way.
+#[derive(Clone)]
+struct Window {
+    pieces: Range<usize>,
+    from: usize,
+    clear: usize,
+}
+
+/// Tells how long a window is.
+type Measure<'a> = dyn Fn(&Window) -> Result<usize> + 'a;
 
 impl<'a> Session<'a> {
     fn new(
         example: &'a Example,
         limit: usize,
-        count: &'a TokenCount<'a>,
+        count: &'a dyn TokenCount,
         gauge: &'a Gauge<'a>,
     ) -> Self {
-        let messages = &example.trace.messages;
-        let asked = messages.iter().position(|m| m.role == Role::User);
-        let head = asked.map_or(0, |at| at + 1);
-        let mut pieces: Vec<Range<usize>> = Vec::new();
-        for (at, message) in messages.iter().enumerate().skip(head) {
-            match pieces.last_mut() {
-                Some(piece) if message.role == Role::Tool => piece.end = at + 1,
-                _ => pieces.push(at..at + 1),
-            }
-        }
+        let (head, pieces) = pieces(&example.trace.messages);
         Session { example, limit, count, gauge, head, pieces }
     }
 
@@ -112,32 +121,38 @@ impl<'a> Session<'a> {
         self.example.trace.messages[self.pieces[piece].start].role == Role::Assistant
     }
 
-    /// The window of some pieces in which those before `from` are context only; results in
-    /// pieces before `clear` have given way.
-    fn window(&self, pieces: Range<usize>, from: usize, clear: usize) -> Trace {
-        let trace = &self.example.trace;
-        let mut messages = trace.messages[..self.head].to_vec();
-        for piece in pieces {
-            for message in &trace.messages[self.pieces[piece].clone()] {
+    fn example(&self, window: &Window) -> Example {
+        let all = &self.example.trace.messages;
+        let mut messages = all[..self.head].to_vec();
+        for piece in window.pieces.clone() {
+            for message in &all[self.pieces[piece].clone()] {
                 let mut message = message.clone();
-                message.train &= piece >= from;
-                if message.role == Role::Tool
-                    && piece < clear
-                    && message.content.len() > CLEARED.len()
-                {
-                    message.content = CLEARED.into();
-                    message.note(Signal::Cleared);
+                message.train &= piece >= window.from;
+                if piece < window.clear {
+                    clear(&mut message);
                 }
                 messages.push(message);
             }
         }
         let last = messages.iter().rposition(|m| m.role == Role::Assistant);
         messages.truncate(last.map_or(0, |at| at + 1));
-        Trace { messages, ..trace.clone() }
+        self.saying(messages)
     }
 
-    fn tokens(&self, trace: Trace) -> Result<usize> {
-        (self.count)(&Example { trace, ..self.example.clone() })
+    /// The session with other messages.
+    fn saying(&self, messages: Vec<Message>) -> Example {
+        let Example { id, kind, derived_from, component, trace } = self.example;
+        Example {
+            id: id.clone(),
+            kind: *kind,
+            derived_from: derived_from.clone(),
+            component: component.clone(),
+            trace: trace.saying(messages),
+        }
+    }
+
+    fn tokens(&self, window: &Window) -> Result<usize> {
+        self.count.count(&self.example(window))
     }
 
     /// The first of `range` for which `fits` holds, given that it goes on holding from there.
@@ -154,30 +169,25 @@ impl<'a> Session<'a> {
     }
 
     /// The windows, each with its tokens where they were counted.
-    fn cut(&self) -> Result<Vec<(Example, Option<usize>)>> {
-        let mut traces = Vec::new();
+    fn cut(&self, shares: Option<&Shares>) -> Result<Vec<(Example, Option<usize>)>> {
+        let mut windows = Vec::new();
         // The first piece that no window has trained yet.
         let mut next = 0;
         while let Some(answer) = (next..self.pieces.len()).find(|p| self.taught(*p)) {
-            let exact = |trace: Trace| self.tokens(trace);
-            let estimated = |trace: Trace| Ok(self.gauge.estimate(&trace).unwrap_or(0));
-            let mut found = None;
-            if self.gauge.estimates()
-                && let Some((trace, end)) = self.next(answer, &estimated)?
-            {
-                let tokens = self.tokens(trace.clone())?;
-                found = (tokens <= self.limit).then_some((trace, end, Some(tokens)));
-            }
-            if found.is_none() {
-                found = self.next(answer, &exact)?.map(|(trace, end)| (trace, end, None));
-            }
+            let found = match shares {
+                Some(shares) => {
+                    let sum = |window: &Window| Ok(shares.sum(self, window));
+                    self.next(answer, &sum)?.map(|window| (Some(shares.sum(self, &window)), window))
+                }
+                None => self.guessed(answer)?,
+            };
             // Without any even the answer alone is too long.
-            next = found.as_ref().map_or(answer + 1, |(_, end, _)| *end);
-            traces.extend(found.map(|(trace, _, tokens)| (trace, tokens)));
+            next = found.as_ref().map_or(answer + 1, |(_, window)| window.pieces.end);
+            windows.extend(found);
         }
         let mut first: Option<String> = None;
-        let examples = traces.into_iter().map(|(trace, tokens)| {
-            let mut example = Example { trace, ..self.example.clone() };
+        let examples = windows.into_iter().map(|(tokens, window)| {
+            let mut example = self.example(&window);
             if let Some(first) = &first {
                 example = Example::new(example.kind, example.trace);
                 example.derived_from = Some(first.clone());
@@ -189,15 +199,37 @@ impl<'a> Session<'a> {
         Ok(examples.collect())
     }
 
-    /// The window that begins to train with an answer, and the piece after its last one.
-    fn next(
-        &self,
-        answer: usize,
-        tokens: &dyn Fn(Trace) -> Result<usize>,
-    ) -> Result<Option<(Trace, usize)>> {
-        let fits = |from: usize, end: usize, clear: usize, most: usize| -> Result<bool> {
-            Ok(tokens(self.window(from..end, answer, clear))? <= most)
+    /// The window that begins to train with an answer, where each would have to be counted whole:
+    /// by an estimate if that proves right.
+    fn guessed(&self, answer: usize) -> Result<Option<(Option<usize>, Window)>> {
+        let exact = |window: &Window| self.tokens(window);
+        if self.gauge.estimates() {
+            let estimated =
+                |window: &Window| Ok(self.gauge.estimate(&self.example(window).trace).unwrap_or(0));
+            if let Some(window) = self.next(answer, &estimated)? {
+                let tokens = self.tokens(&window)?;
+                if tokens <= self.limit {
+                    return Ok(Some((Some(tokens), window)));
+                }
+            }
+        }
+        Ok(self.next(answer, &exact)?.map(|window| (None, window)))
+    }
+
+    /// The window that begins to train with an answer.
+    fn next(&self, answer: usize, tokens: &Measure) -> Result<Option<Window>> {
+        let window = |from: usize, end: usize, clear: usize| Window {
+            pieces: from..end,
+            from: answer,
+            clear,
         };
+        let fits = |from: usize, end: usize, clear: usize, most: usize| -> Result<bool> {
+            Ok(tokens(&window(from, end, clear))? <= most)
+        };
+        // Nothing fits where the answer does not even without context.
+        if !fits(answer, answer + 1, answer, self.limit)? {
+            return Ok(None);
+        }
         // As much before the answer as half the context holds, all of it where there is room;
         // then with old results cleared, then whatever the whole context holds.
         let mut chosen = None;
@@ -225,7 +257,81 @@ impl<'a> Session<'a> {
         })?;
         let end = beyond.map_or(self.pieces.len(), |end| end - 1);
         let end = (answer + 1..=end).rev().find(|e| self.is_answer(e - 1)).unwrap_or(answer + 1);
-        Ok(Some((self.window(from..end, answer, clear), end)))
+        Ok(Some(window(from, end, clear)))
+    }
+}
+
+/// The note in place of a result that is longer than the note.
+fn clear(message: &mut Message) {
+    if message.role == Role::Tool && message.content.len() > CLEARED.len() {
+        message.content = CLEARED.into();
+        message.note(Signal::Cleared);
+    }
+}
+
+/// What the pieces of a session add to a window, where they add up.
+struct Shares {
+    /// What every window has.
+    head: usize,
+    /// Sums over the pieces before each.
+    whole: Vec<usize>,
+    /// The same with results cleared.
+    cleared: Vec<usize>,
+    /// Answers without the results of their calls: a window ends with one.
+    last: Vec<usize>,
+}
+
+impl Shares {
+    fn of(session: &Session) -> Result<Option<Shares>> {
+        let (count, messages) = (session.count, &session.example.trace.messages);
+        let answers = |m: &Message| matches!(m.role, Role::Assistant | Role::Tool);
+        if session.head == 0 || messages[..session.head].iter().any(answers) {
+            return Ok(None);
+        }
+        let mut shares = Shares { head: 0, whole: vec![0], cleared: vec![0], last: Vec::new() };
+        let (mut whole, mut cleared) = (0, 0);
+        for piece in &session.pieces {
+            let messages = &messages[piece.clone()];
+            let Some(all) = count.adds(messages)? else { return Ok(None) };
+            whole += all;
+            let mut rest = messages.to_vec();
+            rest.iter_mut().for_each(clear);
+            let (mut less, mut alone) = (all, all);
+            if messages.len() > 1 {
+                let bare = (rest != messages).then(|| count.adds(&rest)).transpose()?;
+                let answer = count.adds(&messages[..1])?;
+                let (Some(bare), Some(answer)) = (bare.unwrap_or(Some(all)), answer) else {
+                    return Ok(None);
+                };
+                (less, alone) = (bare, answer);
+            }
+            cleared += less;
+            shares.whole.push(whole);
+            shares.cleared.push(cleared);
+            shares.last.push(alone);
+        }
+        shares.head = count.count(&session.saying(messages[..session.head].to_vec()))?;
+        Ok(Some(shares))
+    }
+
+    /// The tokens of the whole session.
+    fn all(&self) -> usize {
+        self.head + self.whole.last().unwrap_or(&0)
+    }
+
+    /// The tokens of a window.
+    fn sum(&self, session: &Session, window: &Window) -> usize {
+        let Window { pieces, clear, .. } = window;
+        let Some(last) = pieces.clone().rev().find(|piece| session.is_answer(*piece)) else {
+            return 0;
+        };
+        let between = |sums: &[usize], range: Range<usize>| {
+            if range.is_empty() { 0 } else { sums[range.end] - sums[range.start] }
+        };
+        let cleared = pieces.start..last.min(*clear);
+        let whole = pieces.start.max(*clear)..last;
+        // An answer that ends a window has no results there to clear.
+        self.head + between(&self.cleared, cleared) + between(&self.whole, whole) + self.last[last]
     }
 }
 
@@ -233,6 +339,7 @@ impl<'a> Session<'a> {
 mod tests {
     use super::super::testing::{call, read, result, row};
     use super::*;
+    use crate::chance::Chance;
     use crate::progress::Silent;
     use serde_json::json;
 
@@ -240,6 +347,19 @@ mod tests {
     fn characters(example: &Example) -> Result<usize> {
         let text = |m: &Message| m.content.len() + 10 * m.tool_calls.len();
         Ok(example.trace.messages.iter().map(text).sum())
+    }
+
+    /// The same, which knows that they add up.
+    struct AddUp;
+
+    impl TokenCount for AddUp {
+        fn count(&self, example: &Example) -> Result<usize> {
+            characters(example)
+        }
+
+        fn adds(&self, piece: &[Message]) -> Result<Option<usize>> {
+            characters(&row("s", piece.to_vec())).map(Some)
+        }
     }
 
     fn cut(example: Example, limit: usize) -> Rows {
@@ -298,6 +418,30 @@ mod tests {
             assert_eq!(ids[0], example.id);
             assert!(out.examples[1..].iter().all(|e| e.derived_from.as_deref() == Some(ids[0])));
             assert!(out.stages.last().unwrap().adds_up());
+        }
+    }
+
+    #[test]
+    fn windows_are_the_same_where_pieces_add_up() {
+        for seed in 0..200 {
+            let chance = &mut Chance::new(seed, "session");
+            let mut example = session(chance.below(30), chance.below(120));
+            for message in &mut example.trace.messages[1..] {
+                if chance.below(5) == 0 {
+                    message.role = Role::User;
+                    message.train = false;
+                }
+                message.content = "x".repeat(chance.below(120));
+            }
+            let limit = 40 + chance.below(600);
+            let rows = Rows::new(vec![example], Stage::made("made", 1));
+            let counted = windows(&rows, limit, &characters, &Silent).unwrap();
+            let added = windows(&rows, limit, &AddUp, &Silent).unwrap();
+            assert_eq!(read(&counted.examples), read(&added.examples), "{seed}");
+            for window in added.examples.iter() {
+                let tokens = characters(window.read().unwrap().as_ref()).unwrap();
+                assert!(window.tokens().is_none_or(|known| known == tokens), "{seed}");
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use fd_lock::RwLock;
@@ -46,6 +47,7 @@ impl Run {
         let folder = claim(parent, &stamp).with_context(|| {
             format!("cannot write to the folder for runs {}; {remedy}", parent.display())
         })?;
+        sweep(parent);
         let made = || -> Result<Run> {
             let lock = lock(&folder)?;
             // What a run writes may be private wherever the folder lies.
@@ -111,6 +113,36 @@ fn claim(parent: &Path, stamp: &str) -> std::io::Result<PathBuf> {
         }
     }
     Err(ErrorKind::AlreadyExists.into())
+}
+
+/// How long a half-written file must have lain untouched: commands that look at a run hold no lock.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
+
+/// Removes what runs left half-written that were killed. What cannot be removed stays.
+fn sweep(parent: &Path) {
+    let within = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let abandoned = |path: &PathBuf| {
+        let name =
+            path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(files::PARTIAL));
+        name && fs::symlink_metadata(path).is_ok_and(|file| {
+            let since = file.modified().ok().and_then(|at| at.elapsed().ok());
+            file.is_file() && since.is_some_and(|since| since > ABANDONED)
+        })
+    };
+    for run in within(parent).into_iter().filter(|run| run.join(LOCK).is_file()) {
+        let inner = within(&run).into_iter().filter(|path| path.is_dir() && !path.is_symlink());
+        let folders = inner.chain([run.clone()]);
+        let left: Vec<_> = folders.flat_map(|folder| within(&folder)).filter(abandoned).collect();
+        if left.is_empty() {
+            continue;
+        }
+        if let Ok(_held) = lock(&run) {
+            left.iter().for_each(|path| drop(fs::remove_file(path)));
+        }
+    }
 }
 
 fn lock(folder: &Path) -> Result<RwLock<File>> {
@@ -189,6 +221,27 @@ mod tests {
         assert!(error.contains("another process is using"), "{error}");
         drop(run);
         assert!(lock(&folder).is_ok());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_half_written_goes_with_the_next_run() {
+        let parent = tempfile::tempdir().unwrap();
+        let run = Run::create_at(parent.path(), &[], noon()).unwrap();
+        fs::create_dir(run.dataset_dir()).unwrap();
+        let file = |name: &str, age: u64| {
+            let path = run.dataset_dir().join(name);
+            let file = File::create(&path).unwrap();
+            let at = std::time::SystemTime::now() - Duration::from_secs(age);
+            file.set_modified(at).unwrap();
+            path
+        };
+        let (old, new, whole) =
+            (file(".partial-a", 7200), file(".partial-b", 60), file("train.jsonl", 7200));
+        drop(Run::create_at(parent.path(), &[], noon()).unwrap());
+        assert!(old.exists(), "its run goes on");
+        drop(run);
+        drop(Run::create_at(parent.path(), &[], noon()).unwrap());
+        assert!(!old.exists() && new.exists() && whole.exists());
     }
 
     #[test]

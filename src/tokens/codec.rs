@@ -18,6 +18,7 @@ use regex::Regex;
 use serde_json::json;
 use tokenizers::Tokenizer;
 
+use super::length::Lengths;
 use super::reply::Form;
 use super::talk::{Served, Talk};
 use super::template::{HERMES, Template};
@@ -34,7 +35,7 @@ static PLACEHOLDER: LazyLock<Regex> =
 
 /// The tokenizer and chat template of a base model.
 pub struct Codec {
-    tokenizer: Tokenizer,
+    pub(super) tokenizer: Tokenizer,
     pub(super) template: Template,
     special: BTreeMap<String, String>,
     pub(super) end_text: String,
@@ -44,6 +45,7 @@ pub struct Codec {
     vocab_size: usize,
     tools: OnceLock<Result<Form, String>>,
     digest: OnceLock<String>,
+    pub(super) lengths: Lengths,
 }
 
 impl Codec {
@@ -85,6 +87,7 @@ impl Codec {
         );
         let pad = special.get("pad_token").or_else(|| special.get("eos_token"));
         let pad = pad.and_then(|text| tokenizer.token_to_id(text)).unwrap_or(end_id);
+        let lengths = Lengths::new(&tokenizer);
         Ok(Codec {
             tokenizer,
             template,
@@ -96,6 +99,7 @@ impl Codec {
             vocab_size,
             tools: OnceLock::new(),
             digest: OnceLock::new(),
+            lengths,
         })
     }
 
@@ -280,19 +284,24 @@ impl Codec {
         turn: &Served,
         answer: &str,
     ) -> Result<()> {
-        let wanted = &messages[turn.message].tool_calls;
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let answer = answer.strip_suffix(&self.end_text).unwrap_or(answer);
-        let reply = Reply::parse(answer, self.tools()?);
         ensure!(
-            probe::same(&reply.calls, wanted) && reply.malformed.is_none(),
+            self.reads_back(&messages[turn.message], answer)?,
             "{}: the tool calls of this answer do not come back from the chat template as they \
              went in; leave it out or set CHAT_TEMPLATE to another",
             place(messages, turn.message)
         );
         Ok(())
+    }
+
+    /// Whether the text of an answer, its end of turn included, reads back as the same calls.
+    pub(super) fn reads_back(&self, message: &Message, answer: &str) -> Result<bool> {
+        let wanted = &message.tool_calls;
+        if wanted.is_empty() {
+            return Ok(true);
+        }
+        let answer = answer.strip_suffix(&self.end_text).unwrap_or(answer);
+        let reply = Reply::parse(answer, self.tools()?);
+        Ok(probe::same(&reply.calls, wanted) && reply.malformed.is_none())
     }
 
     pub(super) fn append(&self, piece: &str, encoded: &mut Encoded) -> Result<()> {

@@ -44,10 +44,10 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The names known here.
-const FAMILIES: [&str; 5] = ["gpt-2", "smollm", "qwen2", "llama-bpe", "tekken"];
+pub(super) const FAMILIES: [&str; 5] = ["gpt-2", "smollm", "qwen2", "llama-bpe", "tekken"];
 
 /// How a text is cut before BPE.
-struct Family {
+pub(super) struct Family {
     pieces: PreTokenizerWrapper,
     /// Whether characters are composed first.
     composes: bool,
@@ -55,7 +55,7 @@ struct Family {
     ignores_merges: bool,
 }
 
-fn family(name: &str) -> Result<Family> {
+pub(super) fn family(name: &str) -> Result<Family> {
     let gpt2 = ByteLevel::new(false, true, true);
     let (pieces, composes, ignores_merges) = match name {
         "gpt-2" => (gpt2.into(), false, false),
@@ -72,6 +72,17 @@ fn family(name: &str) -> Result<Family> {
         ),
     };
     Ok(Family { pieces, composes, ignores_merges })
+}
+
+impl Family {
+    /// Has a tokenizer cut texts so.
+    pub fn set(self, tokenizer: &mut Tokenizer) -> Result<()> {
+        if self.composes {
+            tokenizer.with_normalizer(Some(NFC)).map_err(failed("NFC"))?;
+        }
+        tokenizer.with_pre_tokenizer(Some(self.pieces));
+        Ok(())
+    }
 }
 
 /// Splits by a pattern, then bytes without GPT-2's own split.
@@ -96,7 +107,7 @@ fn build(gguf: &Gguf) -> Result<Vocabulary> {
     }
     let key = "tokenizer.ggml.pre";
     let pre = gguf.text(key)?.with_context(|| missing(key))?;
-    let Family { pieces, composes, ignores_merges } = family(pre)?;
+    let cuts = family(pre)?;
 
     let key = "tokenizer.ggml.tokens";
     let tokens = gguf.texts(key)?.with_context(|| missing(key))?;
@@ -117,15 +128,12 @@ fn build(gguf: &Gguf) -> Result<Vocabulary> {
         .collect::<Result<Vec<_>>>()?;
     let bpe = BPE::builder()
         .vocab_and_merges(vocab, merges)
-        .ignore_merges(ignores_merges)
+        .ignore_merges(cuts.ignores_merges)
         .build()
         .map_err(failed(key))?;
 
     let mut tokenizer = Tokenizer::new(bpe);
-    if composes {
-        tokenizer.with_normalizer(Some(NFC)).map_err(failed("NFC"))?;
-    }
-    tokenizer.with_pre_tokenizer(Some(pieces));
+    cuts.set(&mut tokenizer)?;
     tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
     add_marked_tokens(gguf, &tokens, &mut tokenizer)?;
 

@@ -1,7 +1,9 @@
 //! Messages to token ids and back: tokenizer, chat template, loss mask, tool-call parser.
 
 mod codec;
+mod count;
 mod gguf;
+mod length;
 pub mod mask;
 mod probe;
 mod reply;

@@ -1,5 +1,7 @@
 //! Messages, tool calls and what is known of each.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -260,3 +262,17 @@ const PHRASES: &[(&str, Signal)] = &[
     ("inputvalidationerror", Signal::Schema),
     ("failed to parse function arguments", Signal::Schema),
 ];
+/// A conversation in pieces: what it begins with up to the first question, and what follows, an
+/// answer with the results of its calls or a single message each.
+pub fn pieces(messages: &[Message]) -> (usize, Vec<Range<usize>>) {
+    let asked = messages.iter().position(|m| m.role == Role::User);
+    let head = asked.map_or(0, |at| at + 1);
+    let mut pieces: Vec<Range<usize>> = Vec::new();
+    for (at, message) in messages.iter().enumerate().skip(head) {
+        match pieces.last_mut() {
+            Some(piece) if message.role == Role::Tool => piece.end = at + 1,
+            _ => pieces.push(at..at + 1),
+        }
+    }
+    (head, pieces)
+}

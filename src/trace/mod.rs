@@ -34,7 +34,7 @@ pub mod store;
 mod talk;
 
 pub use load::{BadLine, FileDigest, Leave, Loaded, Unread, chosen, each, load, stream};
-pub use message::{Message, Role, Signal, ToolCall};
+pub use message::{Message, Role, Signal, ToolCall, pieces};
 pub use outcome::{Evidence, Label, Outcome, WORDS};
 pub use shelf::Shelf;
 
@@ -96,6 +96,25 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// The same session with other messages.
+    pub fn saying(&self, messages: Vec<Message>) -> Trace {
+        Trace {
+            session: self.session.clone(),
+            source: self.source.clone(),
+            task_category: self.task_category.clone(),
+            outcome: self.outcome.clone(),
+            agent_version: self.agent_version.clone(),
+            parent: self.parent.clone(),
+            repository: self.repository.clone(),
+            started_ms: self.started_ms,
+            ended_ms: self.ended_ms,
+            keywords: self.keywords.clone(),
+            tools: self.tools.clone(),
+            messages,
+            origin: self.origin.clone(),
+        }
+    }
+
     /// The model's own messages.
     fn own(&self) -> impl Iterator<Item = &Message> {
         self.messages.iter().filter(|m| m.role == Role::Assistant)

@@ -110,7 +110,7 @@ pub const TOO_LONG: &str = "too_long";
 pub fn standard(
     rows: &Rows,
     bounds: &Bounds,
-    count: Option<&TokenCount>,
+    count: Option<&dyn TokenCount>,
     observer: &dyn Observer,
 ) -> Result<Rows> {
     let rules: Vec<&Rule> = RULES.iter().collect();
@@ -123,7 +123,7 @@ pub fn filter(
     name: &str,
     rules: &[&Rule],
     bounds: &Bounds,
-    count: Option<&TokenCount>,
+    count: Option<&dyn TokenCount>,
     observer: &dyn Observer,
 ) -> Result<Rows> {
     observer.begin(name, Some(rows.len() as u64), "rows");

@@ -1,5 +1,7 @@
 //! From rows to a dataset on disk: redact, filter, deduplicate, split, mix, write.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use rhai::plugin::*;
 use rhai::{Array, FnPtr, Map};
@@ -13,13 +15,16 @@ use crate::dataset::similarity::Limits;
 use crate::dataset::snapshot::{self, Shards, Snapshot};
 use crate::dataset::split::{self, Parts};
 use crate::dataset::windows::windows as cut;
-use crate::dataset::{Dataset, Example, Kind, Rows, mix, redaction};
+use crate::dataset::{Dataset, Example, Kind, Rows, TokenCount, mix, redaction};
 use crate::evaluate::suites;
+use crate::model::Base;
+use crate::progress::Observer;
 use crate::redact::{Known, TeamRule};
 use crate::script::closures::each_row;
 use crate::script::compare::named;
 use crate::script::host::Host;
 use crate::script::{RhaiResultOf, fail};
+use crate::trace::Message;
 
 /// Registers the steps.
 pub fn register(engine: &mut Engine) {
@@ -29,15 +34,31 @@ pub fn register(engine: &mut Engine) {
     engine.register_global_module(exported_module!(verbs).into());
 }
 
-/// The length of an example in tokens, as the trainer will see it.
-fn tokens(
-    host: &Host,
-) -> anyhow::Result<impl Fn(&Example) -> anyhow::Result<usize> + Sync + use<>> {
-    let base = host.base()?;
-    Ok(move |e: &Example| {
-        let sequences = base.codec.sequences(&e.trace.messages, &e.trace.tools)?;
-        Ok(sequences.iter().map(|sequence| sequence.ids.len()).max().unwrap_or(0))
-    })
+/// Lengths in tokens, as the trainer will see them.
+struct Tokens {
+    base: Arc<Base>,
+    observer: Arc<dyn Observer>,
+}
+
+impl TokenCount for Tokens {
+    fn count(&self, e: &Example) -> anyhow::Result<usize> {
+        self.base.codec.length(&e.trace.messages, &e.trace.tools)
+    }
+
+    fn adds(&self, piece: &[Message]) -> anyhow::Result<Option<usize>> {
+        self.base.codec.adds(piece)
+    }
+
+    fn prove(&self, sample: &[Arc<Example>]) {
+        let sample = sample.iter().map(|e| (e.trace.messages.as_slice(), e.trace.tools.as_slice()));
+        if let Some(reason) = self.base.codec.prove(sample) {
+            self.observer.say(reason);
+        }
+    }
+}
+
+fn tokens(host: &Host) -> anyhow::Result<Tokens> {
+    Ok(Tokens { base: host.base()?, observer: host.observer.clone() })
 }
 
 fn seed(host: &Host) -> u64 {

@@ -47,7 +47,7 @@ fn read(host: &Host, paths: &[PathBuf]) -> anyhow::Result<Rows> {
     if let Some(target) = target {
         reviews.say_in(target);
     }
-    judge(&rows, Some((&intake, target)), &Policy::from_config(&host.config)?, &reviews)
+    judge(rows, Some((&intake, target)), &Policy::from_config(&host.config)?, &reviews)
 }
 
 #[export_module]
