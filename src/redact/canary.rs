@@ -191,6 +191,7 @@ fn canary(class: Class, chance: &mut Chance) -> (String, String) {
     const MIXED: &[&str] = &[UPPER, LOWER, DIGITS];
     let around = |line: String, value: String| (line.replace("{}", &value), value);
     match class {
+        Class::Vendor | Class::Team if chance.below(4) == 0 => service_key(chance),
         Class::Vendor | Class::Team => {
             let value = vendor_token(chance);
             around("the build used {}, then stopped".into(), value)
@@ -236,6 +237,7 @@ fn canary(class: Class, chance: &mut Chance) -> (String, String) {
             let (salt, hash) = (any(chance, MIXED, 16), any(chance, MIXED, 86));
             around("svc:{}:19700:0:99999:7:::".into(), format!("$6${salt}${hash}"))
         }
+        Class::Assignment if chance.below(4) == 0 => broken(chance),
         Class::Assignment => {
             let value = any(chance, MIXED, 24);
             let lines = [
@@ -293,6 +295,31 @@ fn canary(class: Class, chance: &mut Chance) -> (String, String) {
             around("ssh {} -- uptime".into(), value)
         }
     }
+}
+
+/// A key without a shape of its own, beside the name of its service.
+fn service_key(chance: &mut Chance) -> (String, String) {
+    let services: &[(&str, &[&str], usize)] = &[
+        ("mailgun", &[HEX], 32),
+        ("todoist", &[HEX], 40),
+        ("asana", &[LOWER, DIGITS], 32),
+        ("contentful", &[UPPER, LOWER, DIGITS], 43),
+    ];
+    let (service, alphabet, length) = services[chance.below(services.len())];
+    let value = any(chance, alphabet, length);
+    (format!("| {service} | {value} |"), value)
+}
+
+/// A value that is broken over two lines.
+fn broken(chance: &mut Chance) -> (String, String) {
+    let value = any(chance, &[UPPER, LOWER, DIGITS], 64);
+    let (one, two) = value.split_at(32);
+    let line = match chance.below(3) {
+        0 => format!("export API_TOKEN={one}\\\n{two}"),
+        1 => format!("auth_token = \"{one}\" +\n    \"{two}\""),
+        _ => format!("client_secret: {one}\n  {two}"),
+    };
+    (line, value)
 }
 
 fn vendor_token(chance: &mut Chance) -> String {

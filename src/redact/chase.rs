@@ -53,8 +53,8 @@ struct Finder {
     within: Vec<usize>,
     /// Where the words with one head begin and end.
     heads: HashMap<[u8; HEAD], (usize, usize)>,
-    /// Which heads there may be, by what [`slot`] makes of them.
-    slots: Box<[bool; 1 << SLOT]>,
+    /// Which heads there may be, as bits by what [`slot`] makes of them.
+    slots: Box<[u64; 1 << (SLOT - 6)]>,
 }
 
 impl Finder {
@@ -63,7 +63,7 @@ impl Finder {
         let mut words: Vec<(String, usize)> = words.into_iter().zip(0..).collect();
         words.sort_unstable();
         words.dedup_by(|later, first| later.0 == first.0);
-        let (mut heads, mut slots) = (HashMap::new(), Box::new([false; 1 << SLOT]));
+        let (mut heads, mut slots) = (HashMap::new(), Box::new([0; 1 << (SLOT - 6)]));
         let mut within: Vec<usize> = Vec::with_capacity(words.len());
         for (at, (word, _)) in words.iter().enumerate() {
             let Some(head) = word.as_bytes().first_chunk::<HEAD>() else {
@@ -71,7 +71,8 @@ impl Finder {
                 continue;
             };
             heads.entry(*head).or_insert((at, at)).1 = at + 1;
-            slots[slot(head)] = true;
+            let slot = slot(head);
+            slots[slot / 64] |= 1 << (slot % 64);
             let mut outer = at.saturating_sub(1);
             while !word.starts_with(&words[outer].0) && within[outer] != outer {
                 outer = within[outer];
@@ -99,7 +100,10 @@ impl Finder {
 
     /// Where a word may begin next.
     fn next_head(&self, bytes: &[u8], from: usize) -> Option<usize> {
-        let may_begin = |head: &[u8]| self.slots[slot(head)];
+        let may_begin = |head: &[u8]| {
+            let slot = slot(head);
+            self.slots[slot / 64] >> (slot % 64) & 1 != 0
+        };
         bytes.get(from..)?.windows(HEAD).position(may_begin).map(|n| from + n)
     }
 
@@ -123,7 +127,7 @@ impl Finder {
 }
 
 /// How many bits a slot has.
-const SLOT: u32 = 13;
+const SLOT: u32 = 16;
 
 fn slot(head: &[u8]) -> usize {
     let word = u32::from_le_bytes([head[0], head[1], head[2], 0]);

@@ -117,15 +117,17 @@ impl Keywords {
         let bytes = text.as_bytes();
         let class = |at: usize| bytes.get(at).map_or(0, |byte| self.classes[*byte as usize]);
         let (mut one, mut two, mut three) = (class(0), class(1), class(2));
-        for at in 0..bytes.len() {
-            let four = class(at + 3);
+        let mut step = |at: usize, four: u8| {
             let list = self.pairs[pair(one, two)] as usize;
             let [third, fourth] = self.further[list % LISTS];
             if third >> (three % 64) & fourth >> (four % 64) & 1 != 0 {
                 compare(&self.lists[list], bytes, at, &mut f);
             }
             (one, two, three) = (two, three, four);
-        }
+        };
+        let last = bytes.len().saturating_sub(AHEAD - 1);
+        (0..last).for_each(|at| step(at, self.classes[bytes[at + AHEAD - 1] as usize]));
+        (last..bytes.len()).for_each(|at| step(at, 0));
     }
 }
 

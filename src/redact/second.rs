@@ -76,22 +76,25 @@ pub struct Finding {
 /// Everything found in a text, in order. JSON escapes and base64 are looked through.
 pub fn scan(text: &str) -> Vec<Finding> {
     let mut found = BTreeSet::new();
-    let mut reading = Reading::of(text);
-    for _ in 0..4 {
-        reading.report(&mut found);
-        reading.report_encoded(&mut found);
-        match reading.unescaped() {
-            Some(deeper) => reading = deeper,
-            None => break,
+    let mut reading = Some(Reading::of(text));
+    for depth in 0..4 {
+        let Some(this) = reading else { break };
+        reading = this.unescaped();
+        // JSON under its escapes shows nothing that it does not show without them.
+        if depth > 0 || reading.is_none() || !text.starts_with('{') {
+            this.report(&mut found);
+            this.report_encoded(&mut found);
         }
     }
     found.into_iter().collect()
 }
 
-/// A text at some depth of escaping, with the place of each byte in the written row.
+/// A text at some depth of escaping.
 struct Reading {
     text: String,
-    origin: Vec<usize>,
+    /// For each layer of escapes taken off, the outermost first: after each escape, where the text
+    /// goes on without the layer and with it.
+    layers: Vec<Vec<(usize, usize)>>,
 }
 
 /// Stands for a placeholder: part of no word, number or blank.
@@ -117,46 +120,42 @@ impl Reading {
             from = hit.end();
         }
         masked += &text[from..];
-        Reading { text: masked, origin: (0..=text.len()).collect() }
+        Reading { text: masked, layers: Vec::new() }
     }
 
     /// The same with one layer of JSON escapes taken off, if there is one.
     fn unescaped(&self) -> Option<Reading> {
-        self.text.contains('\\').then_some(())?;
-        let mut out = Reading { text: String::new(), origin: Vec::new() };
-        let mut rest = self.text.char_indices().peekable();
-        let mut changed = false;
-        while let Some((at, c)) = rest.next() {
-            let next = rest.peek().map(|(_, n)| *n);
-            let plain = match (c, next) {
-                ('\\', Some('n' | 'r')) => Some('\n'),
-                ('\\', Some('t')) => Some('\t'),
-                ('\\', Some(n @ ('"' | '\\' | '/'))) => Some(n),
-                _ => None,
+        let (mut text, mut layer) = (String::new(), Vec::new());
+        let (mut shown, mut from) = (0, 0);
+        while let Some(at) = self.text[from..].find('\\').map(|n| from + n) {
+            let Some((plain, length)) = escape(&self.text[at..]) else {
+                from = at + 1;
+                continue;
             };
-            let code = || u32::from_str_radix(self.text.get(at + 2..at + 6)?, 16).ok();
-            let shown = if let Some(plain) = plain {
-                rest.next();
-                changed = true;
-                plain
-            } else if let (('\\', Some('u')), Some(wide)) =
-                ((c, next), code().and_then(char::from_u32))
-            {
-                rest.by_ref().take(5).for_each(|_| {});
-                changed = true;
-                wide
-            } else {
-                c
-            };
-            out.text.push(shown);
-            out.origin.extend(std::iter::repeat_n(self.origin[at], shown.len_utf8()));
+            text += &self.text[shown..at];
+            text.push(plain);
+            shown = at + length;
+            from = shown;
+            layer.push((text.len(), shown));
         }
-        out.origin.push(*self.origin.last()?);
-        changed.then_some(out)
+        if layer.is_empty() {
+            return None;
+        }
+        text += &self.text[shown..];
+        Some(Reading { text, layers: self.layers.iter().cloned().chain([layer]).collect() })
+    }
+
+    /// Where in the written row a byte of the text came from.
+    fn origin(&self, at: usize) -> usize {
+        self.layers.iter().rev().fold(at, |at, layer| {
+            let after = layer.partition_point(|(plain, _)| *plain <= at);
+            let last = after.checked_sub(1).map(|n| layer[n]);
+            last.map_or(at, |(plain, escaped)| escaped + at - plain)
+        })
     }
 
     fn add(&self, found: &mut BTreeSet<Finding>, class: Kind, start: usize, end: usize) {
-        found.insert(Finding { start: self.origin[start], end: self.origin[end], class });
+        found.insert(Finding { start: self.origin(start), end: self.origin(end), class });
     }
 
     fn report(&self, found: &mut BTreeSet<Finding>) {
@@ -172,10 +171,9 @@ impl Reading {
 
     /// Base64 that hides something; the whole run is the finding.
     fn report_encoded(&self, found: &mut BTreeSet<Finding>) {
-        static RUN: LazyLock<Regex> = LazyLock::new(|| pattern(r"[A-Za-z0-9+/]{24,}={0,2}"));
         let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
-        for run in RUN.find_iter(&self.text) {
-            let digits = run.as_str().trim_end_matches('=');
+        for (start, end) in base64_runs(self.text.as_bytes()) {
+            let digits = self.text[start..end].trim_end_matches('=');
             let whole = &digits[..digits.len() - usize::from(digits.len() % 4 == 1)];
             let Some(text) = engine.decode(whole).ok().and_then(|d| String::from_utf8(d).ok())
             else {
@@ -187,10 +185,44 @@ impl Reading {
             let mut inside = BTreeSet::new();
             Reading::of(&text).report(&mut inside);
             for finding in inside {
-                self.add(found, finding.class, run.start(), run.end());
+                self.add(found, finding.class, start, end);
             }
         }
     }
+}
+
+/// The character a JSON escape stands for, and the escape's length.
+fn escape(text: &str) -> Option<(char, usize)> {
+    let plain = match text.as_bytes().get(1)? {
+        b'n' | b'r' => '\n',
+        b't' => '\t',
+        sign @ (b'"' | b'\\' | b'/') => char::from(*sign),
+        b'u' => {
+            let code = u32::from_str_radix(text.get(2..6)?, 16).ok()?;
+            return Some((char::from_u32(code)?, 6));
+        }
+        _ => return None,
+    };
+    Some((plain, 2))
+}
+
+/// The shortest run of base64 that is read.
+const RUN: usize = 24;
+
+/// Where runs of base64 begin and, with what pads them, end.
+fn base64_runs(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> {
+    let is_digit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        // Most words are shorter, so that most bytes are never looked at.
+        while let Some(other) = bytes.get(at..at + RUN)?.iter().rposition(|b| !is_digit(b)) {
+            at += other + 1;
+        }
+        let start = at;
+        at += bytes[at..].iter().take_while(|b| is_digit(b)).count();
+        at += bytes[at..].iter().take(2).take_while(|b| **b == b'=').count();
+        Some((start, at))
+    })
 }
 
 /// Judges a match by itself, what stands before it and what stands after it.
@@ -198,30 +230,26 @@ type Check = fn(&str, &str, &str) -> bool;
 
 static RULES: LazyLock<Vec<(Kind, Regex, Check)>> = LazyLock::new(|| {
     let list: &[(Kind, &str, Check)] = &[
-        (Kind::Token, r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", varied),
-        (Kind::Token, r"\bgh[a-z]_[0-9A-Za-z]{36}|\bgithub_pat_\w{40,}", varied),
-        (Kind::Token, r"\bglpat-[\w-]{20,}|\bglsa_\w{40,}|\bhvs\.[\w-]{24,}", varied),
+        (
+            Kind::Token,
+            concat!(
+                r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}\b|github_pat_\w{40,}|glpat-[\w-]{20,}|glsa_\w{40,}",
+                r"|hvs\.[\w-]{24,}|[rs]k_live_[0-9A-Za-z]{20,}|whsec_[0-9A-Za-z]{30,}",
+                r"|AIza[\w-]{35}\b|ya29\.[\w-]{40,}|GOCSPX-[\w-]{28}|gsk_\w{50,}|nvapi-[\w-]{60,}",
+                r"|pplx-\w{48}|npm_[A-Za-z0-9]{36}\b|pypi-AgEI[\w-]{80,}|dckr_pat_[\w-]{27}",
+                r"|dop_v1_[0-9a-f]{64}|shpat_[0-9a-f]{32}|dapi[0-9a-f]{32}\b",
+                r"|PMAK-[0-9a-f]{24}-[0-9a-f]{34}|AGE-SECRET-KEY-1[0-9A-Z]{58}|lin_api_\w{40})",
+            ),
+            varied,
+        ),
+        (Kind::Token, r"\bgh[a-z]_[0-9A-Za-z]{36}|\bhf_[A-Za-z0-9]{34}\b", varied),
         (
             Kind::Token,
             r"\bxox[a-z]-[0-9A-Za-z-]{24,}|hooks\.slack\.com/services/\w+/\w+/(\w{20,})",
             varied,
         ),
         (Kind::Token, r"\bsk-(?:proj|ant|svcacct|or)-[\w-]{30,}|\bsk-[0-9A-Za-z]{40,}", varied),
-        (Kind::Token, r"\b[rs]k_live_[0-9A-Za-z]{20,}|\bwhsec_[0-9A-Za-z]{30,}", varied),
-        (Kind::Token, r"\bAIza[\w-]{35}\b|\bya29\.[\w-]{40,}|\bGOCSPX-[\w-]{28}", varied),
-        (
-            Kind::Token,
-            r"\bhf_[A-Za-z0-9]{34}\b|\bgsk_\w{50,}|\bnvapi-[\w-]{60,}|\bpplx-\w{48}",
-            varied,
-        ),
-        (
-            Kind::Token,
-            r"\bnpm_[A-Za-z0-9]{36}\b|\bpypi-AgEI[\w-]{80,}|\bdckr_pat_[\w-]{27}",
-            varied,
-        ),
-        (Kind::Token, r"\bdop_v1_[0-9a-f]{64}|\bshpat_[0-9a-f]{32}|\bdapi[0-9a-f]{32}\b", varied),
-        (Kind::Token, r"\bSG\.[\w-]{22}\.[\w-]{43}|\bPMAK-[0-9a-f]{24}-[0-9a-f]{34}", varied),
-        (Kind::Token, r"\bAGE-SECRET-KEY-1[0-9A-Z]{58}|\blin_api_\w{40}", varied),
+        (Kind::Token, r"\bSG\.[\w-]{22}\.[\w-]{43}", varied),
         (Kind::WebToken, r"\beyJ[\w-]{15,}\.eyJ[\w-]{10,}\.[\w-]{20,}", varied),
         (Kind::PasswordHash, r"\$(?:2[aby]\$[0-9]{2}|[156]|y|apr1)\$[./0-9A-Za-z$]{30,}", varied),
         (Kind::PrivateKey, r"BEGIN [A-Z ]{0,20}PRIVATE KEY-----\s+([0-9A-Za-z+/=]{40,})", varied),
@@ -238,13 +266,13 @@ static RULES: LazyLock<Vec<(Kind, Regex, Check)>> = LazyLock::new(|| {
         ),
         (
             Kind::Assignment,
-            r#"(?i)\b[\w.-]{0,40}(?:passwo?r?d|secret|api_?key|access_?key|auth_?token|access_?token)\b["']?\s{0,3}[:=]\s{0,3}["']([0-9A-Za-z_+/=!@#%^&*.-]{16,80})["']"#,
+            r#"(?i)(?:passwo?r?d|secret|api_?key|access_?key|auth_?token|access_?token)\b["']?\s{0,3}[:=]\s{0,3}["']([0-9A-Za-z_+/=!@#%^&*.-]{16,80})["']"#,
             generated,
         ),
         (
             Kind::Assignment,
-            r"(?m)^(?:export )?[A-Z0-9_]{0,40}(?:PASSWORD|SECRET|API_KEY|ACCESS_KEY|TOKEN)=([0-9A-Za-z_+/=!@#%^&*.-]{16,80})\s*$",
-            generated,
+            r"(?m)(?:PASSWORD|SECRET|API_KEY|ACCESS_KEY|TOKEN)=([0-9A-Za-z_+/=!@#%^&*.-]{16,80})\s*$",
+            exported,
         ),
         (
             Kind::Email,
@@ -252,11 +280,9 @@ static RULES: LazyLock<Vec<(Kind, Regex, Check)>> = LazyLock::new(|| {
             person,
         ),
         (Kind::Phone, r"\+[1-9][0-9]{0,2}(?:[ -]\(?[0-9]{2,4}\)?){3,5}\b", phone),
-        (
-            Kind::Ip,
-            r"(?:[a-z]://|@|\bssh |\bping |\bfrom )((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b",
-            public,
-        ),
+        (Kind::Ip, r"@((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b", public),
+        (Kind::Ip, r"://((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b", public),
+        (Kind::Ip, r"\b(?:ssh|ping|from) ((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b", public),
         (Kind::Card, r"\b[3-6][0-9]{3}(?: [0-9]{4}){3}\b|\b[3-6][0-9]{3}(?:-[0-9]{4}){3}\b", card),
         (
             Kind::Iban,
@@ -289,6 +315,17 @@ fn generated(value: &str, _: &str, _: &str) -> bool {
     let kinds: BTreeSet<char> = value.chars().collect();
     // An identifier has humps, but few of them.
     all && kinds.len() >= 8 && changes * 3 >= value.len()
+}
+
+/// The same in a line that gives it to a variable.
+fn exported(value: &str, before: &str, after: &str) -> bool {
+    // Longer than any name
+    let tail = &before.as_bytes()[before.len().saturating_sub(64)..];
+    let line = tail.rsplit(|b| *b == b'\n').next().unwrap_or(tail);
+    let name = line.strip_prefix(b"export ").unwrap_or(line);
+    let is_name = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
+    let named = name.strip_suffix(b"=").is_some_and(|name| name.iter().all(is_name));
+    named && name.len() <= 50 && generated(value, before, after)
 }
 
 fn person(value: &str, before: &str, after: &str) -> bool {

@@ -236,3 +236,22 @@ fn object(map: &mut Map<String, Value>, structured: bool, f: &mut dyn Visit) {
         map.insert(free, item);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_find_over_several_numbers_takes_them_together() {
+        let mut row = json!({"codes": [11, 22, 33], "others": [44, 55.5]});
+        let leaves = take_json(&mut row, true);
+        let found = format!("22{APART}33");
+        let texts =
+            leaves.into_iter().map(|leaf| (leaf.text.replace(&found, "<CARD_1>"), leaf.numbers));
+        put_back_json(&mut row, &mut texts.collect::<Vec<_>>().into_iter());
+        let together = format!("11{APART}<CARD_1>");
+        assert_eq!(row, json!({"codes": [together, "", ""], "others": [44, 55.5]}));
+    }
+}

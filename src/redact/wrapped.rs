@@ -7,6 +7,7 @@
 use super::decode::{Decoding, View};
 use super::keywords::seek;
 use super::rules::names;
+use super::rules::values::is_checksum;
 use super::rules::words::is_words;
 
 /// How far a part is followed from a break.
@@ -419,7 +420,9 @@ fn is_made(part: &[u8]) -> bool {
 fn is_digest(left: &[u8], right: &[u8]) -> bool {
     let hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
     let last = left.rsplit(|b| !b.is_ascii_alphanumeric()).next().unwrap_or(left);
-    right.len() >= 7 && hex(right) && !hex(&last[last.len().saturating_sub(16)..])
+    let hex_after_other =
+        right.len() >= 7 && hex(right) && !hex(&last[last.len().saturating_sub(16)..]);
+    hex_after_other || is_checksum(text(right))
 }
 
 /// The name of a variable.
@@ -437,12 +440,12 @@ fn joined_lists(text: &str, seams: &mut Vec<(usize, usize)>) {
     let bytes = text.as_bytes();
     let mut done = 0;
     let mut next = 0;
-    while let Some(bracket) = seek(bytes, next, |b| b == b'(') {
-        next = bracket + 1;
-        if !bytes[..bracket].ends_with(b"join") {
+    // The rarest of its letters.
+    while let Some(at) = seek(bytes, next, |b| b == b'j') {
+        next = at + 1;
+        if !bytes[at..].starts_with(b"join(") {
             continue;
         }
-        let at = bracket - 4;
         let tail = &bytes[at + 5..bytes.len().min(at + 5 + 2)];
         let (from, to) = if tail == b"\"\"" || tail == b"''" {
             let floor = done.max(at.saturating_sub(LIST));

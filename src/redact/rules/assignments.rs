@@ -116,9 +116,9 @@ pub fn around(
         return;
     }
     if matches!(strength, Strength::Password | Strength::Secret) {
-        let rule = rule_for(&text[name.start..name.end], strength);
-        let values = columns::below(text, name.start, name.end, strength);
-        hits.extend(values.into_iter().map(|(start, end)| Hit::new(start, end, rule)));
+        for (start, end) in columns::below(text, name.start, name.end, strength) {
+            hits.push(Hit::new(start, end, rule_for(&text[name.start..name.end], strength)));
+        }
     }
     if let Some((start, end)) = prose::said_before(text, name.start, strength)
         .or_else(|| prose::pair(text, name.start, name.end))
@@ -195,7 +195,8 @@ pub fn around(
 /// The password of `auth=("user", "password")` or `HTTPBasicAuth("user", "password")`.
 fn auth_pair(text: &str, name: &Name) -> Option<(usize, usize)> {
     let own = &text[name.start..name.end];
-    own.to_ascii_lowercase().ends_with("auth").then_some(())?;
+    let last = own.as_bytes().last_chunk::<4>()?;
+    last.eq_ignore_ascii_case(b"auth").then_some(())?;
     let list = after(text, name.end, 256);
     let inside = list.trim_start_matches([' ', '=', ':']).strip_prefix(['(', '['])?.trim_start();
     let quote = inside.chars().next().filter(|c| matches!(c, '"' | '\''))?;
@@ -212,13 +213,12 @@ fn auth_pair(text: &str, name: &Name) -> Option<(usize, usize)> {
 fn said<'a>(text: &'a str, name: &Name) -> &'a str {
     let own = &text[name.start..name.end];
     let lead = before(text, name.start, 16);
-    match own.to_ascii_lowercase().as_str() {
-        "key" | "token" if lead.ends_with(' ') => {
-            let word = lead[..lead.len() - 1].rsplit(|c: char| !c.is_ascii_alphabetic()).next();
-            &text[name.start - 1 - word.map_or(0, str::len)..name.end]
-        }
-        _ => own,
+    let noun = own.eq_ignore_ascii_case("key") || own.eq_ignore_ascii_case("token");
+    if !noun || !lead.ends_with(' ') {
+        return own;
     }
+    let word = lead[..lead.len() - 1].rsplit(|c: char| !c.is_ascii_alphabetic()).next();
+    &text[name.start - 1 - word.map_or(0, str::len)..name.end]
 }
 
 fn skip(bytes: &[u8], at: usize, most: usize, what: &[u8]) -> usize {

@@ -1,6 +1,6 @@
 //! `Authorization` and cookie headers, in requests, logs, curl calls and code.
 
-use super::values::{is_member, is_mixed, is_placeholder, is_reference};
+use super::values::{is_jumbled, is_member, is_mixed, is_placeholder, is_reference};
 use super::words::{is_words, split_words};
 use super::{Hit, Rule, after, rule};
 use crate::redact::policy::Class;
@@ -119,9 +119,9 @@ fn credential(text: &str, start: usize, hits: &mut Vec<Hit>) {
 
 /// Letters only, yet no words: base64 that happens to have no digit.
 fn is_scrambled(value: &str) -> bool {
-    // `ASAuthorizationAppleIDButton`
-    let named = split_words(value).any(|word| word.len() >= 8 && is_words(word));
-    let code = value.starts_with('!') || is_member(value) || named;
+    // `ASAuthorizationAppleIDButton`; one long word in a jumble stands there by chance.
+    let named = || split_words(value).any(|word| word.len() >= 8 && is_words(word));
+    let code = value.starts_with('!') || is_member(value) || !is_jumbled(value) && named();
     !is_placeholder(value)
         && !is_reference(value)
         && !code

@@ -165,12 +165,14 @@ pub fn is_account(name: &str) -> bool {
     name.ends_with("AuthIdent") || name.starts_with("BUNDLE_") && name.contains("__")
 }
 
+/// What the word at `at` makes of a name, unless the word before it makes it something else.
 fn noun(words: &[&str], at: usize) -> Option<Strength> {
-    let word = words[at];
     let before = at.checked_sub(1).map_or("", |n| words[n]);
-    if HARMLESS_BEFORE.contains(&before) {
-        return None;
-    }
+    bare_noun(words, at, before).filter(|_| !HARMLESS_BEFORE.contains(&before))
+}
+
+fn bare_noun(words: &[&str], at: usize, before: &str) -> Option<Strength> {
+    let word = words[at];
     // `db_pw` is one, `pw_uid` a field of the account.
     if word == "pw" && at + 1 < words.len() {
         return None;
@@ -214,7 +216,9 @@ fn noun(words: &[&str], at: usize) -> Option<Strength> {
     {
         return Some(Strength::Secret);
     }
-    if SECRETS.contains(&word) || SECRET_ENDS.iter().any(|end| word.ends_with(end)) {
+    let is_compound = || SECRET_ENDS.iter().any(|end| word.ends_with(end));
+    let may_be_compound = ["key", "token", "secret", "id"].iter().any(|end| word.ends_with(end));
+    if SECRETS.contains(&word) || may_be_compound && is_compound() {
         return Some(Strength::Secret);
     }
     if word == "key" && SECRET_KEYS.contains(&before) {

@@ -283,21 +283,32 @@ fn iban(bytes: &[u8], at: usize) -> Option<Hit> {
         return None;
     }
     let country = &bytes[start..at];
-    if !country.iter().all(u8::is_ascii_alphabetic) {
+    let checked = bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
+    if !country.iter().all(u8::is_ascii_alphabetic) || !checked {
         return None;
     }
     let (_, length) = COUNTRIES.iter().find(|(c, _)| c.as_bytes().eq_ignore_ascii_case(country))?;
+    // Groups of four with the same sign between all of them, or none: a UUID is grouped otherwise.
+    let sign = bytes.get(start + 4).filter(|b| matches!(b, b' ' | b'-'));
     let mut symbols = Vec::with_capacity(34);
     let mut i = start;
     while symbols.len() < *length {
-        let byte = *bytes.get(i)?;
-        match byte {
-            b' ' | b'-' if i > start && bytes[i - 1] != byte && symbols.len().is_multiple_of(4) => {
-            }
-            _ if byte.is_ascii_alphanumeric() => symbols.push(byte.to_ascii_uppercase()),
-            _ => return None,
+        if let Some(sign) = sign
+            && !symbols.is_empty()
+            && symbols.len().is_multiple_of(4)
+        {
+            (bytes.get(i)? == sign).then_some(())?;
+            i += 1;
         }
+        let byte = *bytes.get(i)?;
+        byte.is_ascii_alphanumeric().then_some(())?;
+        symbols.push(byte.to_ascii_uppercase());
         i += 1;
+    }
+    // In one case: of both, base64 is made.
+    let has = |f: fn(&u8) -> bool| bytes[start..i].iter().any(f);
+    if has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) {
+        return None;
     }
     let value = |b: &u8| u32::from(if b.is_ascii_digit() { b - b'0' } else { b - b'A' + 10 });
     let rest = symbols[4..].iter().chain(&symbols[..4]).map(value).fold(0u32, |rest, v| {

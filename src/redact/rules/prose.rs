@@ -74,11 +74,12 @@ pub fn said_before(text: &str, name: usize, strength: Strength) -> Option<(usize
 
 /// `credentials: admin / X`, `login/password: admin/X`: the second of two.
 pub fn pair(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
-    let name = text[start..end].to_ascii_lowercase();
-    let lead = before(text, start, 12).to_ascii_lowercase();
-    let both =
-        ["username/", "user/", "login/", "user:", "email/"].iter().any(|w| lead.ends_with(w));
-    (both || name.starts_with("cred")).then_some(())?;
+    let (lead, name) = text.as_bytes().split_at(start);
+    let both = ["username/", "user/", "login/", "user:", "email/"].iter().any(|word| {
+        lead[lead.len().saturating_sub(word.len())..].eq_ignore_ascii_case(word.as_bytes())
+    });
+    let credentials = name[..end - start].first_chunk::<4>();
+    (both || credentials.is_some_and(|n| n.eq_ignore_ascii_case(b"cred"))).then_some(())?;
     let tail = after(text, end, 120);
     let tail = tail.lines().next()?;
     let rest = tail.trim_start_matches(['*', '"', '`']);

@@ -285,7 +285,7 @@ fn is_number(value: &str) -> bool {
 }
 
 /// `sha512-…` and its like: a checksum that says what it is.
-fn is_checksum(value: &str) -> bool {
+pub fn is_checksum(value: &str) -> bool {
     ["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "sha512:", "md5:", "h1:", "blake3:"]
         .iter()
         .any(|p| value.starts_with(p))

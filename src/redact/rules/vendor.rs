@@ -105,13 +105,9 @@ pub fn scan(index: usize, text: &str, at: usize, last: &mut usize, hits: &mut Ve
     if token.back == 0 && !bytes.get(at..at + SHORTEST).is_some_and(|b| b.iter().all(is_part)) {
         return;
     }
-    // A short one is also found within longer texts of `A-Za-z0-9_-`.
+    // A short one is also found within longer texts of base64's letters and signs.
     let key = token.keys.iter().find(|key| text[at..].starts_with(**key));
-    if key.is_some_and(|key| key.len() <= 3)
-        && at >= 2
-        && b"-_".contains(&bytes[at - 1])
-        && bytes[at - 2].is_ascii_alphanumeric()
-    {
+    if key.is_some_and(|key| key.len() <= 3) && is_inside(bytes, at) {
         return;
     }
     let from = at.saturating_sub(token.back);
@@ -166,6 +162,24 @@ pub fn scan(index: usize, text: &str, at: usize, last: &mut usize, hits: &mut Ve
             beside(text, start, end, &rule, hits);
         }
         hits.push(Hit { start, end, rule });
+    }
+}
+
+/// Whether what stands at `at` goes on with a longer text. A slash also stands between the names of
+/// a path, which are not made of capitals, small letters and digits at random.
+fn is_inside(bytes: &[u8], at: usize) -> bool {
+    let [lead @ .., sign] = &bytes[at.saturating_sub(64)..at] else { return false };
+    let run = lead.iter().rev().take_while(|b| b.is_ascii_alphanumeric()).count();
+    let part = &lead[lead.len() - run..];
+    let count = |f: fn(&u8) -> bool| part.iter().filter(|b| f(b)).count();
+    match sign {
+        b'-' | b'_' | b'+' => run > 0,
+        b'/' => {
+            count(u8::is_ascii_uppercase) >= 3
+                && count(u8::is_ascii_lowercase) > 0
+                && count(u8::is_ascii_digit) > 0
+        }
+        _ => false,
     }
 }
 
