@@ -119,9 +119,10 @@ fn credential(text: &str, start: usize, hits: &mut Vec<Hit>) {
 
 /// Letters only, yet no words: base64 that happens to have no digit.
 fn is_scrambled(value: &str) -> bool {
-    // `ASAuthorizationAppleIDButton`; one long word in a jumble stands there by chance.
-    let named = || split_words(value).any(|word| word.len() >= 8 && is_words(word));
-    let code = value.starts_with('!') || is_member(value) || !is_jumbled(value) && named();
+    // `ASAuthorizationAppleIDButton`; among random letters a word or two stand by chance.
+    let named = split_words(value).filter(|word| word.len() >= 5 && is_words(word));
+    let named = 2 * named.map(str::len).sum::<usize>() >= value.len();
+    let code = value.starts_with('!') || is_member(value) || named && !is_jumbled(value);
     !is_placeholder(value)
         && !is_reference(value)
         && !code
