@@ -17,7 +17,7 @@ use crate::files;
 use crate::trace::ToolCall;
 
 /// The version of `eval_results.json`.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// A figure overall (real validation items) and by slice.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
