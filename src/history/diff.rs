@@ -338,9 +338,7 @@ impl Diff {
     fn figures(&self) -> String {
         let header = ["metric", "base", "→", "adapter", "→", "delta", "→"];
         let rows = self.metrics.iter().map(|(name, figures)| {
-            let is_share = Metric::parse(name)
-                .is_ok_and(|m| m.name() != Metric::OutputTokens.name())
-                || name.contains(": ");
+            let is_share = Metric::parse(name).is_ok_and(Metric::is_share) || name.contains(": ");
             let shown = |figure: Option<f64>| match (figure, is_share) {
                 (Some(x), true) => format!("{:.1} %", x * 100.0),
                 (Some(x), false) => format!("{x:.3}"),

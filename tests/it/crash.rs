@@ -54,6 +54,7 @@ impl Place {
             format!("RUNS_DIR={}", self.path("runs").display()),
             "MIN_TRAIN_EXAMPLES=1".into(),
             "MIN_VAL_EXAMPLES=1".into(),
+            "LEDGER=".into(),
         ];
         for setting in own.iter().chain(settings) {
             program.args(["--set", setting]);
