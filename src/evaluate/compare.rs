@@ -44,6 +44,9 @@ pub(super) fn compare(
     if too_long > 0 {
         left_out.insert(format!("loss: row over {} tokens", task.settings.context), too_long);
     }
+    let rows = references.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.len()));
+    let longest = rows.chain(items.iter().map(|item| item.prompt.len())).max().unwrap_or(0);
+    task.base.subject.prepare(longest, task.settings.decoding.max_new, observer)?;
     let ask = |name: &str, contender: &Contender, shelf: Option<&Shelf>| {
         ask(task, name, contender, shelf, &items, &references, observer)
     };

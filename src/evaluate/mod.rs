@@ -43,6 +43,13 @@ pub use statistics::Delta;
 
 /// A model that can be asked: the base alone or the base with an adapter.
 pub trait Subject: Sync {
+    /// Says what it takes to answer prompts of at most `longest` tokens with at most `max_new`
+    /// each, and refuses where there is less.
+    fn prepare(&self, longest: usize, max_new: usize, observer: &dyn Observer) -> Result<()> {
+        let _ = (longest, max_new, observer);
+        Ok(())
+    }
+
     /// Answers each prompt: the new token ids of each, without the stop token that ended it; the
     /// flag tells whether it ended with a stop token (rather than at the length limit). What is
     /// drawn for a prompt depends on its own seed alone. It forms its own batches and tells the

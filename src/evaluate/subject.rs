@@ -1,6 +1,6 @@
 //! The real model as something to be asked, and the real codec as a chat.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::{Chat, Subject};
@@ -8,8 +8,32 @@ use crate::model::{Decoding, Generator, Packed, Prompt};
 use crate::progress::Observer;
 use crate::tokens::{Codec, Encoded, Reply};
 use crate::trace::Message;
+use crate::train::memory;
 
 impl Subject for Generator<'_> {
+    fn prepare(&self, longest: usize, max_new: usize, observer: &dyn Observer) -> Result<()> {
+        let answers = self.batch.max(1);
+        let needed = memory::answering(self.decoder, answers, longest, max_new) + memory::SLACK;
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        observer.say(&format!(
+            "evaluate: about {} MiB more, for {answers} answers at a time to prompts of up to \
+             {longest} tokens",
+            mib(needed)
+        ));
+        let on_card = self.decoder.device().is_cuda();
+        if let Some(free) = memory::free_bytes(on_card)? {
+            ensure!(
+                needed <= free,
+                "evaluation needs about {} MiB more and {} MiB are free {}; lower EVAL_BATCH_SIZE \
+                 or EVAL_MAX_NEW_TOKENS, or leave the longest items out of EVAL_FILES",
+                mib(needed),
+                mib(free),
+                if on_card { "on the card" } else { "on this machine" }
+            );
+        }
+        Ok(())
+    }
+
     fn generate(
         &self,
         prompts: &[Prompt],

@@ -276,6 +276,7 @@ impl Evidence {
         set("redaction.canary_recall".into(), data.canary_recall);
         set("redaction.residue".into(), data.residue);
         set("judged".into(), self.judged.map(|n| n as f64));
+        set("look".into(), self.nights.as_ref().map(|n| n.look() as f64));
         let training = self.training.as_ref();
         set("training.steps".into(), training.map(|t| t.steps as f64));
         set("training.tokens".into(), training.map(|t| t.tokens as f64));

@@ -7,17 +7,20 @@
 //! differentiated, at most: the gradients and rotated copies of the first half, or the second's
 //! for a tile of rows; and before that the head's logits.
 
+use anyhow::Result;
+
 use super::resident;
 use super::settings::Settings;
+use crate::model::config::ModelConfig;
 use crate::model::decoder::TILE;
 #[cfg(feature = "cuda")]
-use crate::model::ops::cuda::matmul;
+use crate::model::ops::cuda::{self, matmul};
 use crate::model::{Decoder, Keep};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
 /// What the allocator and the threads' stacks take beside everything that is counted.
-const SLACK: u64 = 24 << 20;
+pub const SLACK: u64 = 24 << 20;
 
 /// Whether products on a card read bf16.
 fn in_bf16() -> bool {
@@ -25,6 +28,39 @@ fn in_bf16() -> bool {
     return matmul::precision() == matmul::Precision::Half;
     #[cfg(not(feature = "cuda"))]
     false
+}
+
+/// What the first half of a layer holds for each token, in numbers.
+fn first_half(c: &ModelConfig) -> usize {
+    let (h, q, v) = (c.hidden_size, c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
+    let mut numbers = 4 * h + 2 * q + 2 * v;
+    if c.architecture.norms_heads() {
+        numbers += q + v;
+    }
+    if c.architecture.has_biases() {
+        numbers += q + 2 * v;
+    }
+    numbers
+}
+
+/// What it takes beside the weights to give so many answers at once, in bytes: to prompts of at
+/// most `longest` tokens, with at most `new` tokens each.
+pub fn answering(decoder: &Decoder, answers: usize, longest: usize, new: usize) -> u64 {
+    let c = &decoder.config;
+    let cached = answers * (longest + new) * c.num_layers * 2 * c.num_kv_heads * c.head_dim;
+    let asked = longest.min(TILE) * 3 * c.intermediate_size
+        + longest * first_half(c).max(6 * c.hidden_size);
+    F32 * (cached + asked + answers * c.vocab_size) as u64
+}
+
+/// What is free where the base computes, in bytes, where that is known.
+pub fn free_bytes(on_card: bool) -> Result<Option<u64>> {
+    #[cfg(feature = "cuda")]
+    if on_card {
+        return Ok(Some(cuda::free_bytes()?));
+    }
+    debug_assert!(!on_card, "a card without the feature for it");
+    Ok(resident::available())
 }
 
 /// What a training needs, in bytes.
@@ -57,13 +93,7 @@ impl Memory {
         let on_card = decoder.device().is_cuda();
         let (h, i) = (c.hidden_size, c.intermediate_size);
         let (q, v) = (c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
-        let mut first_half = 4 * h + 2 * q + 2 * v;
-        if c.architecture.norms_heads() {
-            first_half += q + v;
-        }
-        if c.architecture.has_biases() {
-            first_half += q + 2 * v;
-        }
+        let first_half = first_half(c);
         let tile = tokens.min(TILE);
         let everything = trainable >= decoder.parameters();
         let (held, first_half) = match settings.keep {
@@ -98,9 +128,7 @@ impl Memory {
             working += F32 * (h * (i + c.vocab_size)) as u64;
         }
         let (answers, new) = settings.evaluation;
-        let cached = answers * (longest + new) * c.num_layers * 2 * v;
-        let asked = longest.min(TILE) * 3 * i + longest * first_half.max(6 * h);
-        let evaluation = F32 * (cached + asked + answers * c.vocab_size) as u64;
+        let evaluation = answering(decoder, answers, longest, new);
         let process = if on_card { None } else { resident::now() };
         Memory {
             before: process.unwrap_or(weights + F32 * of_trained),

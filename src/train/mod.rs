@@ -4,7 +4,7 @@
 mod batches;
 mod checkpoint;
 pub mod full;
-mod memory;
+pub mod memory;
 mod optimizer;
 mod plan;
 mod preflight;

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::checkpoint::Checkpoints;
+use super::memory::free_bytes;
 use super::plan::Plan;
 use super::record::TrainingRecord;
 use super::resident;
@@ -166,16 +167,6 @@ fn moves(base: &Base, lora: &Lora, rows: &[Encoded]) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// What is free where the base computes, in bytes, where that is known.
-fn free_bytes(on_card: bool) -> Result<Option<u64>> {
-    #[cfg(feature = "cuda")]
-    if on_card {
-        return Ok(Some(cuda::free_bytes()?));
-    }
-    debug_assert!(!on_card, "a card without the feature for it");
-    Ok(resident::available())
 }
 
 /// The most that was taken there.
