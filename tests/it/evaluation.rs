@@ -77,16 +77,27 @@ pub struct Fake<'a> {
     pub asked: AtomicUsize,
     /// The seeds of its prompts.
     pub seeds: Mutex<Vec<u64>>,
+    /// The longest prompt it made room for.
+    planned: AtomicUsize,
 }
+
+/// The longest prompt that a fake has room for.
+const ROOM: usize = 10_000;
 
 impl<'a> Fake<'a> {
     pub fn new(nats: f64, answer: &'a (dyn Fn(&str) -> String + Sync)) -> Self {
-        let [calls, asked] = [0, 0].map(AtomicUsize::new);
-        Fake { answer, nats, calls, asked, seeds: Mutex::default() }
+        let [calls, asked, planned] = [0, 0, 0].map(AtomicUsize::new);
+        Fake { answer, nats, calls, asked, seeds: Mutex::default(), planned }
     }
 }
 
 impl Subject for Fake<'_> {
+    fn prepare(&self, longest: usize, _max_new: usize, _observer: &dyn Observer) -> Result<()> {
+        self.planned.store(longest, Ordering::Relaxed);
+        anyhow::ensure!(longest <= ROOM, "no room for {longest} tokens");
+        Ok(())
+    }
+
     fn generate(
         &self,
         prompts: &[Prompt],
@@ -495,4 +506,23 @@ fn suites_need_names_of_their_own() {
 fn nothing_to_evaluate_is_an_error_that_says_why() {
     let error = Setup::new(Rows::default()).compare(&[]).unwrap_err().to_string();
     assert!(error.contains("nothing to evaluate"), "{error}");
+}
+
+#[test]
+fn room_is_made_for_the_longest_prompt_of_any_suite_before_anything_is_asked() {
+    let with_suite = |word: &str| {
+        let mut setup = Setup::new(lookups(5, Kind::Real, "w"));
+        let rows = lookups(1, Kind::Real, word);
+        setup.suites = vec![Suite { name: "long".into(), digest: "5u17e".into(), rows }];
+        // Answers repeat the word.
+        setup.settings.decoding.max_new = 2000;
+        setup
+    };
+    let setup = with_suite(&"x".repeat(500));
+    setup.run();
+    assert!(setup.base.planned.load(Ordering::Relaxed) > 500);
+    let setup = with_suite(&"x".repeat(ROOM));
+    let error = setup.compare(&[]).unwrap_err();
+    assert!(error.to_string().contains("no room for"), "{error:#}");
+    assert_eq!(setup.base.asked.load(Ordering::Relaxed), 0);
 }
