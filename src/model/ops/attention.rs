@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::lanes::{exp, largest, sum, wide};
 use super::matmul::{View, matmul};
 use super::{beside, read, values};
 
@@ -112,13 +113,15 @@ impl Head<'_> {
             let (seen, hidden) = row.split_at_mut(self.past + from + i + 1);
             let (left, seen) = seen.split_at_mut(seen.len().saturating_sub(self.window));
             left.fill(0.0);
-            let top = seen.iter().fold(f32::MIN, |m, v| m.max(*v));
-            let mut sum = 0f32;
-            for v in seen.iter_mut() {
-                *v = ((*v - top) * scale).exp();
-                sum += *v;
-            }
-            seen.iter_mut().for_each(|v| *v /= sum);
+            wide(
+                #[inline(always)]
+                || {
+                    let top = largest(seen);
+                    seen.iter_mut().for_each(|v| *v = exp((*v - top) * scale));
+                    let whole = 1.0 / sum(seen.len(), |i| seen[i]);
+                    seen.iter_mut().for_each(|v| *v *= whole);
+                },
+            );
             hidden.fill(0.0);
         }
         p
@@ -330,12 +333,18 @@ impl CustomOp3 for Attention {
                     for i in 0..height {
                         let at = start + (from + i) * q_width;
                         let at = at..at + dim;
-                        let dot: f32 =
-                            out[at.clone()].iter().zip(&dout[at]).map(|(a, b)| a * b).sum();
+                        let (out, dout) = (&out[at.clone()], &dout[at]);
                         let line = i * width..(i + 1) * width;
-                        for (ds, p) in ds[line.clone()].iter_mut().zip(&p[line]) {
-                            *ds = p * (*ds - dot) * scale;
-                        }
+                        let (ds, p) = (&mut ds[line.clone()], &p[line]);
+                        wide(
+                            #[inline(always)]
+                            || {
+                                let dot = sum(dim, |i| out[i] * dout[i]);
+                                for (ds, p) in ds.iter_mut().zip(p) {
+                                    *ds = p * (*ds - dot) * scale;
+                                }
+                            },
+                        );
                     }
                     let ds = View::rows(&ds, width);
                     let stride = group * dim;

@@ -14,6 +14,7 @@ pub mod cross_entropy;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod dropout;
+pub mod lanes;
 pub mod linear;
 pub mod matmul;
 pub mod rms_norm;

@@ -4,6 +4,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::lanes::{sum, wide};
 use super::{beside, fused, read, values};
 
 /// Normalises the rows of `x` ([n, width]) and scales by `weight` ([width]).
@@ -36,8 +37,9 @@ struct RmsNorm {
 }
 
 impl RmsNorm {
+    #[inline(always)]
     fn inverse(&self, row: &[f32]) -> f32 {
-        let mean = row.iter().map(|v| v * v).sum::<f32>() / row.len() as f32;
+        let mean = sum(row.len(), |i| row[i] * row[i]) / row.len() as f32;
         1.0 / (mean + self.epsilon).sqrt()
     }
 }
@@ -57,10 +59,15 @@ impl CustomOp2 for RmsNorm {
         let (x, w) = (values(s1, l1)?, values(s2, l2)?);
         let mut y = vec![0f32; x.len()];
         y.par_chunks_mut(w.len()).zip(x.par_chunks(w.len())).with_min_len(32).for_each(|(y, x)| {
-            let inverse = self.inverse(x);
-            for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-                *y = x * inverse * w;
-            }
+            wide(
+                #[inline(always)]
+                || {
+                    let inverse = self.inverse(x);
+                    for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+                        *y = x * inverse * w;
+                    }
+                },
+            );
         });
         Ok((CpuStorage::F32(y), l1.shape().clone()))
     }
@@ -98,12 +105,18 @@ impl CustomOp2 for RmsNorm {
                         .zip(xs.par_chunks(width).zip(dy.par_chunks(width)))
                         .with_min_len(32)
                         .for_each(|(dx, (x, dy))| {
-                            let r = self.inverse(x);
-                            let dot: f32 = (0..width).map(|i| dy[i] * w[i] * x[i]).sum();
-                            let shared = r * r * r * dot / width as f32;
-                            for i in 0..width {
-                                dx[i] = r * dy[i] * w[i] - x[i] * shared;
-                            }
+                            let (x, dy, w) = (&x[..width], &dy[..width], &w[..width]);
+                            wide(
+                                #[inline(always)]
+                                || {
+                                    let r = self.inverse(x);
+                                    let dot = sum(width, |i| dy[i] * w[i] * x[i]);
+                                    let shared = r * r * r * dot / width as f32;
+                                    for (i, dx) in dx.iter_mut().enumerate() {
+                                        *dx = r * dy[i] * w[i] - x[i] * shared;
+                                    }
+                                },
+                            );
                         });
                     let dw = weight.track_op().then(|| {
                         let mut dw = vec![0f32; width];

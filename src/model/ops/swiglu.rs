@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::lanes::{exp, wide};
 use super::{beside, fused, read, values};
 
 /// `silu(gate) ⊙ up`, element by element.
@@ -29,8 +30,9 @@ pub fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 
 const CHUNK: usize = 4096;
 
+#[inline(always)]
 fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
+    1.0 / (1.0 + exp(-x))
 }
 
 struct SwiGlu;
@@ -51,9 +53,14 @@ impl CustomOp2 for SwiGlu {
         let mut y = vec![0f32; gate.len()];
         y.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK))).for_each(
             |(y, (gate, up))| {
-                for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
-                    *y = g * sigmoid(*g) * u;
-                }
+                wide(
+                    #[inline(always)]
+                    || {
+                        for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
+                            *y = g * sigmoid(*g) * u;
+                        }
+                    },
+                );
             },
         );
         Ok((CpuStorage::F32(y), l1.shape().clone()))
@@ -91,11 +98,18 @@ impl CustomOp2 for SwiGlu {
                     let inputs = g.par_chunks(CHUNK).zip(u.par_chunks(CHUNK));
                     out.zip(inputs.zip(dy.par_chunks(CHUNK))).for_each(
                         |((dg, du), ((g, u), dy))| {
-                            for i in 0..g.len() {
-                                let s = sigmoid(g[i]);
-                                dg[i] = dy[i] * u[i] * s * (1.0 + g[i] * (1.0 - s));
-                                du[i] = dy[i] * g[i] * s;
-                            }
+                            let n = g.len();
+                            let (u, dy, dg, du) = (&u[..n], &dy[..n], &mut dg[..n], &mut du[..n]);
+                            wide(
+                                #[inline(always)]
+                                || {
+                                    for i in 0..n {
+                                        let s = sigmoid(g[i]);
+                                        dg[i] = dy[i] * u[i] * s * (1.0 + g[i] * (1.0 - s));
+                                        du[i] = dy[i] * g[i] * s;
+                                    }
+                                },
+                            );
                         },
                     );
                     (dg, du)
