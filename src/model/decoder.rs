@@ -15,6 +15,7 @@ use super::ops::attention::{Attention, Past, Rotary, frequencies};
 use super::ops::cross_entropy::{cross_entropy, losses};
 #[cfg(feature = "cuda")]
 use super::ops::cuda::matmul::{Precision, precision};
+use super::ops::residual::add;
 use super::ops::rms_norm::rms_norm;
 use super::ops::swiglu::swiglu;
 use super::prepared::Prepared;
@@ -430,12 +431,12 @@ impl Decoder {
         let (block, epsilon) = (&self.blocks[layer], self.config.rms_norm_eps);
         let mut pasts: Option<Vec<&mut Past>> =
             caches.map(|caches| caches.iter_mut().map(|cache| &mut cache.0[layer]).collect());
-        let x = (x + block.attend(x, pass, epsilon, pasts.as_deref_mut())?)?;
+        let x = add(x, &block.attend(x, pass, epsilon, pasts.as_deref_mut())?)?;
         let mut parts = Vec::new();
         for rows in tiles(x.dim(0)?) {
             let part = x.narrow(0, rows.start, rows.len())?;
             let (gate, up) = block.gate_up(&part, pass, epsilon)?;
-            parts.push((part + block.down.forward(&swiglu(&gate, &up)?, pass)?)?);
+            parts.push(add(&part, &block.down.forward(&swiglu(&gate, &up)?, pass)?)?);
         }
         joined(parts)
     }

@@ -21,6 +21,7 @@ use crate::model::Lora;
 use crate::model::ops::attention::Attention;
 #[cfg(feature = "cuda")]
 use crate::model::ops::cuda::parked::{Parked, park};
+use crate::model::ops::residual::{add, entry};
 use crate::model::ops::rms_norm::{self, rms_norm};
 use crate::model::ops::swiglu::{self, swiglu};
 
@@ -77,7 +78,7 @@ impl Through<'_> {
         let x = if first { x.detach() } else { Var::from_tensor(x)?.into_inner() };
         let attended =
             block.attend(&x, &mut self.pass(chance.as_mut(), true), self.epsilon, None)?;
-        let middle = (x.detach() + attended.detach())?;
+        let middle = add(&x.detach(), &attended.detach())?;
         Ok(Halves { x, attended, middle, tiles: Vec::new() })
     }
 
@@ -94,7 +95,7 @@ impl Through<'_> {
             let mut pass = self.pass(chance.as_mut(), false);
             let part = halves.middle.narrow(0, rows.start, rows.len())?;
             let (gate, up) = block.gate_up(&part, &mut pass, self.epsilon)?;
-            parts.push((part + block.down.forward(&swiglu(&gate, &up)?, &mut pass)?)?);
+            parts.push(add(&part, &block.down.forward(&swiglu(&gate, &up)?, &mut pass)?)?);
             halves.tiles.push(Tile { rows, chance: before, gate_up: Some((gate, up)) });
         }
         joined(parts)
@@ -130,8 +131,8 @@ impl Through<'_> {
         }
         drop((middle, dy));
         let d_middle = joined(parts)?;
-        // The gradient of Σ y·g by y is g.
-        let mut own = (attended * &d_middle)?.sum_all()?.backward()?;
+        let mut own = entry(&attended, &d_middle)?.backward()?;
+        drop(attended);
         let dx = own.remove(&x);
         for linear in [&block.q, &block.k, &block.v, &block.o] {
             for var in self.lora.pairs.get(&linear.name).iter().flat_map(|p| [&p.a, &p.b]) {
@@ -139,7 +140,7 @@ impl Through<'_> {
                 factors.extend(gradient.map(|gradient| (var.clone(), gradient)));
             }
         }
-        Ok(dx.map(|dx| dx + d_middle).transpose()?)
+        Ok(dx.map(|dx| add(&dx, &d_middle)).transpose()?)
     }
 
     fn close_tile(
@@ -175,13 +176,13 @@ impl Through<'_> {
             let dropped = pass.dropped(&linear.name, normed.elem_count());
             let part = linear.gradients(&normed, &dy, self.lora, dropped, factors)?;
             d_normed = Some(match d_normed.take() {
-                Some(sum) => (part + sum)?,
+                Some(sum) => add(&part, &sum)?,
                 None => part,
             });
         }
         let d_normed: Tensor = d_normed.context("two linears")?;
         let d_middle = rms_norm::gradient(middle, &block.post_norm, self.epsilon, &d_normed)?;
-        Ok((dy + d_middle)?)
+        Ok(add(dy, &d_middle)?)
     }
 }
 

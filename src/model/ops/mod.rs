@@ -17,6 +17,7 @@ pub mod dropout;
 pub mod lanes;
 pub mod linear;
 pub mod matmul;
+pub mod residual;
 pub mod rms_norm;
 pub mod swiglu;
 
