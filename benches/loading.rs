@@ -48,7 +48,13 @@ fn load(model: &Path, quantization: Quantization, cache: Option<&Path>) -> [f64;
         digest = opened.elapsed().as_secs_f64();
         Prepared::open(folder, &weights, quantization, &Silent).expect("linears")
     });
-    let decoder = Decoder::load_prepared(&weights, quantization, &Device::Cpu, prepared.as_ref());
+    let decoder = Decoder::load_prepared(
+        &weights,
+        quantization,
+        &Device::Cpu,
+        Precision::Full,
+        prepared.as_ref(),
+    );
     let decoder = decoder.expect("a decoder");
     let seconds = start.elapsed().as_secs_f64();
     [seconds, digest, decoder.bytes() as f64 / 1e6, peak_mb()]

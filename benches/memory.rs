@@ -5,6 +5,8 @@
 //! cargo bench --bench memory [-- CASE…]
 //! ```
 //!
+//! With `BF16=1` products read bf16.
+//!
 //! `plan` is what the training said it would need, `peak` the most that was resident (VmHWM)
 //! since the base was loaded; both hold the whole process, weights included.
 
@@ -18,6 +20,7 @@ use proto::adapter::{Adapter, Shape};
 use proto::chance::Chance;
 use proto::config::Layers;
 use proto::model::Decoder;
+use proto::model::ops::Precision;
 use proto::model::weights::{Quantization, Weights};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
@@ -40,7 +43,12 @@ fn measure(batch: usize, length: usize, checkpointing: bool) {
     let steps = if batch * length > 1024 { 1 } else { 3 };
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2");
     let weights = Weights::open(&model).expect("scripts/fetch_smollm2.sh brings the model");
-    let decoder = Decoder::load(&weights, Quantization::Nf4, &Device::Cpu).unwrap();
+    let precision = match std::env::var_os("BF16") {
+        Some(_) => Precision::Half,
+        None => Precision::Full,
+    };
+    let load = Decoder::load_prepared;
+    let decoder = load(&weights, Quantization::Nf4, &Device::Cpu, precision, None).unwrap();
     drop(weights);
     let shape = Shape {
         r: 16,

@@ -136,7 +136,7 @@ pub const KEYS: &[Key] = &[
     key("QUANTIZATION", Kind::Choice(&["nf4", "native", "f32"]), "nf4", "how frozen linears are kept: NF4, the file's own blocks, or unquantised"),
     key("NF4_DOUBLE_QUANT", Kind::Bool, "false", "with QUANTIZATION=nf4, quantise the blocks' scales to 8 bits as well: 0.37 bits a weight less memory"),
     host("DEVICE", Kind::Choice(&["auto", "cpu", "cuda"]), "auto", "where to train and generate"),
-    key("BF16", Kind::Bool, "false", "on a card, products with frozen weights read bf16 and others TF32: faster, at about three digits"),
+    key("BF16", Kind::Bool, "false", "products read bf16 (on a card those without frozen weights TF32): about three digits, and faster on a card and on CPUs with AMX or AVX-512 BF16"),
     host("CACHE_DIR", Kind::Paths, "artifacts/cache", "folder where a quantised base (as large as in memory), the newest tokenised rows and, for 30 days and up to 256 MiB, what base and champion answered are kept for the next start; may be deleted; empty keeps none"),
     host("ROWS_IN_MEMORY_MB", COUNT, "128", "rows of a dataset that stay in memory, in MiB of their text; others wait in the run's folder, encrypted, in files without a name"),
     host("THREADS", COUNT, "0", "threads; 0 takes all"),

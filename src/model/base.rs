@@ -6,8 +6,10 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 
 use super::decoder::Decoder;
+use super::ops::Precision;
+use super::ops::bf16::Kernel;
 #[cfg(feature = "cuda")]
-use super::ops::cuda::matmul::{Precision, set_precision};
+use super::ops::cuda::matmul::set_precision;
 use super::prepared::Prepared;
 use super::weights::{Quantization, Weights};
 use crate::config::Config;
@@ -36,8 +38,9 @@ impl Base {
         let path = config.path("BASE_MODEL").context("BASE_MODEL names no model")?;
         let opened = || -> Result<Base> {
             let device = device(config)?;
+            let precision = if config.flag("BF16") { Precision::Half } else { Precision::Full };
             #[cfg(feature = "cuda")]
-            set_precision(if config.flag("BF16") { Precision::Half } else { Precision::Full });
+            set_precision(precision);
             let weights = Weights::open(&path)?;
             let template = Some(config.text("CHAT_TEMPLATE")).filter(|t| !t.is_empty());
             let codec = Codec::open(&path, template)?;
@@ -54,8 +57,13 @@ impl Base {
                 }
                 None => None,
             };
-            let decoder =
-                Decoder::load_prepared(&weights, quantization, &device, prepared.as_ref())?;
+            let decoder = Decoder::load_prepared(
+                &weights,
+                quantization,
+                &device,
+                precision,
+                prepared.as_ref(),
+            )?;
             let (weights, codes) = (weights.digest()?, codec.digest()?);
             let parts = [&weights, quantization.as_str(), &codes, &codec.template_digest()];
             Ok(Base {
@@ -82,6 +90,9 @@ impl Base {
             is_x86_feature_detected!("avx2"),
             is_x86_feature_detected!("avx512f")
         ));
+        if device.is_cpu() && self.decoder.precision() == Precision::Half {
+            parts.push(format!("bf16 by {:?}", Kernel::best()));
+        }
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
             parts.push(format!("{:?}", super::ops::cuda::matmul::precision()));

@@ -11,15 +11,14 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::config::ModelConfig;
 use super::lora::Lora;
 use super::nf4::{self, Nf4, Scales};
+use super::ops::Precision;
 use super::ops::attention::{Attention, Past, Rotary, frequencies};
 use super::ops::cross_entropy::{cross_entropy, losses};
-#[cfg(feature = "cuda")]
-use super::ops::cuda::matmul::{Precision, precision};
 use super::ops::residual::add;
 use super::ops::rms_norm::rms_norm;
 use super::ops::swiglu::swiglu;
 use super::prepared::Prepared;
-use super::weights::{Frozen, Quantization, Weights};
+use super::weights::{Frozen, InBf16, Quantization, Weights};
 use crate::chance::Chance;
 
 mod block;
@@ -117,13 +116,21 @@ trait Source {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor>;
 }
 
-/// A tensor where the base computes: on a card whose products read bf16, tables are kept in it.
-fn placed(tensor: Tensor, device: &Device) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if device.is_cuda() && tensor.rank() == 2 && precision() == Precision::Half {
-        return Ok(tensor.to_dtype(DType::BF16)?.to_device(device)?);
+/// A tensor where the base computes: where products read bf16, tables are kept in it.
+fn placed(tensor: Tensor, device: &Device, precision: Precision) -> Result<Tensor> {
+    match tensor.rank() == 2 && precision == Precision::Half {
+        true => Ok(tensor.to_dtype(DType::BF16)?.to_device(device)?),
+        false => Ok(tensor.to_device(device)?),
     }
-    Ok(tensor.to_device(device)?)
+}
+
+/// The precision of a random base: on a card the process's.
+fn of_device(_device: &Device) -> Precision {
+    #[cfg(feature = "cuda")]
+    if _device.is_cuda() {
+        return super::ops::cuda::matmul::precision();
+    }
+    Precision::Full
 }
 
 /// A frozen base from files.
@@ -132,6 +139,7 @@ struct Files<'a> {
     quantization: Quantization,
     prepared: Option<&'a Prepared>,
     device: &'a Device,
+    precision: Precision,
 }
 
 impl Source for Files<'_> {
@@ -142,7 +150,11 @@ impl Source for Files<'_> {
         };
         let got = (weight.out_features(), weight.in_features());
         ensure!(got == shape, "`{name}.weight` is {got:?}; the configuration wants {shape:?}");
-        Ok(Weight::Frozen(Arc::new(weight.to_device(self.device)?)))
+        let weight = weight.to_device(self.device)?;
+        Ok(Weight::Frozen(match self.device.is_cpu() && self.precision == Precision::Half {
+            true => Arc::new(InBf16(weight)),
+            false => Arc::new(weight),
+        }))
     }
 
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
@@ -152,7 +164,7 @@ impl Source for Files<'_> {
             "`{name}` is {:?}; the configuration wants {shape:?}",
             tensor.dims()
         );
-        placed(tensor, self.device)
+        placed(tensor, self.device, self.precision)
     }
 }
 
@@ -179,7 +191,8 @@ impl Source for Random<'_> {
         let mut value =
             || if shape.len() == 1 { 1.0 } else { self.chance.unit() as f32 * 0.07 - 0.035 };
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
-        placed(Tensor::from_vec(values, shape, &Device::Cpu)?, self.device)
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
+        placed(tensor, self.device, of_device(self.device))
     }
 }
 
@@ -222,17 +235,20 @@ impl Source for Fresh {
 impl Decoder {
     /// Loads a frozen base.
     pub fn load(weights: &Weights, quantization: Quantization, device: &Device) -> Result<Self> {
-        Self::load_prepared(weights, quantization, device, None)
+        Self::load_prepared(weights, quantization, device, Precision::Full, None)
     }
 
-    /// Loads a frozen base, its linears from the cache where they are there.
+    /// Loads a frozen base, its linears from the cache where they are there. On a card products
+    /// read what [`set_precision`](super::ops::cuda::matmul::set_precision) says, which must be
+    /// `precision`.
     pub fn load_prepared(
         weights: &Weights,
         quantization: Quantization,
         device: &Device,
+        precision: Precision,
         prepared: Option<&Prepared>,
     ) -> Result<Self> {
-        let mut files = Files { weights, quantization, prepared, device };
+        let mut files = Files { weights, quantization, prepared, device, precision };
         Self::build(weights.config().clone(), &mut files, device)
     }
 
@@ -329,6 +345,14 @@ impl Decoder {
             .sum();
         let table = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
         (linears + table(&self.embedding) + self.head.as_ref().map_or(0, table)) as u64
+    }
+
+    /// What products with the weights read.
+    pub fn precision(&self) -> Precision {
+        match self.embedding.dtype() {
+            DType::BF16 => Precision::Half,
+            _ => Precision::Full,
+        }
     }
 
     /// The device the model computes on.

@@ -12,10 +12,14 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use half::bf16;
 use rayon::prelude::*;
 
+use super::ops;
 use super::slab::Slab;
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scales;
 
 use scales::LEAST;
@@ -171,6 +175,15 @@ impl Nf4 {
             let (block, rest) = out.split_at_mut(n);
             out = rest;
             let scale = self.scales.of(at / BLOCK);
+            #[cfg(target_arch = "x86_64")]
+            if let (Some(codes), Some(block)) = (self.block(at), block.as_mut_array::<BLOCK>())
+                && avx512::is_here()
+            {
+                // SAFETY: the machine has it.
+                unsafe { avx512::plain(codes, scale, block) };
+                at += n;
+                continue;
+            }
             if at.is_multiple_of(2) {
                 let codes = &all[at / 2..(at + n).div_ceil(2)];
                 let mut pairs = block.chunks_exact_mut(2);
@@ -186,6 +199,36 @@ impl Nf4 {
                 for (i, w) in block.iter_mut().enumerate() {
                     let byte = all[(at + i) / 2];
                     *w = PAIRS[usize::from(byte)][(at + i) % 2] * scale;
+                }
+            }
+            at += n;
+        }
+    }
+
+    /// The codes of the whole block that begins at `at` in the flattened tensor.
+    fn block(&self, at: usize) -> Option<&[u8; BLOCK / 2]> {
+        at.is_multiple_of(BLOCK).then(|| self.codes.get(at / 2..)?.first_chunk()).flatten()
+    }
+
+    /// Writes some columns of a row, each rounded to bf16.
+    pub fn rounded(&self, row: usize, columns: Range<usize>, out: &mut [bf16]) {
+        assert!(row < self.rows && columns.end <= self.cols && out.len() == columns.len());
+        let mut at = row * self.cols + columns.start;
+        let mut out = out;
+        while !out.is_empty() {
+            let n = (BLOCK - at % BLOCK).min(out.len());
+            let (block, rest) = out.split_at_mut(n);
+            out = rest;
+            match (self.block(at), block.as_mut_array::<BLOCK>()) {
+                #[cfg(target_arch = "x86_64")]
+                (Some(codes), Some(block)) if avx512::is_here() => {
+                    // SAFETY: the machine has it.
+                    unsafe { avx512::rounded(codes, self.scales.of(at / BLOCK), block) };
+                }
+                _ => {
+                    let mut weights = [0f32; BLOCK];
+                    self.piece(at, &mut weights[..n]);
+                    ops::bf16::round(ops::bf16::Kernel::best(), &weights[..n], block);
                 }
             }
             at += n;
@@ -248,6 +291,23 @@ mod tests {
                 let mut row = vec![f32::NAN; cols];
                 q.dequantize_rows(r..r + 1, &mut row);
                 assert_eq!(row, all[r * cols..(r + 1) * cols], "row {r} alone");
+            }
+        }
+    }
+
+    #[test]
+    fn rounded_weights_are_the_weights_rounded() {
+        for (rows, cols) in [(3, 64), (7, 37), (5, 576), (9, 1)] {
+            let q = Nf4::quantize(&weights(rows * cols, 3), rows, cols);
+            let mut all = vec![0.0; rows * cols];
+            q.dequantize_rows(0..rows, &mut all);
+            for row in 0..rows {
+                for columns in [0..cols, 0..cols.min(5), cols / 3..cols] {
+                    let mut out = vec![bf16::NAN; columns.len()];
+                    q.rounded(row, columns.clone(), &mut out);
+                    let want = all[row * cols..(row + 1) * cols][columns].iter();
+                    assert!(out.iter().zip(want).all(|(out, w)| *out == bf16::from_f32(*w)));
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
+use half::bf16;
 
 use super::config::ModelConfig;
 use super::dynamic::SIGNED;
@@ -228,6 +229,41 @@ impl FrozenWeight for Frozen {
             return Ok(super::ops::cuda::nf4::dequantize(card, dtype)?);
         }
         Ok(Frozen::dequantize(self)?.to_dtype(dtype)?)
+    }
+}
+
+/// A frozen matrix whose products on the CPU read bf16.
+pub struct InBf16(pub Frozen);
+
+impl FrozenWeight for InBf16 {
+    fn out_features(&self) -> usize {
+        self.0.out_features()
+    }
+
+    fn in_features(&self) -> usize {
+        self.0.in_features()
+    }
+
+    fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        self.0.dequantize_rows(rows, out)
+    }
+
+    fn in_bf16(&self) -> bool {
+        true
+    }
+
+    fn rounded(&self, row: usize, columns: Range<usize>, out: &mut [bf16]) -> Result<()> {
+        match &self.0 {
+            Frozen::Nf4(nf4) => {
+                nf4.rounded(row, columns, out);
+                Ok(())
+            }
+            other => FrozenWeight::rounded(other, row, columns, out),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.bytes()
     }
 }
 

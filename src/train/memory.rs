@@ -13,22 +13,15 @@ use super::resident;
 use super::settings::Settings;
 use crate::model::config::ModelConfig;
 use crate::model::decoder::TILE;
+use crate::model::ops::Precision;
 #[cfg(feature = "cuda")]
-use crate::model::ops::cuda::{self, matmul};
+use crate::model::ops::cuda;
 use crate::model::{Decoder, Keep};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
 /// What the allocator and the threads' stacks take beside everything that is counted.
 pub const SLACK: u64 = 24 << 20;
-
-/// Whether products on a card read bf16.
-fn in_bf16() -> bool {
-    #[cfg(feature = "cuda")]
-    return matmul::precision() == matmul::Precision::Half;
-    #[cfg(not(feature = "cuda"))]
-    false
-}
 
 /// What the first half of a layer holds for each token, in numbers.
 fn first_half(c: &ModelConfig) -> usize {
@@ -106,16 +99,25 @@ impl Memory {
         };
         let of_first = tokens * (first_half + 4 * h + 6 * q + 6 * v);
         let of_second = tokens * (first_half + 2 * h) + tile * (5 * i + 3 * h);
-        let logits = if on_card { (tokens * c.vocab_size).min(1 << 26) } else { 6 << 20 };
+        let rounded = decoder.precision() == Precision::Half;
+        let logits = match (on_card, rounded) {
+            (true, _) => (tokens * c.vocab_size).min(1 << 26),
+            (false, false) => 6 << 20,
+            (false, true) => (8 + 4 + 2) << 20,
+        };
         let of_head = tokens * 4 * h + logits;
         let mut working = F32 * of_first.max(of_second).max(of_head) as u64;
         let mut held = F32 * held as u64;
         let mut states = (2 * F32 + 2 * if settings.eight_bits { 1 } else { F32 }) * of_trained;
+        if rounded && !on_card {
+            // Both sides of a product, packed.
+            working += 2 * (h * i + tokens * h.max(q) + tile * i) as u64;
+        }
         if on_card {
             // A linear dequantised for its product, and its input rounded to bf16.
-            let rounded = (tokens * h).max(tile * i);
-            working += match in_bf16() {
-                true => 2 * (h * i + rounded) as u64,
+            let input = (tokens * h).max(tile * i);
+            working += match rounded {
+                true => 2 * (h * i + input) as u64,
                 false => F32 * (h * i) as u64,
             };
             if !everything {

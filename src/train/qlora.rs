@@ -16,6 +16,8 @@ use crate::adapter::{Adapter, Shape};
 use crate::config::Config;
 use crate::dataset::Example;
 use crate::model::base::Base;
+use crate::model::ops::Precision;
+use crate::model::ops::bf16::Kernel;
 #[cfg(feature = "cuda")]
 use crate::model::ops::cuda;
 use crate::model::{Lora, Packed};
@@ -91,9 +93,12 @@ pub fn qlora(
              as they are",
         );
     }
-    for key in ["BF16", "ACTIVATION_OFFLOADING"] {
-        if config.flag(key) && base.decoder.device().is_cpu() {
-            observer.say(&format!("{key} has no effect: this run trains on the CPU"));
+    if base.decoder.device().is_cpu() {
+        if config.flag("ACTIVATION_OFFLOADING") {
+            observer.say("ACTIVATION_OFFLOADING has no effect: this run trains on the CPU");
+        }
+        if base.decoder.precision() == Precision::Half {
+            observer.say(&format!("BF16: products are computed by {}", Kernel::best().as_str()));
         }
     }
     let trainable = adapter.lora.parameters();

@@ -67,7 +67,14 @@ fn the_second_start_maps_what_the_first_quantised() {
         for prepared in [made.unwrap(), mapped.unwrap()] {
             same(&prepared, &weights, quantization);
             let load = |prepared| {
-                Decoder::load_prepared(&weights, quantization, &Device::Cpu, prepared).unwrap()
+                Decoder::load_prepared(
+                    &weights,
+                    quantization,
+                    &Device::Cpu,
+                    Precision::Full,
+                    prepared,
+                )
+                .unwrap()
             };
             let hidden = |decoder: Decoder| {
                 let hidden = decoder.hidden(&Packed::new([&[1, 5, 9][..]]), None, None).unwrap();

@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
+use super::bf16::linear::{self as rounded, Delta};
 use super::dropout::Dropout;
 use super::linear::{FrozenLinear, FrozenWeight, frozen_linear, linear, rows_of};
 use super::matmul::{View, matmul};
@@ -140,6 +141,19 @@ impl AdaptedLinear {
     ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
         let (n, width) = x.dims2()?;
         let (out, r) = b.dims2()?;
+        if self.weight.0.in_bf16() {
+            let mask = self.dropped.as_ref().map(|dropped| dropped.mask(n * width));
+            let mask = mask.as_deref();
+            let backward = |x_values: &[f32], a: &[f32], b: &[f32], dy: &[f32]| {
+                let delta = Delta { a, b, r, scale: self.scale, mask };
+                rounded::gradients(x_values, dy, n, &*self.weight.0, &delta, by_x)
+            };
+            let dy = dy.contiguous()?;
+            let all = read(x, |x| read(a, |a| read(b, |b| read(&dy, |dy| backward(x, a, b, dy)))))?;
+            let rounded::Gradients { dx, da, db } = all???.map_err(Error::wrap)?;
+            let dx = dx.map(|dx| beside(x, dx, (n, width))).transpose()?;
+            return Ok((dx, beside(a, da, (r, width))?, beside(b, db, (out, r))?));
+        }
         let (mut da, mut db) = (vec![0f32; r * width], vec![0f32; out * r]);
         let mut backward = |x_values: &[f32], a_values: &[f32], b_values: &[f32], dy: &[f32]| {
             let mask = self.dropped.as_ref().map(|dropped| dropped.mask(n * width));
@@ -197,6 +211,12 @@ impl CustomOp3 for AdaptedLinear {
         let out = l3.dims()[0];
         let n = rows_of(l1, width)?;
         let (x, a, b) = (values(s1, l1)?, values(s2, l2)?, values(s3, l3)?);
+        if self.weight.0.in_bf16() {
+            let mask = self.dropped.as_ref().map(|dropped| dropped.mask(n * width));
+            let delta = Delta { a, b, r, scale: self.scale, mask: mask.as_deref() };
+            let y = rounded::forward(x, n, &*self.weight.0, Some(&delta));
+            return Ok((CpuStorage::F32(y.map_err(Error::wrap)?), (n, out).into()));
+        }
         let mut y = self.weight.product(x, n)?;
         let seen =
             Self::seen(x, self.dropped.as_ref().map(|dropped| dropped.mask(n * width)).as_deref());
@@ -220,10 +240,10 @@ impl CustomOp3 for AdaptedLinear {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{normal, same_gradients};
+    use super::super::testing::{difference, normal, same_gradients};
     use super::*;
     use crate::model::nf4::Nf4;
-    use crate::model::weights::Frozen;
+    use crate::model::weights::{Frozen, InBf16};
 
     #[test]
     fn agrees_with_its_parts_and_finite_differences() {
@@ -246,6 +266,36 @@ mod tests {
                 }
             };
             same_gradients(&inputs, with(true), with(false));
+        }
+    }
+
+    #[test]
+    fn in_bf16_it_agrees_within_the_rounding() {
+        let mut chance = Chance::new(2, "adapted linear");
+        let (n, out, width, r) = (70, 300, 100, 4);
+        let weight = normal(&mut chance, &[out, width]).flatten_all().unwrap().to_vec1().unwrap();
+        let nf4 = Frozen::Nf4(Arc::new(Nf4::quantize(&weight, out, width)));
+        let inputs = [[n, width], [r, width], [out, r]].map(|s| normal(&mut chance, &s));
+        let projection = normal(&mut chance, &[n, out]);
+        for share in [None, Some(0.4)] {
+            let with = |weight: Arc<dyn FrozenWeight>| {
+                let mut chance = Chance::new(4, "dropout");
+                let dropped = share
+                    .map(|share| Dropped::new(Dropout { share, chance: &mut chance }, n * width));
+                let vars = inputs.each_ref().map(|t| candle_core::Var::from_tensor(t).unwrap());
+                let [x, a, b] = vars.each_ref().map(|v| v.as_tensor());
+                let y = adapted_linear(x, &weight, (a, b), 0.5, dropped).unwrap();
+                let loss = (&y * &projection).unwrap().sum_all().unwrap();
+                let mut all = loss.backward().unwrap();
+                let [x, a, b] = vars.each_ref().map(|v| all.remove(v).unwrap());
+                [y, x, a, b]
+            };
+            let fine = with(Arc::new(nf4.clone()));
+            let coarse = with(Arc::new(InBf16(nf4.clone())));
+            for (i, (coarse, fine)) in coarse.iter().zip(&fine).enumerate() {
+                let apart = difference(coarse, fine);
+                assert!(apart > 0.0 && apart < 8e-3, "{i} of {share:?}: {apart}");
+            }
         }
     }
 }

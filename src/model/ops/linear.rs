@@ -10,10 +10,12 @@ use std::sync::Arc;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, bail,
 };
+use half::bf16;
 use rayon::prelude::*;
 
+use super::bf16::{Right, Rows, Turned, linear as rounded};
 use super::matmul::{View, matmul};
-use super::{beside, fused, read, values};
+use super::{beside, fused, read, read_table, values};
 
 /// A frozen weight matrix that can show its rows as f32.
 pub trait FrozenWeight: Send + Sync {
@@ -23,6 +25,17 @@ pub trait FrozenWeight: Send + Sync {
     fn in_features(&self) -> usize;
     /// Writes the given rows, one after the other.
     fn dequantize_rows(&self, rows: Range<usize>, out: &mut [f32]) -> anyhow::Result<()>;
+    /// Whether products with it read bf16, on the CPU.
+    fn in_bf16(&self) -> bool {
+        false
+    }
+    /// Writes some columns of a row as bf16.
+    fn rounded(&self, row: usize, columns: Range<usize>, out: &mut [bf16]) -> anyhow::Result<()> {
+        let mut whole = vec![0f32; self.in_features()];
+        self.dequantize_rows(row..row + 1, &mut whole)?;
+        super::bf16::round(super::bf16::Kernel::best(), &whole[columns], out);
+        Ok(())
+    }
     /// The memory it takes, in bytes.
     fn bytes(&self) -> usize;
     /// The whole matrix where it is kept as f32 anyway.
@@ -41,9 +54,19 @@ pub trait FrozenWeight: Send + Sync {
 /// `x · Wᵀ`, differentiable in both.
 pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     // Tables of a frozen base: whoever multiplies with them wants no gradient.
-    #[cfg(feature = "cuda")]
     if weight.dtype() == DType::BF16 {
-        return super::cuda::linear::product(x, weight, true);
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return super::cuda::linear::product(x, weight, true);
+        }
+        let (n, _) = x.dims2()?;
+        let (rows, width) = weight.dims2()?;
+        let product = |x: &[f32], values: &[bf16]| {
+            let table = Turned { values, rows, width };
+            super::bf16::product(&Rows::new(n, x, width, 0), Right::Columns(&table))
+        };
+        let y = read(x, |x| read_table(weight, |table| product(x, table)))??;
+        return beside(x, y.map_err(candle_core::Error::wrap)?, (n, rows));
     }
     if x.device().is_cpu() {
         x.contiguous()?.apply_op2(weight, Linear)
@@ -166,6 +189,9 @@ impl FrozenLinear {
 
     /// `x · Wᵀ` of `n` rows.
     pub(super) fn product(&self, x: &[f32], n: usize) -> Result<Vec<f32>> {
+        if self.0.in_bf16() {
+            return rounded::forward(x, n, &*self.0, None).map_err(candle_core::Error::wrap);
+        }
         let (out, width) = (self.0.out_features(), self.0.in_features());
         let mut y = vec![0f32; n * out];
         self.tiles(|first, rows, tile| {
@@ -177,6 +203,9 @@ impl FrozenLinear {
 
     /// `dy · W` of `n` rows.
     pub(super) fn back(&self, dy: &[f32], n: usize) -> Result<Vec<f32>> {
+        if self.0.in_bf16() {
+            return rounded::input_gradient(dy, n, &*self.0).map_err(candle_core::Error::wrap);
+        }
         let (out, width) = (self.0.out_features(), self.0.in_features());
         let mut dx = vec![0f32; n * width];
         self.tiles(|first, rows, tile| {

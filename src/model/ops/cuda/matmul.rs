@@ -9,15 +9,7 @@ use candle_core::{CudaDevice, DType, Error, Result};
 
 use super::Arg;
 
-/// What products read; sums are f32 in both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// f32, to compare with the CPU.
-    Full,
-    /// bf16 operands against frozen weights, as QLoRA computes (Dettmers et al. 2023), and TF32
-    /// elsewhere: the tensor cores' speed, at about 3 significant digits.
-    Half,
-}
+pub use crate::model::ops::Precision;
 
 static HALF: AtomicBool = AtomicBool::new(false);
 
