@@ -41,9 +41,9 @@ pub fn exp(x: f32) -> f32 {
     let bounded = x.clamp(-87.336_54, 88.722_83);
     let shifted = bounded * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
-    let r = bounded - n * 0.693_359_375 - n * -2.121_944_4e-4;
-    let mut p = 1.987_569_15e-4;
-    for c in [1.398_199_95e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_55e-1, 5.000_000_1e-1] {
+    let r = bounded - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 5.000_000_2e-1] {
         p = p * r + c;
     }
     let e = p * r * r + r + 1.0;

@@ -8,7 +8,6 @@
 //! gives the same bytes.
 
 use std::cell::{Cell, RefCell};
-use std::ops::Range;
 
 use anyhow::Result;
 use half::bf16;
