@@ -26,6 +26,7 @@ use proto::files::digests::remembered;
 use proto::model::Decoder;
 use proto::model::base::Base;
 use proto::model::config::{Architecture, ModelConfig, RopeScaling};
+use proto::model::ops::Precision;
 use proto::model::prepared::Prepared;
 use proto::model::save::save;
 use proto::model::weights::{Quantization, Weights, expected};

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use candle_core::Device;
 use proto::model::decoder::linears;
+use proto::model::ops::Precision;
 use proto::model::prepared::Prepared;
 use proto::model::weights::{Frozen, Quantization, Weights};
 use proto::model::{Decoder, Packed};
