@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
-
 use super::item::Item;
 use super::outputs::Answer;
 use super::{edits, keywords, rules};
@@ -194,25 +192,7 @@ fn same_text(a: &str, b: &str) -> bool {
 }
 
 fn same_call(a: &ToolCall, b: &ToolCall) -> bool {
-    a.name == b.name && same_map(&a.arguments, &b.arguments)
-}
-
-fn same_map(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
-    a.len() == b.len() && a.iter().all(|(key, v)| b.get(key).is_some_and(|w| same_value(v, w)))
-}
-
-/// Equality of canonical JSON: the order of keys and the spelling of numbers do not matter.
-fn same_value(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            a == b || !(a.is_i64() && b.is_i64()) && a.as_f64() == b.as_f64()
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b))
-        }
-        (Value::Object(a), Value::Object(b)) => same_map(a, b),
-        _ => a == b,
-    }
+    a.name == b.name && schema::same_map(&a.arguments, &b.arguments)
 }
 
 fn key_f1(wanted: &[ToolCall], got: &[ToolCall]) -> f64 {
