@@ -1,5 +1,5 @@
-//! Peak memory and speed of training on SmolLM2-135M's weights (scripts/fetch_smollm2.sh), LoRA
-//! r = 16 on seven linears, each case in a process of its own:
+//! Peak memory of training and evaluation, and the speed of the former, on SmolLM2-135M's weights
+//! (scripts/fetch_smollm2.sh), LoRA r = 16 on seven linears, each case in a process of its own:
 //!
 //! ```text
 //! cargo bench --bench memory [-- CASE…]
@@ -7,8 +7,10 @@
 //!
 //! With `BF16=1` products read bf16.
 //!
-//! `plan` is what the training said it would need, `peak` the most that was resident (VmHWM)
-//! since the base was loaded; both hold the whole process, weights included.
+//! `plan` is what the training or the evaluation said it would need, `peak` the most that was
+//! resident (VmHWM) since the base was loaded; both hold the whole process, weights included.
+//! `answers-8x1024` are eight prompts of 1024 tokens at once, 64 new tokens each; `losses-4096` is
+//! one row of 4096 tokens.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,12 +21,17 @@ use candle_core::Device;
 use proto::adapter::{Adapter, Shape};
 use proto::chance::Chance;
 use proto::config::Layers;
-use proto::model::Decoder;
+use proto::evaluate::Subject;
 use proto::model::ops::Precision;
 use proto::model::weights::{Quantization, Weights};
+use proto::model::{Decoder, Decoding, Generator, Prompt};
 use proto::progress::Silent;
 use proto::tokens::Encoded;
-use proto::train::{Plan, Settings, Trainee, Training, resident, train};
+use proto::train::{Plan, Settings, Trainee, Training, memory, resident, train};
+
+/// As in the program: what an allocator keeps belongs to the peak.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Sequences in a batch, tokens in each, checkpointing.
 const CASES: [(&str, usize, usize, bool); 9] = [
@@ -39,8 +46,23 @@ const CASES: [(&str, usize, usize, bool); 9] = [
     ("1x2048", 1, 2048, false),
 ];
 
-fn measure(batch: usize, length: usize, checkpointing: bool) {
-    let steps = if batch * length > 1024 { 1 } else { 3 };
+/// Prompts at once, tokens in each.
+const ANSWERS: [(&str, usize, usize); 6] = [
+    ("answers-1x256", 1, 256),
+    ("answers-1x1024", 1, 1024),
+    ("answers-1x4096", 1, 4096),
+    ("answers-8x256", 8, 256),
+    ("answers-8x1024", 8, 1024),
+    ("answers-8x4096", 8, 4096),
+];
+const NEW: usize = 64;
+
+/// Tokens in a row.
+const LOSSES: [(&str, usize); 3] =
+    [("losses-256", 256), ("losses-1024", 1024), ("losses-4096", 4096)];
+
+/// The base and a fresh adapter.
+fn loaded() -> (Decoder, Adapter) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2");
     let weights = Weights::open(&model).expect("scripts/fetch_smollm2.sh brings the model");
     let precision = match std::env::var_os("BF16") {
@@ -59,14 +81,43 @@ fn measure(batch: usize, length: usize, checkpointing: bool) {
         base: "SmolLM2-135M-Instruct".into(),
     };
     let adapter = Adapter::fresh(&shape, &decoder.linears(), 1).unwrap();
+    (decoder, adapter)
+}
+
+fn rows(count: usize, length: usize) -> Vec<Encoded> {
     let mut chance = Chance::new(2, "tokens");
-    let rows: Vec<Encoded> = (0..batch * steps)
-        .map(|_| Encoded {
-            ids: (0..length).map(|_| chance.below(49_152) as u32).collect(),
-            trained: vec![true; length],
-            turns: Vec::new(),
-        })
-        .collect();
+    let row = |_| Encoded {
+        ids: (0..length).map(|_| chance.below(49_152) as u32).collect(),
+        trained: vec![true; length],
+        turns: Vec::new(),
+    };
+    (0..count).map(row).collect()
+}
+
+fn line(plan: u64) -> String {
+    let mib = |bytes: u64| bytes as f64 / (1u64 << 20) as f64;
+    let (plan, peak) = (mib(plan), resident::peak().map_or(f64::NAN, mib));
+    format!("{plan:9.0} {peak:9.0} {:8.3}", plan / peak)
+}
+
+/// What `ask` takes, which gives so many answers at once, beside the plan for them.
+fn evaluation(
+    (answers, longest): (usize, usize),
+    ask: impl FnOnce(&Generator) -> anyhow::Result<()>,
+) {
+    let (decoder, adapter) = loaded();
+    let before = resident::now().unwrap_or_default();
+    let plan = before + memory::answering(&decoder, answers, longest, NEW) + memory::SLACK;
+    resident::forget_peak();
+    let lora = Some(&adapter.lora);
+    ask(&Generator { decoder: &decoder, lora, batch: answers }).unwrap();
+    println!("{}", line(plan));
+}
+
+fn training(batch: usize, length: usize, checkpointing: bool) {
+    let steps = if batch * length > 1024 { 1 } else { 3 };
+    let (decoder, adapter) = loaded();
+    let rows = rows(batch * steps, length);
     let names = vec![String::new(); rows.len()];
     let mut layers = Layers::new();
     for (key, value) in [
@@ -94,20 +145,36 @@ fn measure(batch: usize, length: usize, checkpointing: bool) {
     let begun = Instant::now();
     train(&training, &Silent).unwrap();
     let speed = (batch * length * steps) as f64 / begun.elapsed().as_secs_f64();
-    let mib = |bytes: u64| bytes as f64 / (1u64 << 20) as f64;
-    let (plan, peak) = (mib(plan.memory.training()), resident::peak().map_or(f64::NAN, mib));
-    println!("{plan:9.0} {peak:9.0} {:8.3} {speed:9.0}", plan / peak);
+    println!("{} {speed:9.0}", line(plan.memory.training()));
+}
+
+/// Runs the case of a name.
+fn measure(case: &str) {
+    if let Some((_, batch, length, checkpointing)) = CASES.into_iter().find(|c| case == c.0) {
+        return training(batch, length, checkpointing);
+    }
+    if let Some((_, batch, length)) = ANSWERS.into_iter().find(|c| case == c.0) {
+        let rows = rows(batch, length);
+        let prompts: Vec<_> = rows.iter().map(|row| Prompt { ids: &row.ids, seed: 0 }).collect();
+        return evaluation((batch, length), |model| {
+            let decoding = Decoding::greedy(NEW);
+            Subject::generate(model, &prompts, &decoding, &[], &Silent).map(drop)
+        });
+    }
+    let (_, length) = LOSSES.into_iter().find(|c| case == c.0).expect("a case of this name");
+    let rows = rows(1, length);
+    evaluation((1, length), |model| model.loss(&rows.iter().collect::<Vec<_>>()).map(drop));
 }
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    if let Some(case) = std::env::var_os("MEMORY_CASE") {
-        let (_, batch, length, checkpointing) = CASES.into_iter().find(|c| case == c.0).unwrap();
-        return measure(batch, length, checkpointing);
+    if let Ok(case) = std::env::var("MEMORY_CASE") {
+        return measure(&case);
     }
     println!("{:22} {:>9} {:>9} {:>8} {:>9}", "case", "plan MiB", "peak MiB", "ratio", "tokens/s");
     let program = std::env::current_exe().unwrap();
-    for (name, ..) in CASES {
+    let names = CASES.iter().map(|c| c.0).chain(ANSWERS.iter().map(|c| c.0));
+    for name in names.chain(LOSSES.iter().map(|c| c.0)) {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
             print!("{name:22} ");
             std::io::stdout().flush().unwrap();
