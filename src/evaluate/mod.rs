@@ -32,6 +32,8 @@ pub mod rules;
 pub mod secrets;
 pub mod statistics;
 mod subject;
+#[cfg(test)]
+mod testing;
 
 pub use cache::Shelf;
 pub use evaluation::{Evaluation, Output, Record};

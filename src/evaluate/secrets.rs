@@ -114,36 +114,12 @@ fn shadow(output: &Output) -> Trace {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::sync::Arc;
-
+    use super::super::testing;
     use super::*;
-    use crate::dataset::{Example, Kind};
     use crate::redact::Policy;
 
     fn item(id: &str) -> Item {
-        let reference = Message::text(Role::Assistant, "fine");
-        let trace = Trace { messages: vec![reference.clone()], ..Trace::default() };
-        let (component, derived_from) = (None, None);
-        let example = Example { id: id.into(), kind: Kind::Real, derived_from, component, trace };
-        Item {
-            id: id.into(),
-            example: Arc::new(example),
-            message: 0,
-            session: "s".into(),
-            component: None,
-            kind: Kind::Real,
-            source: "x".into(),
-            task_category: None,
-            language: None,
-            suite: None,
-            tools_offered: false,
-            tools: BTreeSet::new(),
-            author: None,
-            keywords: Vec::new(),
-            reference,
-            prompt: Vec::new(),
-        }
+        testing::item(id, Message::text(Role::Assistant, "fine"))
     }
 
     fn says(content: String) -> Output {

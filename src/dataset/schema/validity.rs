@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 /// How deep schemas are followed into one another.
 const DEPTH: usize = 128;
 /// How many schemas are applied to one call: a few references that branch could take forever.
-const STEPS: usize = 1 << 16;
+const STEPS: usize = 1 << 14;
 /// How many compiled patterns a thread keeps, and how large one may get.
 const PATTERNS: usize = 256;
 const PATTERN_BYTES: usize = 1 << 20;

@@ -1,10 +1,8 @@
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
+use super::super::testing;
 use super::*;
-use crate::dataset::{Example, Kind};
-use crate::trace::{Message, Role, Trace};
+use crate::trace::{Message, Role};
 
 fn call(name: &str, arguments: Value) -> ToolCall {
     let Value::Object(arguments) = arguments else { panic!("not an object") };
@@ -14,32 +12,7 @@ fn call(name: &str, arguments: Value) -> ToolCall {
 fn item(content: &str, calls: Vec<ToolCall>) -> Item {
     let mut reference = Message::text(Role::Assistant, content);
     reference.tool_calls = calls;
-    let trace = Trace {
-        session: "s".into(),
-        source: "x".into(),
-        messages: vec![reference.clone()],
-        ..Trace::default()
-    };
-    let example =
-        Example { id: "e".into(), kind: Kind::Real, derived_from: None, component: None, trace };
-    Item {
-        id: "e#0".into(),
-        example: Arc::new(example),
-        message: 0,
-        session: "s".into(),
-        component: None,
-        kind: Kind::Real,
-        source: "x".into(),
-        task_category: None,
-        suite: None,
-        tools_offered: false,
-        tools: BTreeSet::new(),
-        language: None,
-        author: None,
-        keywords: keywords::extract(&reference),
-        reference,
-        prompt: Vec::new(),
-    }
+    testing::item("e#0", reference)
 }
 
 fn answer(content: &str, calls: Vec<ToolCall>) -> Answer {

@@ -26,6 +26,17 @@ fn number(value: &Dynamic, what: &str) -> Result<f64, String> {
     }
 }
 
+/// A figure of the evidence, compared with a bound.
+fn held(
+    evidence: &Evidence,
+    figure: &str,
+    bound: &Dynamic,
+    compare: fn(&str, Option<f64>, f64) -> Check,
+) -> RhaiResultOf<Check> {
+    let bound = number(bound, &format!("the bound of check `{figure}`"))?;
+    Ok(compare(figure, evidence.whole().find(figure)?, bound))
+}
+
 fn margin_of(metric: &str, margin: &Dynamic) -> Result<f64, String> {
     let number = number(margin, &format!("the margin of a check on `{metric}`"))?;
     match number < 0.0 {
@@ -77,9 +88,7 @@ mod constructors {
         figure: &str,
         wanted: Dynamic,
     ) -> RhaiResultOf<Check> {
-        let wanted = number(&wanted, &format!("the bound of check `{figure}`"))?;
-        let value = evidence.whole().find(figure)?;
-        Ok(compare::at_least(figure, value, wanted).by(&author(&ctx)))
+        Ok(held(&evidence, figure, &wanted, compare::at_least)?.by(&author(&ctx)))
     }
 
     /// Passes when a figure of the evidence, by its full name, is at most what is wanted; one
@@ -91,9 +100,7 @@ mod constructors {
         figure: &str,
         wanted: Dynamic,
     ) -> RhaiResultOf<Check> {
-        let wanted = number(&wanted, &format!("the bound of check `{figure}`"))?;
-        let value = evidence.whole().find(figure)?;
-        Ok(compare::at_most(figure, value, wanted).by(&author(&ctx)))
+        Ok(held(&evidence, figure, &wanted, compare::at_most)?.by(&author(&ctx)))
     }
 
     /// Passes when the candidate is better than the base on a metric beyond chance: the whole
