@@ -13,19 +13,25 @@ use super::resident;
 use super::settings::Settings;
 use crate::model::config::ModelConfig;
 use crate::model::decoder::TILE;
-use crate::model::ops::Precision;
+use crate::model::ops::cross_entropy::LOGITS;
 #[cfg(feature = "cuda")]
 use crate::model::ops::cuda;
+use crate::model::ops::{Precision, attention};
 use crate::model::{Decoder, Keep};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
 /// What the threads' stacks and all that is small take beside everything that is counted.
 pub const SLACK: u64 = 24 << 20;
-/// Logits that the head holds at a time on a CPU, where losses are measured, and queries that
-/// attention takes at a time.
-const LOGITS: usize = 1 << 22;
-const QUERIES: usize = 64;
+
+/// Logits that the head of a base on the CPU holds at a time, of so many rows.
+fn chunk(decoder: &Decoder, rows: usize) -> usize {
+    let most = match decoder.precision() {
+        Precision::Full => LOGITS,
+        Precision::Half => 2 * LOGITS,
+    };
+    most.max(decoder.config.vocab_size).min(rows * decoder.config.vocab_size)
+}
 
 /// What the allocator of a CPU keeps of what comes and goes: at most a fifth of it was seen with
 /// activations from 120 to 430 MiB.
@@ -59,14 +65,14 @@ pub fn answering(decoder: &Decoder, answers: usize, longest: usize, new: usize) 
         (tokens * (h + 4 * q + 3 * v)).max(tokens * 3 * h + tile)
     };
     // A block of queries against all keys, on each thread.
-    let scores = rayon::current_num_threads() * QUERIES * (longest + new);
+    let scores = rayon::current_num_threads() * attention::BLOCK * (longest + new);
     // All prompts are fed at once. A cache that grows is beside its new place for a while, which
     // an allocator may keep.
     let cached = answers * (2 * longest + new) * c.num_layers * 2 * v;
     let asked = cached + layer(answers * longest) + 2 * answers * c.vocab_size;
     let (logits, dequantised) = match decoder.device().is_cuda() {
         true => ((longest * c.vocab_size).min(1 << 26), h * i),
-        false => (3 * LOGITS.max(c.vocab_size), 0),
+        false => (3 * chunk(decoder, longest), 0),
     };
     let row = layer(longest) + longest * 3 * h + logits;
     F32 * (scores + dequantised + asked.max(row)) as u64
@@ -128,8 +134,11 @@ impl Memory {
         let rounded = decoder.precision() == Precision::Half;
         let logits = match (on_card, rounded) {
             (true, _) => (tokens * c.vocab_size).min(1 << 26),
-            (false, false) => 6 << 20,
-            (false, true) => (8 + 4 + 2) << 20,
+            // A chunk's logits and their gradient's parts, in bf16 a rounded copy beside them.
+            (false, rounded) => {
+                let chunk = chunk(decoder, tokens);
+                chunk + chunk / 2 + if rounded { chunk / 4 } else { 0 }
+            }
         };
         let of_head = tokens * 4 * h + logits;
         let mut working = F32 * of_first.max(of_second).max(of_head) as u64;

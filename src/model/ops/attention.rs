@@ -16,7 +16,7 @@ use super::matmul::{View, matmul};
 use super::{beside, read, values};
 
 /// Queries handled at a time.
-const BLOCK: usize = 64;
+pub const BLOCK: usize = 64;
 
 /// Cosines and sines for every position, shared by all layers.
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use super::lanes::{exp, largest, sum, wide};
 use super::matmul::{View, matmul};
 use super::{beside, read, read_table, values};
 
-/// Logits held at a time.
-const LOGITS: usize = 1 << 23;
+/// Logits held at a time on the CPU; a head in bf16, which is packed for each chunk, takes twice as
+/// many.
+pub const LOGITS: usize = 1 << 22;
 
 /// The summed cross-entropy (nats) of rows `hidden` ([n, width]) under the head `weight`
 /// ([vocabulary, width]); differentiable in both.
@@ -151,7 +152,11 @@ fn chunks(
     mut f: impl FnMut(usize, usize, &[f32], &[f64]) -> Result<()>,
 ) -> Result<()> {
     let vocabulary = head.vocabulary(width);
-    let height = (LOGITS / vocabulary).max(1);
+    let logits = match head {
+        Head::Full(_) => LOGITS,
+        Head::Rounded(_) => 2 * LOGITS,
+    };
+    let height = (logits / vocabulary).max(1);
     for (chunk, targets) in targets.chunks(height).enumerate() {
         let (first, rows) = (chunk * height, targets.len());
         let mut logits = head.logits(&hidden[first * width..(first + rows) * width], width)?;
