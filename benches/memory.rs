@@ -5,14 +5,15 @@
 //! cargo bench --bench memory [-- CASE…]
 //! ```
 //!
-//! With `BF16=1` products read bf16.
+//! With `BF16=1` products read bf16. With `CLIENT_PYTHON` naming a Python that has transformers, PEFT
+//! and bitsandbytes (`scripts/clients/check.sh peft` makes one), each training is also done there,
+//! in turns, `ROUNDS` times; both speeds and their ratio are printed.
 //!
 //! `plan` is what the training or the evaluation said it would need, `peak` the most that was
 //! resident (VmHWM) since the base was loaded; both hold the whole process, weights included.
 //! `answers-8x1024` are eight prompts of 1024 tokens at once, 64 new tokens each; `losses-4096` is
 //! one row of 4096 tokens.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -114,8 +115,12 @@ fn evaluation(
     println!("{}", line(plan));
 }
 
+fn steps(batch: usize, length: usize) -> usize {
+    if batch * length > 1024 { 2 } else { 6 }
+}
+
 fn training(batch: usize, length: usize, checkpointing: bool) {
-    let steps = if batch * length > 1024 { 1 } else { 3 };
+    let steps = steps(batch, length);
     let (decoder, adapter) = loaded();
     let rows = rows(batch * steps, length);
     let names = vec![String::new(); rows.len()];
@@ -171,15 +176,47 @@ fn main() {
     if let Ok(case) = std::env::var("MEMORY_CASE") {
         return measure(&case);
     }
+    let python = std::env::var_os("CLIENT_PYTHON");
+    let rounds = std::env::var("ROUNDS").map_or(1, |n| n.parse().expect("a number"));
     println!("{:22} {:>9} {:>9} {:>8} {:>9}", "case", "plan MiB", "peak MiB", "ratio", "tokens/s");
-    let program = std::env::current_exe().unwrap();
     let names = CASES.iter().map(|c| c.0).chain(ANSWERS.iter().map(|c| c.0));
     for name in names.chain(LOSSES.iter().map(|c| c.0)) {
-        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
-            print!("{name:22} ");
-            std::io::stdout().flush().unwrap();
-            let status = Command::new(&program).env("MEMORY_CASE", name).status().unwrap();
-            assert!(status.success(), "{name} failed");
+        if !wanted.is_empty() && !wanted.iter().any(|w| w == name) {
+            continue;
+        }
+        let case = CASES.into_iter().find(|c| c.0 == name);
+        for _ in 0..if case.is_some() { rounds } else { 1 } {
+            let ours = one(name);
+            print!("{name:22} {ours}");
+            if let (Some(python), Some((_, batch, length, checkpointing))) = (&python, case) {
+                let theirs = peer(python.as_ref(), batch, length, checkpointing);
+                let ours: f64 = ours.split_whitespace().last().unwrap().parse().unwrap();
+                let (speed, peak) = (theirs["tokens_s"].as_f64(), theirs["peak_mib"].as_f64());
+                let (speed, peak) = (speed.unwrap(), peak.unwrap());
+                print!("; PEFT {speed:.0} tokens/s, {peak:.0} MiB: {:.2} times", ours / speed);
+            }
+            println!();
         }
     }
+}
+
+/// What a case prints, run in a process of its own.
+fn one(name: &str) -> String {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    // As in the program: candle's own threads wait by spinning.
+    let output = program.env("CANDLE_NUM_THREADS", "1").env("MEMORY_CASE", name).output().unwrap();
+    assert!(output.status.success(), "{name} failed: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+}
+
+/// The same training in PEFT.
+fn peer(python: &Path, batch: usize, length: usize, checkpointing: bool) -> serde_json::Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/clients/peft_speed.py");
+    let numbers = [batch, length, steps(batch, length)].map(|n| n.to_string());
+    let mut command = Command::new(python);
+    command.arg(script).args(numbers).args(checkpointing.then_some("checkpointed"));
+    let output = command.output().unwrap();
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the peer failed: {failed}");
+    serde_json::from_slice(&output.stdout).unwrap()
 }
