@@ -222,6 +222,13 @@ impl FrozenWeight for Frozen {
         }
     }
 
+    fn nf4(&self) -> Option<&Nf4> {
+        match self {
+            Frozen::Nf4(nf4) => Some(nf4),
+            _ => None,
+        }
+    }
+
     fn dequantize(&self, dtype: DType) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if let Frozen::CardNf4(card) = self {

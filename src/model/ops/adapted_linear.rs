@@ -10,6 +10,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::dropout::Dropout;
+use super::few_rows::{self, Delta, Stored};
 use super::linear::{FrozenLinear, FrozenWeight, frozen_linear, linear, rows_of};
 use super::matmul::{View, matmul};
 use super::{beside, read, values};
@@ -123,8 +124,13 @@ impl AdaptedLinear {
 
     /// `s·x̃·Aᵀ`: [n, r].
     fn inner(&self, x: &[f32], a: &[f32], (n, width, r): (usize, usize, usize)) -> Vec<f32> {
-        let mut h = vec![0f32; n * r];
-        matmul(&mut h, r, (n, width, r), View::rows(x, width), View::rows(a, width).t(), false);
+        let mut h;
+        if n <= few_rows::MOST {
+            h = few_rows::product(x, Stored::F32(a), (n, width, r), None);
+        } else {
+            h = vec![0f32; n * r];
+            matmul(&mut h, r, (n, width, r), View::rows(x, width), View::rows(a, width).t(), false);
+        }
         h.iter_mut().for_each(|h| *h *= self.scale);
         h
     }
@@ -197,10 +203,13 @@ impl CustomOp3 for AdaptedLinear {
         let out = l3.dims()[0];
         let n = rows_of(l1, width)?;
         let (x, a, b) = (values(s1, l1)?, values(s2, l2)?, values(s3, l3)?);
-        let mut y = self.weight.product(x, n)?;
         let seen =
             Self::seen(x, self.dropped.as_ref().map(|dropped| dropped.mask(n * width)).as_deref());
         let h = self.inner(seen.as_deref().unwrap_or(x), a, (n, width, r));
+        if let Some(y) = self.weight.few_rows(x, n, Some(Delta { h: &h, b, r }))? {
+            return Ok((CpuStorage::F32(y), (n, out).into()));
+        }
+        let mut y = self.weight.product(x, n)?;
         matmul(&mut y, out, (n, r, out), View::rows(&h, r), View::rows(b, r).t(), true);
         Ok((CpuStorage::F32(y), (n, out).into()))
     }

@@ -12,8 +12,10 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
+use super::few_rows::{self, Delta, Stored};
 use super::matmul::{View, matmul};
 use super::{beside, fused, read, values};
+use crate::model::nf4::Nf4;
 
 /// A frozen weight matrix that can show its rows as f32.
 pub trait FrozenWeight: Send + Sync {
@@ -27,6 +29,10 @@ pub trait FrozenWeight: Send + Sync {
     fn bytes(&self) -> usize;
     /// The whole matrix where it is kept as f32 anyway.
     fn dense(&self) -> Option<&Tensor> {
+        None
+    }
+    /// The matrix where it is kept in NF4 in host memory.
+    fn nf4(&self) -> Option<&Nf4> {
         None
     }
     /// The whole matrix as `dtype` on the device that holds it: how a card multiplies with it.
@@ -96,6 +102,10 @@ impl CustomOp2 for Linear {
         let (out, width) = l2.shape().dims2()?;
         let n = rows_of(l1, width)?;
         let (x, w) = (values(s1, l1)?, values(s2, l2)?);
+        if n <= few_rows::MOST {
+            let y = few_rows::product(x, Stored::F32(w), (n, width, out), None);
+            return Ok((CpuStorage::F32(y), (n, out).into()));
+        }
         let mut y = vec![0f32; n * out];
         let (x, w) = (View::rows(x, width), View::rows(w, width).t());
         matmul(&mut y, out, (n, width, out), x, w, false);
@@ -164,8 +174,28 @@ impl FrozenLinear {
         Ok(())
     }
 
+    /// `x · Wᵀ` of `n` rows, and a delta, where that is better done without unpacking the weight.
+    pub(super) fn few_rows(
+        &self,
+        x: &[f32],
+        n: usize,
+        delta: Option<Delta>,
+    ) -> Result<Option<Vec<f32>>> {
+        let shape = (n, self.0.in_features(), self.0.out_features());
+        let of = |weight: Stored| Some(few_rows::product(x, weight, shape, delta));
+        match (self.0.nf4(), self.0.dense()) {
+            _ if n > few_rows::MOST => Ok(None),
+            (Some(nf4), _) => Ok(of(Stored::Nf4(nf4))),
+            (None, Some(dense)) => read(dense, |dense| of(Stored::F32(dense))),
+            (None, None) => Ok(None),
+        }
+    }
+
     /// `x · Wᵀ` of `n` rows.
     pub(super) fn product(&self, x: &[f32], n: usize) -> Result<Vec<f32>> {
+        if let Some(y) = self.few_rows(x, n, None)? {
+            return Ok(y);
+        }
         let (out, width) = (self.0.out_features(), self.0.in_features());
         let mut y = vec![0f32; n * out];
         self.tiles(|first, rows, tile| {

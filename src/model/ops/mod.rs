@@ -14,6 +14,7 @@ pub mod cross_entropy;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod dropout;
+pub mod few_rows;
 pub mod linear;
 pub mod matmul;
 pub mod rms_norm;
@@ -51,6 +52,65 @@ pub(crate) fn beside(
     shape: impl candle_core::shape::ShapeWithOneHole,
 ) -> Result<Tensor> {
     Tensor::from_vec(values, shape, like.device())
+}
+
+/// `f` with the widest vectors that the processor has. What is to gain by it must be inlined into
+/// `f`, and gives the same bits at any width.
+pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512vl")]
+        fn in_512<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        #[target_feature(enable = "avx2")]
+        fn in_256<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+            // SAFETY: the processor was asked.
+            return unsafe { in_512(f) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor was asked.
+            return unsafe { in_256(f) };
+        }
+    }
+    f()
+}
+
+/// `e^x` for `x ≤ 0` to the last places, without a branch or a call, so that loops over it become
+/// vectors; below -87 it is that of -87, next to the least number that is not denormal.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    // e^x = 2^n · e^r, n the nearest whole number of ln 2 in x, |r| ≤ ln 2 / 2.
+    const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³: a sum with it has no fraction, and ends in n
+    let x = x.max(-87.0);
+    let sum = x * std::f32::consts::LOG2_E + ROUND;
+    let n = sum - ROUND;
+    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let mut p = 1.0 / 5040.0;
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = p * r + c;
+    }
+    p * f32::from_bits(sum.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{exp, vectorised};
+
+    #[test]
+    fn the_exponential_is_right_to_the_last_places() {
+        let inputs: Vec<f32> = (0..=870_000).map(|i| i as f32 * -1e-4).collect();
+        let results = vectorised(|| inputs.iter().map(|x| exp(*x)).collect::<Vec<f32>>());
+        for (x, e) in inputs.iter().zip(results) {
+            let want = f64::from(*x).exp();
+            assert!((f64::from(e) - want).abs() <= 2.5e-7 * want, "{x}: {e} instead of {want}");
+        }
+        assert_eq!((exp(0.0), exp(-1e9), exp(f32::NEG_INFINITY)), (1.0, exp(-87.0), exp(-87.0)));
+        assert!(exp(-87.0) < 1.7e-38);
+    }
 }
 
 #[cfg(test)]
