@@ -2,14 +2,14 @@
 //! keeps them (NF4): 32 prompts, 64 new tokens each, prompts included in the time.
 //!
 //! ```text
-//! RAYON_NUM_THREADS=2 cargo bench --bench decoding [-- ROUNDS]
+//! RAYON_NUM_THREADS=2 cargo bench --bench decoding [-- ROUNDS CASE…]
 //! LLAMA_PYTHON=…/bin/python …                 the same through llama.cpp, on the same GGUF
 //! ```
 //!
 //! Prompts are sessions of the shipped sample, cut before an answer at 100 to 200 tokens: `apart`
 //! as they are, where next to nothing is common to them, and `shared` after one system prompt
 //! that takes about two thirds. Nothing ends an answer early. Each figure is the median of the
-//! rounds (three where not said), in which all take turns; llama.cpp is given the same tokens and
+//! rounds (three where not said), in which all take turns; a case is `apart-32` or the like; llama.cpp is given the same tokens and
 //! as many threads, each prompt in full.
 
 use std::io::Write;
@@ -112,12 +112,14 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    let rounds = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(3);
+    let given: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let rounds = given.iter().find_map(|a| a.parse().ok()).unwrap_or(3);
+    let cases: Vec<&String> = given.iter().filter(|a| a.parse::<usize>().is_err()).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let gguf = root.join("models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
     let weights = Weights::open(&gguf).expect("scripts/fetch_smollm2.sh brings the model");
     let decoder = Decoder::load(&weights, Quantization::Nf4, &Device::Cpu).expect("a decoder");
-    let codec = Codec::open(&gguf, None).expect("a tokenizer");
+    let codec = Codec::open(&gguf, Some("hermes")).expect("a tokenizer");
     let lora = adapter(&decoder);
     let python = std::env::var("LLAMA_PYTHON").ok();
     println!(
@@ -137,6 +139,9 @@ fn main() {
         assert_eq!(prompts.len(), PROMPTS, "the sample has enough long sessions");
         let tokens: usize = prompts.iter().map(Vec::len).sum();
         for batch in [1, PROMPTS] {
+            if !cases.is_empty() && !cases.contains(&&format!("{name}-{batch}")) {
+                continue;
+            }
             let (mut base, mut adapted, mut peer) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..rounds {
                 peer.extend(python.as_ref().map(|python| llama(python, &gguf, &prompts, batch)));

@@ -214,19 +214,29 @@ impl Generator<'_> {
 
 /// The index of the largest logit, the first of equals.
 fn likeliest(logits: &[f32]) -> Result<u32> {
-    const LANES: usize = 16;
-    let (most, damaged) = vectorised(|| {
-        let (mut most, mut damaged) = ([f32::NEG_INFINITY; LANES], [false; LANES]);
-        for part in logits.chunks(LANES) {
-            for (i, value) in part.iter().enumerate() {
-                most[i] = if *value > most[i] { *value } else { most[i] };
-                damaged[i] |= value.is_nan();
-            }
-        }
-        (most.into_iter().fold(f32::NEG_INFINITY, f32::max), damaged.contains(&true))
-    });
+    let (most, damaged) = most(logits);
     ensure!(!damaged, "the model's output is not a number; the weights are damaged");
     Ok(logits.iter().position(|value| *value == most).unwrap_or(0) as u32)
+}
+
+vectorised! {
+    /// The largest logit, and whether there is one that is not a number.
+    fn most(logits: &[f32]) -> (f32, bool) {
+        const LANES: usize = 16;
+        let (mut most, mut damaged) = ([f32::NEG_INFINITY; LANES], [0u32; LANES]);
+        let (parts, rest) = logits.as_chunks::<LANES>();
+        for part in parts {
+            for i in 0..LANES {
+                most[i] = if part[i] > most[i] { part[i] } else { most[i] };
+                damaged[i] |= u32::from(part[i].is_nan());
+            }
+        }
+        for value in rest {
+            most[0] = if *value > most[0] { *value } else { most[0] };
+            damaged[0] |= u32::from(value.is_nan());
+        }
+        (most.into_iter().fold(f32::NEG_INFINITY, f32::max), damaged != [0; LANES])
+    }
 }
 
 /// A token drawn by its probability. The arithmetic is the same on every machine.

@@ -10,7 +10,6 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::vectorised;
 use crate::model::nf4::Nf4;
 
 #[cfg(target_arch = "x86_64")]
@@ -107,7 +106,7 @@ pub fn product(
             // have rows in common.
             return unsafe { avx512::outputs(inputs, weight, delta, rows, *y, out) };
         }
-        vectorised(|| portable::outputs((x, n, width), weight, delta, rows, (*y, out)));
+        portable::outputs((x, n, width), weight, delta, rows, (*y, out));
     };
     let rows = (TASK / width.max(1)).next_multiple_of(24).max(24);
     if out <= rows {

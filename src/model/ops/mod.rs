@@ -54,30 +54,39 @@ pub(crate) fn beside(
     Tensor::from_vec(values, shape, like.device())
 }
 
-/// `f` with the widest vectors that the processor has. What is to gain by it must be inlined into
-/// `f`, and gives the same bits at any width.
-pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,avx512vl")]
-        fn in_512<R>(f: impl FnOnce() -> R) -> R {
-            f()
+/// A function compiled for the widest vectors of several kinds of processor, of which the one at
+/// hand is asked. Loops in it become vectors; the bits are the same at any width.
+macro_rules! vectorised {
+    ($(#[$doc:meta])* $see:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?
+        $body:block) => {
+        $(#[$doc])*
+        $see fn $name($($arg: $type),*) $(-> $out)? {
+            #[inline(always)]
+            fn plain($($arg: $type),*) $(-> $out)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512vl")]
+                fn in_512($($arg: $type),*) $(-> $out)? {
+                    plain($($arg),*)
+                }
+                #[target_feature(enable = "avx2")]
+                fn in_256($($arg: $type),*) $(-> $out)? {
+                    plain($($arg),*)
+                }
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                    // SAFETY: the processor was asked.
+                    return unsafe { in_512($($arg),*) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor was asked.
+                    return unsafe { in_256($($arg),*) };
+                }
+            }
+            plain($($arg),*)
         }
-        #[target_feature(enable = "avx2")]
-        fn in_256<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-            // SAFETY: the processor was asked.
-            return unsafe { in_512(f) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor was asked.
-            return unsafe { in_256(f) };
-        }
-    }
-    f()
+    };
 }
+pub(crate) use vectorised;
 
 /// `e^x` for `x ≤ 0` to the last places, without a branch or a call, so that loops over it become
 /// vectors; below -87 it is that of -87, next to the least number that is not denormal.
@@ -100,10 +109,17 @@ pub(crate) fn exp(x: f32) -> f32 {
 mod tests {
     use super::{exp, vectorised};
 
+    vectorised! {
+        fn exponentials(inputs: &mut [f32]) {
+            inputs.iter_mut().for_each(|x| *x = exp(*x));
+        }
+    }
+
     #[test]
     fn the_exponential_is_right_to_the_last_places() {
         let inputs: Vec<f32> = (0..=870_000).map(|i| i as f32 * -1e-4).collect();
-        let results = vectorised(|| inputs.iter().map(|x| exp(*x)).collect::<Vec<f32>>());
+        let mut results = inputs.clone();
+        exponentials(&mut results);
         for (x, e) in inputs.iter().zip(results) {
             let want = f64::from(*x).exp();
             assert!((f64::from(e) - want).abs() <= 2.5e-7 * want, "{x}: {e} instead of {want}");

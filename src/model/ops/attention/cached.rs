@@ -155,48 +155,72 @@ impl Seen<'_> {
         scores.resize(q.len() / self.dim * self.count, 0.0);
         strided(q, (self.keys, self.stride), (self.dim, self.count), scores);
         let scale = 1.0 / (self.dim as f32).sqrt();
-        vectorised(|| {
-            let rows = scores.chunks_exact_mut(self.count);
-            for (p, out) in rows.zip(out.chunks_exact_mut(self.dim)) {
-                let share = 1.0 / exponentials(p, scale);
-                let mut at = 0;
-                while at < self.dim {
-                    at += match self.dim - at {
-                        64.. => self.weigh::<64>(p, share, at, &mut out[at..]),
-                        16..64 => self.weigh::<16>(p, share, at, &mut out[at..]),
-                        _ => self.weigh::<1>(p, share, at, &mut out[at..]),
-                    };
-                }
-            }
-        });
-    }
-
-    /// The weighted sum of the `W` columns from `at`, written to the front of `out`.
-    #[inline(always)]
-    fn weigh<const W: usize>(&self, p: &[f32], share: f32, at: usize, out: &mut [f32]) -> usize {
-        let mut sums = [0f32; W];
-        for (p, row) in p.iter().zip(self.values.chunks(self.stride)) {
-            for (sum, value) in sums.iter_mut().zip(&row[at..at + W]) {
-                *sum += p * value;
-            }
+        let rows = scores.chunks_exact_mut(self.count);
+        for (p, out) in rows.zip(out.chunks_exact_mut(self.dim)) {
+            let share = 1.0 / exponentials(p, scale);
+            weigh(p, share, self.values, self.stride, out);
         }
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * share);
-        W
     }
 }
 
-/// Turns scores into `exp(scale · (score − most))`, and sums these.
-#[inline(always)]
-fn exponentials(scores: &mut [f32], scale: f32) -> f32 {
-    let most = scores.iter().fold(f32::MIN, |m, v| m.max(*v));
-    let mut sums = [0f32; LANES];
-    for part in scores.chunks_mut(LANES) {
-        for (sum, score) in sums.iter_mut().zip(part) {
+vectorised! {
+    /// Turns scores into `exp(scale · (score − most))`, and sums these.
+    fn exponentials(scores: &mut [f32], scale: f32) -> f32 {
+        let most = scores.iter().fold(f32::MIN, |m, v| m.max(*v));
+        let mut sums = [0f32; LANES];
+        let (parts, rest) = scores.as_chunks_mut::<LANES>();
+        for part in parts {
+            for i in 0..LANES {
+                part[i] = exp((part[i] - most) * scale);
+                sums[i] += part[i];
+            }
+        }
+        for (i, score) in rest.iter_mut().enumerate() {
             *score = exp((*score - most) * scale);
-            *sum += *score;
+            sums[i] += *score;
+        }
+        sums.iter().sum()
+    }
+}
+
+vectorised! {
+    /// The sum of rows `stride` apart, each by its share of the whole.
+    fn weigh(p: &[f32], share: f32, values: &[f32], stride: usize, out: &mut [f32]) {
+        let (parts, rest) = out.as_chunks_mut::<{ 4 * LANES }>();
+        for (nth, out) in parts.iter_mut().enumerate() {
+            columns(p, share, (values, stride), nth * 4 * LANES, out);
+        }
+        let mut at = parts.len() * 4 * LANES;
+        let (parts, rest) = rest.as_chunks_mut::<LANES>();
+        for out in parts {
+            columns(p, share, (values, stride), at, out);
+            at += LANES;
+        }
+        for (i, out) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
+            columns(p, share, (values, stride), at + i, out);
         }
     }
-    sums.iter().sum()
+}
+
+/// `W` columns of it, from `at` on.
+#[inline(always)]
+fn columns<const W: usize>(
+    p: &[f32],
+    share: f32,
+    (values, stride): (&[f32], usize),
+    at: usize,
+    out: &mut [f32; W],
+) {
+    let mut sums = [0f32; W];
+    for (j, p) in p.iter().enumerate() {
+        let row: &[f32] = &values[j * stride + at..][..W];
+        for i in 0..W {
+            sums[i] += p * row[i];
+        }
+    }
+    for i in 0..W {
+        out[i] = sums[i] * share;
+    }
 }
 
 #[cfg(test)]

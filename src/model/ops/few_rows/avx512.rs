@@ -28,7 +28,7 @@ pub fn here() -> bool {
 /// What one load brings, where loads are fastest.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line(#[allow(dead_code)] [f32; LANES]); // read through pointers
+struct Line([f32; LANES]);
 
 /// `x` in the order in which weights come out of their words.
 pub struct Inputs {
@@ -40,14 +40,16 @@ pub struct Inputs {
 impl Inputs {
     pub fn new(x: &[f32], weight: Stored, (n, width): (usize, usize)) -> Self {
         let packed = !matches!(weight, Stored::F32(_));
-        let mut lines = Vec::with_capacity(x.len() / LANES);
-        for part in x.as_chunks::<{ 2 * LANES }>().0 {
-            let line = |first, step| Line(std::array::from_fn(|i| part[first + i * step]));
-            lines.extend(if packed {
-                [line(0, 2), line(1, 2)]
-            } else {
-                [line(0, 1), line(LANES, 1)]
-            });
+        let mut lines = vec![Line([0.0; LANES]); x.len() / LANES];
+        let pairs = x.as_chunks::<{ 2 * LANES }>().0.iter();
+        for (part, lines) in pairs.zip(lines.as_chunks_mut::<2>().0) {
+            let [Line(a), Line(b)] = lines;
+            for i in 0..LANES {
+                (a[i], b[i]) = match packed {
+                    true => (part[2 * i], part[2 * i + 1]),
+                    false => (part[i], part[LANES + i]),
+                };
+            }
         }
         Inputs { x: lines, n, width }
     }
@@ -70,7 +72,12 @@ impl Rows for Floats {
     unsafe fn block(self, row: usize, at: usize) -> [__m512; 4] {
         unsafe {
             let from = self.w.add(row * self.stride + at);
-            [0, 1, 2, 3].map(|i| _mm512_loadu_ps(from.add(i * LANES)))
+            [
+                _mm512_loadu_ps(from),
+                _mm512_loadu_ps(from.add(LANES)),
+                _mm512_loadu_ps(from.add(2 * LANES)),
+                _mm512_loadu_ps(from.add(3 * LANES)),
+            ]
         }
     }
 }
@@ -211,8 +218,9 @@ impl Job<'_> {
                 for at in (0..width).step_by(BLOCK) {
                     unsafe {
                         let to = tile.as_mut_ptr().cast::<f32>().add(row * width + at);
-                        for (i, part) in w.block(first + row, at).into_iter().enumerate() {
-                            _mm512_storeu_ps(to.add(i * LANES), part);
+                        let block = w.block(first + row, at);
+                        for i in 0..4 {
+                            _mm512_storeu_ps(to.add(i * LANES), block[i]);
                         }
                     }
                 }
@@ -359,9 +367,11 @@ impl Job<'_> {
             }
             for r in 0..R {
                 for c in (0..C).step_by(4) {
-                    let of =
-                        |i: usize| if c + i < C { sums[c + i][r] } else { _mm512_setzero_ps() };
-                    let four: [f32; 4] = std::mem::transmute(totals([of(0), of(1), of(2), of(3)]));
+                    let mut parts = [_mm512_setzero_ps(); 4];
+                    for i in c..C.min(c + 4) {
+                        parts[i - c] = sums[i][r];
+                    }
+                    let four: [f32; 4] = std::mem::transmute(totals(parts));
                     let y = self.y.add((row + r) * self.stride + first + c);
                     y.copy_from_nonoverlapping(four.as_ptr(), 4.min(C - c));
                 }

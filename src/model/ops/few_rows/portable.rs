@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::{Delta, Stored};
+use crate::model::ops::vectorised;
 
 const LANES: usize = 16;
 /// Outputs whose weights are unpacked at a time.
 const TILE: usize = 8;
 
 /// The given outputs of all rows.
-#[inline(always)]
 pub fn outputs(
     (x, n, width): (&[f32], usize, usize),
     weight: Stored,
@@ -47,23 +47,25 @@ pub fn outputs(
 }
 
 /// The product of two rows.
-#[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; LANES];
     add(&mut sums, a, b);
     sums.iter().sum()
 }
 
-#[inline(always)]
-fn add(sums: &mut [f32; LANES], a: &[f32], b: &[f32]) {
-    let (a_parts, a_rest) = a.as_chunks::<LANES>();
-    let (b_parts, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_parts.iter().zip(b_parts) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
+vectorised! {
+    fn add(sums: &mut [f32; LANES], a: &[f32], b: &[f32]) {
+        let (a_parts, a_rest) = a.as_chunks::<LANES>();
+        let (b_parts, b_rest) = b.as_chunks::<LANES>();
+        let mut lanes = *sums;
+        for (a, b) in a_parts.iter().zip(b_parts) {
+            for i in 0..LANES {
+                lanes[i] += a[i] * b[i];
+            }
         }
-    }
-    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum += a * b;
+        for (i, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+            lanes[i] += a * b;
+        }
+        *sums = lanes;
     }
 }
