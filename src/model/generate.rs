@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::decoder::{Cache, Decoder, Packed};
 use super::lora::Lora;
+use super::ops::few_rows;
 use super::ops::linear::linear;
 use super::ops::{read, vectorised};
 use crate::chance::Chance;
@@ -53,7 +54,7 @@ pub struct Prompt<'a> {
 /// Fewer tokens in common are not worth keeping.
 const SHARED: usize = 16;
 /// Tokens of new prompts that are fed at a time, one prompt at least.
-const FED: usize = 1024;
+const FED: usize = few_rows::MOST;
 
 /// What the prompts last begun have in common.
 struct Beginning<'a> {
@@ -337,7 +338,7 @@ mod tests {
             .iter()
             .map(|ids| {
                 let generator = Generator { decoder: &decoder, lora: None, batch: 1 };
-                generator.generate(&[ids.clone()], 12, &[2], &Silent).unwrap().remove(0)
+                generator.generate(std::slice::from_ref(ids), 12, &[2], &Silent).unwrap().remove(0)
             })
             .collect();
         for batch in [1, 2, 6] {

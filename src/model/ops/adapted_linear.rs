@@ -237,12 +237,12 @@ mod tests {
     #[test]
     fn agrees_with_its_parts_and_finite_differences() {
         let mut chance = Chance::new(1, "adapted linear");
-        let (n, out, width, r) = (9, 300, 20, 4);
+        let (out, width, r) = (300, 20, 4);
         let weight = normal(&mut chance, &[out, width]).flatten_all().unwrap().to_vec1().unwrap();
         let nf4 = Frozen::Nf4(Arc::new(Nf4::quantize(&weight, out, width)));
         let weight: Arc<dyn FrozenWeight> = Arc::new(nf4);
-        let inputs = [[n, width], [r, width], [out, r]].map(|s| normal(&mut chance, &s));
-        for share in [None, Some(0.4)] {
+        for (n, share) in [(9, None), (9, Some(0.4)), (few_rows::MOST + 1, None)] {
+            let inputs = [[n, width], [r, width], [out, r]].map(|s| normal(&mut chance, &s));
             let with = |fused: bool| {
                 let weight = weight.clone();
                 move |t: &[Tensor]| {

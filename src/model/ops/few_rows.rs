@@ -16,8 +16,8 @@ use crate::model::nf4::Nf4;
 mod avx512;
 mod portable;
 
-/// The most rows that gain by it.
-pub const MOST: usize = 64;
+/// The most rows that gain by it: more no longer fit a core's cache beside the weights.
+pub const MOST: usize = 256;
 
 /// Weights as they are stored, [out, in].
 #[derive(Clone, Copy)]

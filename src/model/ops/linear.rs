@@ -101,11 +101,16 @@ impl CustomOp2 for Linear {
     ) -> Result<(CpuStorage, Shape)> {
         let (out, width) = l2.shape().dims2()?;
         let n = rows_of(l1, width)?;
-        let (x, w) = (values(s1, l1)?, values(s2, l2)?);
+        let x = values(s1, l1)?;
         if n <= few_rows::MOST {
-            let y = few_rows::product(x, Stored::F32(w), (n, width, out), None);
+            let weight = match (s2, l2.contiguous_offsets()) {
+                (CpuStorage::BF16(w), Some((from, to))) => Stored::Bf16(&w[from..to]),
+                _ => Stored::F32(values(s2, l2)?),
+            };
+            let y = few_rows::product(x, weight, (n, width, out), None);
             return Ok((CpuStorage::F32(y), (n, out).into()));
         }
+        let w = values(s2, l2)?;
         let mut y = vec![0f32; n * out];
         let (x, w) = (View::rows(x, width), View::rows(w, width).t());
         matmul(&mut y, out, (n, width, out), x, w, false);
@@ -245,7 +250,7 @@ impl CustomOp1 for FrozenLinear {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{normal, same_gradients};
+    use super::super::testing::{difference, normal, same_gradients};
     use super::*;
     use crate::chance::Chance;
 
@@ -277,8 +282,19 @@ mod tests {
     #[test]
     fn linear_agrees_with_candle_and_finite_differences() {
         let mut chance = Chance::new(1, "linear");
-        let inputs = [normal(&mut chance, &[6, 10]), normal(&mut chance, &[7, 10])];
-        same_gradients(&inputs, |t| linear(&t[0], &t[1]), |t| t[0].matmul(&t[1].t()?));
+        for n in [6, few_rows::MOST + 1] {
+            let inputs = [normal(&mut chance, &[n, 10]), normal(&mut chance, &[7, 10])];
+            same_gradients(&inputs, |t| linear(&t[0], &t[1]), |t| t[0].matmul(&t[1].t()?));
+        }
+    }
+
+    #[test]
+    fn tables_may_be_kept_in_bf16() {
+        let mut chance = Chance::new(3, "linear");
+        let (x, table) = (normal(&mut chance, &[3, 64]), normal(&mut chance, &[9, 64]));
+        let half = table.to_dtype(DType::BF16).unwrap();
+        let want = x.matmul(&half.to_dtype(DType::F32).unwrap().t().unwrap()).unwrap();
+        assert!(difference(&linear(&x, &half).unwrap(), &want) < 1e-6);
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{exp, vectorised};
+    use super::exp;
 
     vectorised! {
         fn exponentials(inputs: &mut [f32]) {

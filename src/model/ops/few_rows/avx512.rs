@@ -3,6 +3,8 @@
 //! 64 inputs at a time are four vectors of 16. Where weights are packed, they come out of their
 //! words as the even inputs of 32 and then the odd ones, so `x` is laid out in that order first.
 
+#![allow(clippy::needless_range_loop)] // indices are those of registers
+
 use std::arch::x86_64::*;
 use std::ops::Range;
 
