@@ -375,6 +375,13 @@ impl Decoder {
         Cache(self.blocks.iter().map(|_| Past::default()).collect())
     }
 
+    /// A copy of what the first `len` tokens of a sequence left in its cache.
+    pub fn beginning(&self, cache: &Cache, len: usize) -> Result<Cache> {
+        let width = self.config.num_kv_heads * self.config.head_dim;
+        let begin = |past: &Past| past.beginning(len, width);
+        Ok(Cache(cache.0.iter().map(begin).collect::<candle_core::Result<_>>()?))
+    }
+
     /// The last hidden state (normed) of every packed token: [n, hidden], without gradients.
     pub fn forward(&self, packed: &Packed, lora: Option<&Lora>) -> Result<Tensor> {
         self.run(packed, (lora, None, false), None)

@@ -1,12 +1,16 @@
 //! Generation with a key-value cache, several sequences at once; a sequence that ends leaves the
-//! batch and the next one takes its place.
+//! batch and the next one takes its place. What prompts begin with in common is computed once.
 
 use anyhow::{Result, ensure};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::decoder::{Cache, Decoder, Packed};
 use super::lora::Lora;
+use super::ops::few_rows;
+use super::ops::lanes::{largest, wide};
 use super::ops::linear::linear;
+use super::ops::read;
 use crate::chance::Chance;
 use crate::progress::Observer;
 
@@ -48,6 +52,17 @@ pub struct Prompt<'a> {
     pub seed: u64,
 }
 
+/// Fewer tokens in common are not worth keeping.
+const SHARED: usize = 16;
+/// Tokens of new prompts that are fed at a time, one prompt at least.
+const FED: usize = few_rows::MOST;
+
+/// What the prompts last begun have in common.
+struct Beginning<'a> {
+    ids: &'a [u32],
+    cache: Cache,
+}
+
 struct Answer {
     prompt: usize,
     chance: Chance,
@@ -86,26 +101,36 @@ impl Generator<'_> {
             ensure!(n > 0, "prompt {i} is empty");
             ensure!(n < limit, "prompt {i} has {n} tokens; the model's context holds {limit}");
         }
+        // On a thread of the pool, which others of it then help; from outside, every product
+        // would have to wake them.
+        rayon::scope(|_| self.all(prompts, decoding, stop, observer))
+    }
+
+    fn all(
+        &self,
+        prompts: &[Prompt],
+        decoding: &Decoding,
+        stop: &[u32],
+        observer: &dyn Observer,
+    ) -> Result<Vec<(Vec<u32>, bool)>> {
+        let limit = self.decoder.max_positions();
+        // In this order, prompts that begin alike are neighbours.
+        let mut waiting: Vec<usize> = (0..prompts.len()).collect();
+        waiting.sort_by_key(|i| prompts[*i].ids);
+        let mut waiting = waiting.as_slice();
+        let mut begun = Beginning { ids: &[], cache: self.decoder.cache() };
         let mut done: Vec<Option<(Vec<u32>, bool)>> = vec![None; prompts.len()];
         let mut active: Vec<Answer> = Vec::new();
-        let (mut waiting, mut finished) = (0, 0);
+        let mut finished = 0;
         while finished < prompts.len() {
             observer.check()?;
-            while active.len() < self.batch.max(1) && waiting < prompts.len() {
-                let Prompt { ids, seed } = prompts[waiting];
-                active.push(Answer {
-                    prompt: waiting,
-                    chance: Chance::resume(seed),
-                    cache: self.decoder.cache(),
-                    next: ids.to_vec(),
-                    ids: Vec::new(),
-                    length: ids.len(),
-                });
-                waiting += 1;
-            }
-            let chosen = self.step(&mut active, decoding)?;
-            let mut going = Vec::with_capacity(active.len());
-            for (mut answer, id) in active.drain(..).zip(chosen) {
+            let free = self.batch.max(1) - active.len();
+            let mut new = self.begin(prompts, &mut waiting, free, &mut begun)?;
+            // New prompts first catch up with the rest.
+            let fed = if new.is_empty() { &mut active } else { &mut new };
+            let chosen = self.step(fed, decoding)?;
+            let mut going = Vec::with_capacity(fed.len());
+            for (mut answer, id) in fed.drain(..).zip(chosen) {
                 let ended = stop.contains(&id);
                 if !ended {
                     answer.ids.push(id);
@@ -120,9 +145,52 @@ impl Generator<'_> {
                     going.push(answer);
                 }
             }
-            active = going;
+            active.append(&mut going);
         }
         Ok(done.into_iter().flatten().collect())
+    }
+
+    /// The next waiting prompts, at most `free` of them, each with what is known of its beginning.
+    fn begin<'p>(
+        &self,
+        prompts: &[Prompt<'p>],
+        waiting: &mut &[usize],
+        free: usize,
+        begun: &mut Beginning<'p>,
+    ) -> Result<Vec<Answer>> {
+        let common = |a: &[u32], b: &[u32]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        let (mut new, mut fed) = (Vec::new(), 0);
+        while let Some((prompt, others)) = waiting.split_first()
+            && new.len() < free
+        {
+            let Prompt { ids, seed } = prompts[*prompt];
+            // The last token is always fed: its output is what is wanted.
+            let most = ids.len() - 1;
+            let mut known = common(begun.ids, ids).min(most);
+            let next = others.first().map_or(0, |other| common(ids, prompts[*other].ids).min(most));
+            let grows = next >= known + SHARED;
+            if fed > 0 && fed + ids.len() - known > FED {
+                break;
+            }
+            if grows {
+                let mut cache = self.decoder.beginning(&begun.cache, known)?;
+                let packed = Packed::new([&ids[known..next]]);
+                self.decoder.continued(&packed, self.lora, &mut [&mut cache])?;
+                known = next;
+                *begun = Beginning { ids: &ids[..known], cache };
+            }
+            new.push(Answer {
+                prompt: *prompt,
+                chance: Chance::resume(seed),
+                cache: self.decoder.beginning(&begun.cache, known)?,
+                next: ids[known..].to_vec(),
+                ids: Vec::new(),
+                length: ids.len(),
+            });
+            fed += ids.len() - known;
+            *waiting = others;
+        }
+        Ok(new)
     }
 
     /// Feeds what each answer has not seen and chooses its next token.
@@ -133,26 +201,27 @@ impl Generator<'_> {
         let hidden = self.decoder.continued(&packed, self.lora, &mut caches)?;
         let rows = Tensor::from_slice(&last, last.len(), self.decoder.device())?;
         let hidden = hidden.index_select(&rows, 0)?.detach();
-        let logits = linear(&hidden, self.decoder.head())?.flatten_all()?.to_vec1::<f32>()?;
-        let rows = logits.chunks_exact(self.decoder.config.vocab_size);
+        let logits = linear(&hidden, self.decoder.head())?.to_device(&Device::Cpu)?;
         let choose = |(row, answer): (&[f32], &mut Answer)| match decoding.temperature {
             0.0 => likeliest(row),
             _ => drawn(row, decoding, &mut answer.chance),
         };
-        rows.zip(active).map(choose).collect()
+        let rows = |logits: &[f32]| {
+            let rows = logits.par_chunks_exact(self.decoder.config.vocab_size);
+            rows.zip(active.par_iter_mut()).map(choose).collect()
+        };
+        read(&logits, rows)?
     }
 }
 
 /// The index of the largest logit, the first of equals.
 fn likeliest(logits: &[f32]) -> Result<u32> {
-    let mut best = 0;
-    for (i, value) in logits.iter().enumerate() {
-        ensure!(!value.is_nan(), "the model's output is not a number; the weights are damaged");
-        if *value > logits[best] {
-            best = i;
-        }
-    }
-    Ok(best as u32)
+    let (most, damaged) = wide(
+        #[inline(always)]
+        || (largest(logits), logits.iter().fold(false, |damaged, v| damaged | v.is_nan())),
+    );
+    ensure!(!damaged, "the model's output is not a number; the weights are damaged");
+    Ok(logits.iter().position(|value| *value == most).unwrap_or(0) as u32)
 }
 
 /// A token drawn by its probability. The arithmetic is the same on every machine.
@@ -185,6 +254,92 @@ fn drawn(logits: &[f32], decoding: &Decoding, chance: &mut Chance) -> Result<u32
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::config::{Architecture, ModelConfig, RopeScaling};
+    use crate::progress::Silent;
+
+    fn decoder() -> Decoder {
+        let config = ModelConfig {
+            architecture: Architecture::Llama,
+            vocab_size: 50,
+            hidden_size: 16,
+            intermediate_size: 24,
+            num_layers: 2,
+            num_heads: 4,
+            num_kv_heads: 2,
+            head_dim: 4,
+            rope_theta: 10_000.0,
+            rope_scaling: RopeScaling::None,
+            window: None,
+            rms_norm_eps: 1e-5,
+            max_positions: 512,
+            tie_word_embeddings: true,
+            bos: Some(1),
+            eos: vec![2],
+            pad: Some(2),
+        };
+        Decoder::fresh(config, 5).unwrap()
+    }
+
+    /// Prompts of which some begin alike, and some of these again; one is there twice.
+    fn alike() -> Vec<Vec<u32>> {
+        let part = |seed: u32, n: u32| (0..n).map(move |i| 3 + (seed * 7 + i * i * 5) % 47);
+        let joined = |parts: &[(u32, u32)]| parts.iter().flat_map(|(s, n)| part(*s, *n)).collect();
+        vec![
+            joined(&[(1, 40), (2, 30), (3, 5)]),
+            joined(&[(9, 25)]),
+            joined(&[(1, 40), (4, 6)]),
+            joined(&[(1, 40), (2, 30), (5, 7)]),
+            joined(&[(1, 40), (2, 30), (3, 5)]),
+            joined(&[(1, 40), (6, 3)]),
+        ]
+    }
+
+    #[test]
+    fn what_prompts_begin_with_is_fed_once() {
+        let decoder = decoder();
+        let generator = Generator { decoder: &decoder, lora: None, batch: 6 };
+        let ids = alike();
+        let prompts: Vec<Prompt> = ids.iter().map(|ids| Prompt { ids, seed: 0 }).collect();
+        let mut order: Vec<usize> = (0..prompts.len()).collect();
+        order.sort_by_key(|i| prompts[*i].ids);
+        let mut begun = Beginning { ids: &[], cache: decoder.cache() };
+        let mut waiting = order.as_slice();
+        let new = generator.begin(&prompts, &mut waiting, 6, &mut begun).unwrap();
+        let mut fed: Vec<(usize, usize)> = new.iter().map(|a| (a.prompt, a.next.len())).collect();
+        fed.sort();
+        // Of the two that are the same one is known but for its last token.
+        assert_eq!(fed[1], (1, 25));
+        assert_eq!([fed[2].1, fed[5].1], [6, 3]);
+        assert_eq!((fed[0].1, fed[3].1, fed[4].1), (1, 7, 1));
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn answers_are_the_same_with_and_without_a_shared_beginning() {
+        let decoder = decoder();
+        let ids = alike();
+        let alone: Vec<(Vec<u32>, bool)> = ids
+            .iter()
+            .map(|ids| {
+                let generator = Generator { decoder: &decoder, lora: None, batch: 1 };
+                generator.generate(std::slice::from_ref(ids), 12, &[2], &Silent).unwrap().remove(0)
+            })
+            .collect();
+        for batch in [1, 2, 6] {
+            let generator = Generator { decoder: &decoder, lora: None, batch };
+            assert_eq!(generator.generate(&ids, 12, &[2], &Silent).unwrap(), alone, "{batch}");
+        }
+    }
+
+    #[test]
+    fn the_likeliest_is_the_first_of_equals_and_never_not_a_number() {
+        let mut logits = vec![-3.0; 40];
+        (logits[7], logits[33]) = (1.5, 1.5);
+        assert_eq!(likeliest(&logits).unwrap(), 7);
+        assert_eq!(likeliest(&[f32::NEG_INFINITY; 20]).unwrap(), 0);
+        logits[39] = f32::NAN;
+        assert!(likeliest(&logits).unwrap_err().to_string().contains("not a number"));
+    }
 
     fn shares(temperature: f64, top_p: f64) -> Vec<f64> {
         let logits: Vec<f32> = [0.4f32, 0.1, 0.3, 0.2].iter().map(|p| p.ln()).collect();

@@ -223,6 +223,13 @@ impl FrozenWeight for Frozen {
         }
     }
 
+    fn nf4(&self) -> Option<&Nf4> {
+        match self {
+            Frozen::Nf4(nf4) => Some(nf4),
+            _ => None,
+        }
+    }
+
     fn dequantize(&self, dtype: DType) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if let Frozen::CardNf4(card) = self {
@@ -250,6 +257,14 @@ impl FrozenWeight for InBf16 {
 
     fn in_bf16(&self) -> bool {
         true
+    }
+
+    fn dense(&self) -> Option<&Tensor> {
+        FrozenWeight::dense(&self.0)
+    }
+
+    fn nf4(&self) -> Option<&Nf4> {
+        FrozenWeight::nf4(&self.0)
     }
 
     fn rounded(&self, row: usize, columns: Range<usize>, out: &mut [bf16]) -> Result<()> {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
-use super::bf16::linear::{self as rounded, Delta};
+use super::bf16::linear as rounded;
 use super::dropout::Dropout;
+use super::few_rows::{self, Delta, Stored};
 use super::linear::{FrozenLinear, FrozenWeight, frozen_linear, linear, rows_of};
 use super::matmul::{View, matmul};
 use super::{beside, read, values};
@@ -124,8 +125,13 @@ impl AdaptedLinear {
 
     /// `s·x̃·Aᵀ`: [n, r].
     fn inner(&self, x: &[f32], a: &[f32], (n, width, r): (usize, usize, usize)) -> Vec<f32> {
-        let mut h = vec![0f32; n * r];
-        matmul(&mut h, r, (n, width, r), View::rows(x, width), View::rows(a, width).t(), false);
+        let mut h;
+        if n <= few_rows::MOST {
+            h = few_rows::product(x, Stored::F32(a), (n, width, r), None);
+        } else {
+            h = vec![0f32; n * r];
+            matmul(&mut h, r, (n, width, r), View::rows(x, width), View::rows(a, width).t(), false);
+        }
         h.iter_mut().for_each(|h| *h *= self.scale);
         h
     }
@@ -145,7 +151,7 @@ impl AdaptedLinear {
             let mask = self.dropped.as_ref().map(|dropped| dropped.mask(n * width));
             let mask = mask.as_deref();
             let backward = |x_values: &[f32], a: &[f32], b: &[f32], dy: &[f32]| {
-                let delta = Delta { a, b, r, scale: self.scale, mask };
+                let delta = rounded::Delta { a, b, r, scale: self.scale, mask };
                 rounded::gradients(x_values, dy, n, &*self.weight.0, &delta, by_x)
             };
             let dy = dy.contiguous()?;
@@ -211,16 +217,19 @@ impl CustomOp3 for AdaptedLinear {
         let out = l3.dims()[0];
         let n = rows_of(l1, width)?;
         let (x, a, b) = (values(s1, l1)?, values(s2, l2)?, values(s3, l3)?);
-        if self.weight.0.in_bf16() {
+        if self.weight.0.in_bf16() && n > few_rows::MOST_IN_BF16 {
             let mask = self.dropped.as_ref().map(|dropped| dropped.mask(n * width));
-            let delta = Delta { a, b, r, scale: self.scale, mask: mask.as_deref() };
+            let delta = rounded::Delta { a, b, r, scale: self.scale, mask: mask.as_deref() };
             let y = rounded::forward(x, n, &*self.weight.0, Some(&delta));
             return Ok((CpuStorage::F32(y.map_err(Error::wrap)?), (n, out).into()));
         }
-        let mut y = self.weight.product(x, n)?;
         let seen =
             Self::seen(x, self.dropped.as_ref().map(|dropped| dropped.mask(n * width)).as_deref());
         let h = self.inner(seen.as_deref().unwrap_or(x), a, (n, width, r));
+        if let Some(y) = self.weight.few_rows(x, n, Some(Delta { h: &h, b, r }))? {
+            return Ok((CpuStorage::F32(y), (n, out).into()));
+        }
+        let mut y = self.weight.product(x, n)?;
         matmul(&mut y, out, (n, r, out), View::rows(&h, r), View::rows(b, r).t(), true);
         Ok((CpuStorage::F32(y), (n, out).into()))
     }
@@ -248,12 +257,12 @@ mod tests {
     #[test]
     fn agrees_with_its_parts_and_finite_differences() {
         let mut chance = Chance::new(1, "adapted linear");
-        let (n, out, width, r) = (9, 300, 20, 4);
+        let (out, width, r) = (300, 20, 4);
         let weight = normal(&mut chance, &[out, width]).flatten_all().unwrap().to_vec1().unwrap();
         let nf4 = Frozen::Nf4(Arc::new(Nf4::quantize(&weight, out, width)));
         let weight: Arc<dyn FrozenWeight> = Arc::new(nf4);
-        let inputs = [[n, width], [r, width], [out, r]].map(|s| normal(&mut chance, &s));
-        for share in [None, Some(0.4)] {
+        for (n, share) in [(9, None), (9, Some(0.4)), (few_rows::MOST + 1, None)] {
+            let inputs = [[n, width], [r, width], [out, r]].map(|s| normal(&mut chance, &s));
             let with = |fused: bool| {
                 let weight = weight.clone();
                 move |t: &[Tensor]| {

@@ -11,9 +11,13 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::lanes::{exp, largest, sum, wide};
+use super::lanes::{exponentials, sum, wide};
 use super::matmul::{View, matmul};
 use super::{beside, read, values};
+
+mod cached;
+
+pub use cached::{Past, attend};
 
 /// Queries handled at a time.
 pub const BLOCK: usize = 64;
@@ -113,15 +117,8 @@ impl Head<'_> {
             let (seen, hidden) = row.split_at_mut(self.past + from + i + 1);
             let (left, seen) = seen.split_at_mut(seen.len().saturating_sub(self.window));
             left.fill(0.0);
-            wide(
-                #[inline(always)]
-                || {
-                    let top = largest(seen);
-                    seen.iter_mut().for_each(|v| *v = exp((*v - top) * scale));
-                    let whole = 1.0 / sum(seen.len(), |i| seen[i]);
-                    seen.iter_mut().for_each(|v| *v *= whole);
-                },
-            );
+            let whole = 1.0 / exponentials(seen, scale);
+            seen.iter_mut().for_each(|v| *v *= whole);
             hidden.fill(0.0);
         }
         p
@@ -382,82 +379,13 @@ impl CustomOp3 for Attention {
     }
 }
 
-/// Keys (rotated) and values of one layer of one sequence, for generation.
-#[derive(Debug, Default)]
-pub struct Past {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    #[cfg(feature = "cuda")]
-    on_card: Option<super::cuda::attention::Past>,
-}
-
-/// Attention of new rows over what each sequence has seen before them, which they then join.
-/// `shape.sequences` are the new rows of each sequence; `pasts` its layer cache. No gradient.
-pub fn attend(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    shape: &Attention,
-    pasts: &mut [&mut Past],
-) -> Result<Tensor> {
-    let (q_width, kv_width) = (shape.heads * shape.dim, shape.kv_heads * shape.dim);
-    #[cfg(feature = "cuda")]
-    if q.device().is_cuda() {
-        if shape.window.is_some() {
-            candle_core::bail!("generation with a sliding window is not on the card yet");
-        }
-        let pasts = pasts.iter_mut().map(|past| &mut past.on_card);
-        return super::cuda::attention::attend(q, k, v, shape, pasts);
-    }
-    let group = shape.heads / shape.kv_heads;
-    let mut out = vec![0f32; q.elem_count()];
-    let mut places: Vec<&mut [f32]> = Vec::new();
-    let mut rest = out.as_mut_slice();
-    for sequence in shape.sequences.iter() {
-        let (place, after) = rest.split_at_mut(sequence.len() * q_width);
-        places.push(place);
-        rest = after;
-    }
-    let each = |q: &[f32], k: &[f32], v: &[f32]| {
-        let work = shape.sequences.par_iter().zip(pasts.par_iter_mut()).zip(places);
-        work.for_each(|((sequence, past), out)| {
-            let before = past.keys.len() / kv_width;
-            let mut queries = q[sequence.start * q_width..sequence.end * q_width].to_vec();
-            for (i, row) in queries.chunks_exact_mut(q_width).enumerate() {
-                shape.rotary.turn(row, before + i, false);
-            }
-            let new = sequence.start * kv_width..sequence.end * kv_width;
-            past.values.extend_from_slice(&v[new.clone()]);
-            past.keys.extend_from_slice(&k[new]);
-            for (i, row) in past.keys.chunks_exact_mut(kv_width).enumerate().skip(before) {
-                shape.rotary.turn(row, i, false);
-            }
-            for head in 0..shape.heads {
-                let (at, kv_at) = (head * shape.dim, head / group * shape.dim);
-                let view = |values, rows| View { values, rows, columns: 1 };
-                let head = Head {
-                    queries: view(&queries[at..], q_width),
-                    keys: view(&past.keys[kv_at..], kv_width),
-                    values: view(&past.values[kv_at..], kv_width),
-                    past: before,
-                    dim: shape.dim,
-                    window: shape.window.unwrap_or(usize::MAX),
-                };
-                head.forward(sequence.len(), &mut out[at..], q_width);
-            }
-        });
-    };
-    read(q, |q| read(k, |k| read(v, |v| each(q, k, v))))???;
-    Tensor::from_vec(out, q.shape(), q.device())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{difference, normal, same_gradients};
+    use super::super::testing::{normal, same_gradients};
     use super::*;
     use crate::chance::Chance;
 
-    fn shape(lengths: &[usize], window: Option<usize>) -> Attention {
+    pub(super) fn shape(lengths: &[usize], window: Option<usize>, dim: usize) -> Attention {
         let mut at = 0;
         let sequences = lengths.iter().map(|n| {
             at += n;
@@ -466,9 +394,9 @@ mod tests {
         Attention {
             heads: 4,
             kv_heads: 2,
-            dim: 6,
+            dim,
             window,
-            rotary: Arc::new(Rotary::new(&frequencies(6, 10_000.0), 256)),
+            rotary: Arc::new(Rotary::new(&frequencies(dim, 10_000.0), 256)),
             sequences: Arc::new(sequences.collect()),
             tiles: Arc::default(),
         }
@@ -487,35 +415,12 @@ mod tests {
                 normal(&mut chance, &[n, 12]),
                 normal(&mut chance, &[n, 12]),
             ];
-            let shape = shape(&lengths, window);
+            let shape = shape(&lengths, window, 6);
             same_gradients(
                 &inputs,
                 |t| attention(&t[0], &t[1], &t[2], &shape),
                 |t| reference(&t[0], &t[1], &t[2], &shape),
             );
-        }
-    }
-
-    #[test]
-    fn cached_attention_equals_attention_over_the_whole() {
-        let mut chance = Chance::new(2, "attention");
-        let n = 9;
-        let (q, k, v) = (
-            normal(&mut chance, &[n, 24]),
-            normal(&mut chance, &[n, 12]),
-            normal(&mut chance, &[n, 12]),
-        );
-        for window in [None, Some(3)] {
-            let whole = attention(&q, &k, &v, &shape(&[n], window)).unwrap();
-            let mut past = Past::default();
-            let mut parts = Vec::new();
-            for (from, len) in [(0, 4), (4, 1), (5, 3), (8, 1)] {
-                let cut = |t: &Tensor| t.narrow(0, from, len).unwrap();
-                let shape = shape(&[len], window);
-                let part = attend(&cut(&q), &cut(&k), &cut(&v), &shape, &mut [&mut past]);
-                parts.push(part.unwrap());
-            }
-            assert!(difference(&Tensor::cat(&parts, 0).unwrap(), &whole) < 1e-5, "{window:?}");
         }
     }
 }

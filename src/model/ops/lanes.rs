@@ -96,6 +96,18 @@ pub fn largest(values: &[f32]) -> f32 {
     fold(values.len(), f32::NEG_INFINITY, |i| values[i], |a, b| if b > a { b } else { a })
 }
 
+/// Turns scores into `exp(scale · (score − most))`, and sums these.
+pub fn exponentials(scores: &mut [f32], scale: f32) -> f32 {
+    wide(
+        #[inline(always)]
+        || {
+            let most = largest(scores);
+            scores.iter_mut().for_each(|v| *v = exp((*v - most) * scale));
+            sum(scores.len(), |i| scores[i])
+        },
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,8 +14,10 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::bf16::{Right, Rows, Turned, linear as rounded};
+use super::few_rows::{self, Delta, Stored};
 use super::matmul::{View, matmul};
 use super::{beside, fused, read, read_table, values};
+use crate::model::nf4::Nf4;
 
 /// A frozen weight matrix that can show its rows as f32.
 pub trait FrozenWeight: Send + Sync {
@@ -42,6 +44,10 @@ pub trait FrozenWeight: Send + Sync {
     fn dense(&self) -> Option<&Tensor> {
         None
     }
+    /// The matrix where it is kept in NF4 in host memory.
+    fn nf4(&self) -> Option<&Nf4> {
+        None
+    }
     /// The whole matrix as `dtype` on the device that holds it: how a card multiplies with it.
     fn dequantize(&self, dtype: DType) -> anyhow::Result<Tensor> {
         let mut all = vec![0f32; self.out_features() * self.in_features()];
@@ -60,6 +66,9 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
             return super::cuda::linear::product(x, weight, true);
         }
         let (n, _) = x.dims2()?;
+        if n <= few_rows::MOST_IN_BF16 {
+            return x.contiguous()?.apply_op2(weight, Linear);
+        }
         let (rows, width) = weight.dims2()?;
         let product = |x: &[f32], values: &[bf16]| {
             let table = Turned { values, rows, width };
@@ -118,7 +127,16 @@ impl CustomOp2 for Linear {
     ) -> Result<(CpuStorage, Shape)> {
         let (out, width) = l2.shape().dims2()?;
         let n = rows_of(l1, width)?;
-        let (x, w) = (values(s1, l1)?, values(s2, l2)?);
+        let x = values(s1, l1)?;
+        if n <= few_rows::MOST {
+            let weight = match (s2, l2.contiguous_offsets()) {
+                (CpuStorage::BF16(w), Some((from, to))) => Stored::Bf16(&w[from..to]),
+                _ => Stored::F32(values(s2, l2)?),
+            };
+            let y = few_rows::product(x, weight, (n, width, out), None);
+            return Ok((CpuStorage::F32(y), (n, out).into()));
+        }
+        let w = values(s2, l2)?;
         let mut y = vec![0f32; n * out];
         let (x, w) = (View::rows(x, width), View::rows(w, width).t());
         matmul(&mut y, out, (n, width, out), x, w, false);
@@ -187,8 +205,29 @@ impl FrozenLinear {
         Ok(())
     }
 
+    /// `x · Wᵀ` of `n` rows, and a delta, where that is better done without unpacking the weight.
+    pub(super) fn few_rows(
+        &self,
+        x: &[f32],
+        n: usize,
+        delta: Option<Delta>,
+    ) -> Result<Option<Vec<f32>>> {
+        let shape = (n, self.0.in_features(), self.0.out_features());
+        let of = |weight: Stored| Some(few_rows::product(x, weight, shape, delta));
+        let most = if self.0.in_bf16() { few_rows::MOST_IN_BF16 } else { few_rows::MOST };
+        match (self.0.nf4(), self.0.dense()) {
+            _ if n > most => Ok(None),
+            (Some(nf4), _) => Ok(of(Stored::Nf4(nf4))),
+            (None, Some(dense)) => read(dense, |dense| of(Stored::F32(dense))),
+            (None, None) => Ok(None),
+        }
+    }
+
     /// `x · Wᵀ` of `n` rows.
     pub(super) fn product(&self, x: &[f32], n: usize) -> Result<Vec<f32>> {
+        if let Some(y) = self.few_rows(x, n, None)? {
+            return Ok(y);
+        }
         if self.0.in_bf16() {
             return rounded::forward(x, n, &*self.0, None).map_err(candle_core::Error::wrap);
         }
@@ -244,7 +283,7 @@ impl CustomOp1 for FrozenLinear {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{normal, same_gradients};
+    use super::super::testing::{difference, normal, same_gradients};
     use super::*;
     use crate::chance::Chance;
 
@@ -276,8 +315,19 @@ mod tests {
     #[test]
     fn linear_agrees_with_candle_and_finite_differences() {
         let mut chance = Chance::new(1, "linear");
-        let inputs = [normal(&mut chance, &[6, 10]), normal(&mut chance, &[7, 10])];
-        same_gradients(&inputs, |t| linear(&t[0], &t[1]), |t| t[0].matmul(&t[1].t()?));
+        for n in [6, few_rows::MOST + 1] {
+            let inputs = [normal(&mut chance, &[n, 10]), normal(&mut chance, &[7, 10])];
+            same_gradients(&inputs, |t| linear(&t[0], &t[1]), |t| t[0].matmul(&t[1].t()?));
+        }
+    }
+
+    #[test]
+    fn tables_may_be_kept_in_bf16() {
+        let mut chance = Chance::new(3, "linear");
+        let (x, table) = (normal(&mut chance, &[3, 64]), normal(&mut chance, &[9, 64]));
+        let half = table.to_dtype(DType::BF16).unwrap();
+        let want = x.matmul(&half.to_dtype(DType::F32).unwrap().t().unwrap()).unwrap();
+        assert!(difference(&linear(&x, &half).unwrap(), &want) < 1e-6);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod cross_entropy;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod dropout;
+pub mod few_rows;
 pub mod lanes;
 pub mod linear;
 pub mod matmul;

@@ -243,6 +243,13 @@ pub(crate) struct Past {
 }
 
 impl Past {
+    /// A copy of what the first `len` tokens left.
+    pub(crate) fn beginning(&self, len: usize) -> Result<Past> {
+        let len = len.min(self.len);
+        let begin = |rows: &Tensor| rows.narrow(0, 0, len)?.force_contiguous();
+        Ok(Past { keys: begin(&self.keys)?, values: begin(&self.values)?, len })
+    }
+
     /// What was seen, with room for `more` rows as wide as `like`.
     fn grown(past: Option<Past>, more: usize, like: &Tensor) -> Result<Past> {
         let len = past.as_ref().map_or(0, |p| p.len);
