@@ -9,8 +9,9 @@
 //! Prompts are sessions of the shipped sample, cut before an answer at 100 to 200 tokens: `apart`
 //! as they are, where next to nothing is common to them, and `shared` after one system prompt
 //! that takes about two thirds. Nothing ends an answer early. Each figure is the median of the
-//! rounds (three where not said), in which all take turns; a case is `apart-32` or the like; llama.cpp is given the same tokens and
-//! as many threads, each prompt in full.
+//! rounds (three where not said), in which all take turns; a case is `apart-32` or the like;
+//! llama.cpp is given the same tokens and as many threads, each prompt in full. With `BF16=1`
+//! products read bf16.
 
 use std::io::Write;
 use std::path::Path;
@@ -20,6 +21,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use proto::adapter::{Adapter, Shape};
 use proto::chance::Chance;
+use proto::model::ops::Precision;
 use proto::model::weights::{Quantization, Weights};
 use proto::model::{Decoder, Generator, Lora};
 use proto::progress::Silent;
@@ -118,7 +120,12 @@ fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let gguf = root.join("models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
     let weights = Weights::open(&gguf).expect("scripts/fetch_smollm2.sh brings the model");
-    let decoder = Decoder::load(&weights, Quantization::Nf4, &Device::Cpu).expect("a decoder");
+    let precision = match std::env::var_os("BF16") {
+        Some(_) => Precision::Half,
+        None => Precision::Full,
+    };
+    let load = Decoder::load_prepared;
+    let decoder = load(&weights, Quantization::Nf4, &Device::Cpu, precision, None).expect("a base");
     let codec = Codec::open(&gguf, Some("hermes")).expect("a tokenizer");
     let lora = adapter(&decoder);
     let python = std::env::var("LLAMA_PYTHON").ok();
