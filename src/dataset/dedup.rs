@@ -98,7 +98,7 @@ fn find(rows: &Rows, limits: &Limits, observer: &dyn Observer) -> Result<Copies>
         observer.check()?;
         observer.advance(from as u64, &format!("{} copies", copies.duplicates.len()));
         let block = from..entries.len().min(from + BLOCK);
-        let prints = seen.read(block.clone(), &entries, limits)?;
+        let prints = seen.read(block.clone(), &entries, &families, limits)?;
         for at in block {
             let entry = &entries[at];
             let alike = seen.alike(at, &entries, &prints, &families, limits)?;
@@ -185,14 +185,22 @@ impl Seen {
 
     /// Reads the rows of a block about which sketches leave open whether they copy one that was
     /// kept before, and those ones.
-    fn read(&self, block: Range<usize>, entries: &[Entry], limits: &Limits) -> Result<Prints> {
+    fn read(
+        &self,
+        block: Range<usize>,
+        entries: &[Entry],
+        families: &Families,
+        limits: &Limits,
+    ) -> Result<Prints> {
         let open: Vec<Vec<u32>> = block
             .into_par_iter()
             .map(|at| {
                 let entry = &entries[at];
                 let unknown = !self.exact.contains_key(&entry.sketch.exact);
                 let open = |other: &u32| {
-                    guess(entry.sketch, entries[*other as usize].sketch, limits) == Guess::Open
+                    let other = &entries[*other as usize];
+                    guess(entry.sketch, other.sketch, limits) == Guess::Open
+                        && families.of(&entry.row.id) != families.of(&other.row.id)
                 };
                 let kept = self.candidates(at as u32).into_iter().filter(|_| unknown);
                 let mut open: Vec<u32> = kept.filter(open).collect();

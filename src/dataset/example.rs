@@ -1,9 +1,10 @@
 //! One row of the dataset: a trace with its pedigree.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{Xxh3, Xxh3Builder, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3Builder, xxh3_128};
 
 use super::Held;
 use crate::trace::{ToolCall, Trace};
@@ -122,7 +123,6 @@ pub(super) fn identity(kind: Kind, trace: &Trace, nth: u64) -> String {
         name: Option<&'a str>,
         train: bool,
     }
-    let mut hasher = Hashing(Xxh3::new());
     let head = (kind, &trace.source, &trace.session, nth, &trace.tools, &trace.keywords);
     let body: Vec<Content> = trace
         .messages
@@ -137,23 +137,17 @@ pub(super) fn identity(kind: Kind, trace: &Trace, nth: u64) -> String {
             train: m.train,
         })
         .collect();
-    // Hashing never fails and these types always serialise.
-    let _ = serde_json::to_writer(&mut hasher, &(head, body));
-    format!("{:032x}", hasher.0.digest128())
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        // These types always serialise.
+        let _ = serde_json::to_writer(&mut *text, &(head, body));
+        format!("{:032x}", xxh3_128(text))
+    })
 }
 
-/// A hasher one can serialise into.
-struct Hashing(Xxh3);
-
-impl std::io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+thread_local! {
+    // Kept, since it is as long as a row and needed for every one.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Gives the second and later rows of one id a number, in the order they stand.

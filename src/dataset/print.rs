@@ -3,6 +3,7 @@
 //! It covers what user, assistant and tools said and the calls with their arguments. The system
 //! prompt and the tool schemas are left out: they are the same in unrelated sessions.
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
@@ -197,7 +198,19 @@ fn shingle(words: &[u64]) -> u64 {
 /// Removes what stood further to the front already. The hashes are their own hashes, which makes
 /// this several times as fast as sorting.
 fn keep_first(hashes: &mut Vec<u64>) {
-    let mut slots = vec![0u64; (2 * hashes.len()).next_power_of_two()];
+    thread_local! {
+        // Kept, since new memory has to be cleared by the system first.
+        static SLOTS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    }
+    SLOTS.with_borrow_mut(|slots| {
+        slots.clear();
+        slots.resize((2 * hashes.len()).next_power_of_two(), 0);
+        keep_first_by(hashes, slots);
+    });
+}
+
+/// The same, with as many empty slots as a power of two beyond the number of hashes.
+fn keep_first_by(hashes: &mut Vec<u64>, slots: &mut [u64]) {
     let mask = slots.len() - 1;
     let mut has_zero = false;
     hashes.retain(|hash| {
