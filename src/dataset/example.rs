@@ -141,9 +141,15 @@ pub(super) fn identity(kind: Kind, trace: &Trace, nth: u64) -> String {
         text.clear();
         // These types always serialise.
         let _ = serde_json::to_writer(&mut *text, &(head, body));
-        format!("{:032x}", xxh3_128(text))
+        let id = format!("{:032x}", xxh3_128(text));
+        text.truncate(KEPT);
+        text.shrink_to(KEPT);
+        id
     })
 }
+
+/// What stays allocated of it, at most: a row beyond that is rare.
+const KEPT: usize = 4 << 20;
 
 thread_local! {
     // Kept, since it is as long as a row and needed for every one.

@@ -18,6 +18,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use anyhow::{Context, Result};
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+use lz4_flex::block::{
+    CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
+};
 use serde_json::Value;
 
 use super::print::Sketch;
@@ -28,13 +31,34 @@ use crate::trace::{Origin, Trace};
 /// left gives its space back.
 const SEGMENT: u64 = 256 << 20;
 
+/// What packing leaves allocated, at most: a row beyond it is rare.
+const KEPT: usize = 4 << 20;
+
 thread_local! {
-    // Made once a thread: to make one takes longer than to pack a row. The lowest level cannot
-    // be refused, nor can a decoder without a dictionary.
-    static PACK: RefCell<zstd::bulk::Compressor<'static>> =
-        RefCell::new(zstd::bulk::Compressor::new(1).expect("a level that exists"));
-    static UNPACK: RefCell<zstd::bulk::Decompressor<'static>> =
-        RefCell::new(zstd::bulk::Decompressor::new().expect("no dictionary to refuse"));
+    // Kept, since new memory has to be cleared by the system first.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Where a thread packs and unpacks rows.
+#[derive(Default)]
+struct Scratch {
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+    table: CompressTable,
+}
+
+impl Scratch {
+    /// What `work` makes with this thread's own.
+    fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let made = work(scratch);
+            for buffer in [&mut scratch.plain, &mut scratch.packed] {
+                buffer.truncate(KEPT);
+                buffer.shrink_to(KEPT);
+            }
+            made
+        })
+    }
 }
 
 /// What a message takes in memory beside its text, about.
@@ -170,11 +194,14 @@ impl Held {
             Body::Away { segment, at, len, plain } => (segment, *at, *len, *plain),
         };
         let trace = || -> Result<Trace> {
-            let mut packed = vec![0u8; len as usize];
-            segment.file.read_exact_at(&mut packed, at)?;
-            segment.cipher(at, &mut packed);
-            let plain = UNPACK.with_borrow_mut(|zstd| zstd.decompress(&packed, plain as usize))?;
-            Ok(rmp_serde::from_slice(&plain)?)
+            Scratch::with(|Scratch { plain: text, packed, .. }| {
+                packed.resize(len as usize, 0);
+                segment.file.read_exact_at(packed, at)?;
+                segment.cipher(at, packed);
+                text.resize(plain as usize, 0);
+                let unpacked = decompress_into(packed, text)?;
+                Ok(rmp_serde::from_slice(&text[..unpacked])?)
+            })
         };
         let trace = trace().with_context(|| {
             format!("{}: cannot read the row back from disk, where it was paged out", self.place())
@@ -335,27 +362,34 @@ impl Pager {
     }
 
     fn page_out(&self, trace: &Trace) -> Result<Body> {
-        let plain = rmp_serde::to_vec_named(trace)?;
-        let mut packed = PACK.with_borrow_mut(|zstd| zstd.compress(&plain))?;
-        let len = packed.len() as u64;
-        let plain = u32::try_from(plain.len()).ok().context("the row is larger than 4 GiB")?;
-        let (segment, at) = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if open.segment.is_none() || open.used >= SEGMENT {
-                let file = tempfile::tempfile_in(&self.folder)?;
-                let segment = Segment { file, cipher: self.key()?, number: open.segments };
-                open.segment = Some(Arc::new(segment));
-                open.segments += 1;
-                open.used = 0;
-            }
-            let at = open.used;
-            open.used += len;
-            open.written += len;
-            (open.segment.clone().context("no segment is open")?, at)
-        };
-        segment.cipher(at, &mut packed);
-        segment.file.write_all_at(&packed, at)?;
-        Ok(Body::Away { segment, at, len: len as u32, plain })
+        Scratch::with(|Scratch { plain, packed, table }| {
+            plain.clear();
+            rmp_serde::encode::write_named(plain, trace)?;
+            packed.resize(get_maximum_output_size(plain.len()), 0);
+            let len = compress_into_with_table(plain, packed, table)?;
+            let plain =
+                u32::try_from(plain.len()).ok().context("the row is larger than 4 GiB")?;
+            let (segment, at) = self.place(len as u64)?;
+            segment.cipher(at, &mut packed[..len]);
+            segment.file.write_all_at(&packed[..len], at)?;
+            Ok(Body::Away { segment, at, len: len as u32, plain })
+        })
+    }
+
+    /// Room for so many bytes: a segment and where in it.
+    fn place(&self, len: u64) -> Result<(Arc<Segment>, u64)> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.segment.is_none() || open.used >= SEGMENT {
+            let file = tempfile::tempfile_in(&self.folder)?;
+            let segment = Segment { file, cipher: self.key()?, number: open.segments };
+            open.segment = Some(Arc::new(segment));
+            open.segments += 1;
+            open.used = 0;
+        }
+        let at = open.used;
+        open.used += len;
+        open.written += len;
+        Ok((open.segment.clone().context("no segment is open")?, at))
     }
 
     /// The key of this process, drawn when it is first needed.
@@ -479,8 +513,9 @@ mod tests {
         let path = format!("/proc/self/fd/{}", segment.file.as_raw_fd());
         File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, pager.paged_out());
-        let packed = zstd::decode_all(bytes.as_slice());
-        assert!(packed.is_err(), "it is not encrypted");
+        let packed = lz4_flex::block::decompress(&bytes, 1 << 20);
+        let packed = packed.unwrap_or_default();
+        assert!(rmp_serde::from_slice::<Trace>(&packed).is_err(), "it is not encrypted");
         let shown = String::from_utf8_lossy(&bytes).into_owned();
         assert!(!shown.contains("unmis"));
     }

@@ -195,6 +195,9 @@ fn shingle(words: &[u64]) -> u64 {
     mix(words.iter().fold(0, |hash: u64, word| hash.wrapping_mul(FACTOR).wrapping_add(*word)))
 }
 
+/// Slots that stay allocated, at most: a row that needs more is rare.
+const SLOTS_KEPT: usize = 1 << 19;
+
 /// Removes what stood further to the front already. The hashes are their own hashes, which makes
 /// this several times as fast as sorting.
 fn keep_first(hashes: &mut Vec<u64>) {
@@ -206,6 +209,8 @@ fn keep_first(hashes: &mut Vec<u64>) {
         slots.clear();
         slots.resize((2 * hashes.len()).next_power_of_two(), 0);
         keep_first_by(hashes, slots);
+        slots.truncate(SLOTS_KEPT);
+        slots.shrink_to(SLOTS_KEPT);
     });
 }
 
