@@ -20,9 +20,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64};
 
 use super::normal::hashes;
-use super::rows::each;
 use super::split::Parts;
-use super::{Example, Held, Stage};
+use super::{Held, Stage};
 use crate::config::Config;
 use crate::progress::Observer;
 use crate::trace::{Message, Role};
@@ -176,7 +175,9 @@ pub fn find(
     options: &Options,
 ) -> Result<(BTreeSet<usize>, Contamination)> {
     let mut wanted = Wanted::of(suites, options.n)?;
-    let held = each(train, |_, row| Ok(wanted.held(row)))?;
+    let held: Vec<Result<Vec<u32>>> =
+        train.par_iter().map(|row| Ok(wanted.held(row.messages()?.as_ref()))).collect();
+    let held = held.into_iter().collect::<Result<Vec<_>>>()?;
     let counts = wanted.countable(train, &held);
     let mut all = vec![0usize; wanted.items.len()];
     for (item, all) in wanted.items.iter().zip(&mut all) {
@@ -268,9 +269,9 @@ impl Wanted {
     }
 
     /// The n-grams of the suites that a row holds.
-    fn held(&self, row: &Example) -> Vec<u32> {
+    fn held(&self, messages: &[Message]) -> Vec<u32> {
         let mut words = Vec::new();
-        for message in row.trace.messages.iter().filter(|m| m.role != Role::System) {
+        for message in messages.iter().filter(|m| m.role != Role::System) {
             said(message, &mut words);
         }
         let mut held = Vec::new();
@@ -399,6 +400,7 @@ fn hash(words: &[u64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Example;
     use super::super::testing::{call, chat, prose, result, row};
     use super::*;
 

@@ -213,7 +213,7 @@ impl Seen {
         let wanted: BTreeSet<u32> = open.into_iter().flatten().collect();
         let read: Vec<Result<(u32, Print)>> = wanted
             .into_par_iter()
-            .map(|at| Ok((at, Print::of(entries[at as usize].row.read()?.as_ref()))))
+            .map(|at| Ok((at, Print::of(&entries[at as usize].row.messages()?))))
             .collect();
         read.into_iter().collect()
     }
@@ -254,7 +254,7 @@ impl Seen {
         let print = |at: u32| -> Result<Cow<Print>> {
             match prints.get(&at) {
                 Some(known) => Ok(Cow::Borrowed(known)),
-                None => Ok(Cow::Owned(Print::of(entries[at as usize].row.read()?.as_ref()))),
+                None => Ok(Cow::Owned(Print::of(&entries[at as usize].row.messages()?))),
             }
         };
         let mut found: Vec<(u32, Likeness, f64)> = Vec::new();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_128};
 
 use super::Held;
-use crate::trace::{ToolCall, Trace};
+use crate::trace::{Message, ToolCall, Trace};
 
 /// Where an example comes from; only [`Kind::Real`] counts as evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -110,6 +110,12 @@ impl Example {
     }
 }
 
+impl AsRef<[Message]> for Example {
+    fn as_ref(&self) -> &[Message] {
+        &self.trace.messages
+    }
+}
+
 /// A digest of what an example says: session, kind and messages, but neither the file it came
 /// from nor its row there.
 pub(super) fn identity(kind: Kind, trace: &Trace, nth: u64) -> String {
@@ -172,7 +178,7 @@ pub(super) fn number_repeats(rows: &mut [Held]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Message, Origin, Role};
+    use crate::trace::{Origin, Role};
 
     fn trace(session: &str, answer: &str) -> Trace {
         Trace {

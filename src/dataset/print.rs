@@ -9,7 +9,6 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Example;
 use super::minhash::{MinHash, Signature};
 use super::normal::{hashes, mix};
 use crate::trace::{Message, Role};
@@ -73,8 +72,8 @@ pub struct Overlap {
 
 impl Print {
     /// The fingerprint of a row.
-    pub fn of(example: &Example) -> Print {
-        let Heard { exact, said, chain } = Heard::of(example);
+    pub fn of(row: &impl AsRef<[Message]>) -> Print {
+        let Heard { exact, said, chain } = Heard::of(row.as_ref());
         let mut shingles: Vec<u64> = said.windows(SHINGLE).map(shingle).collect();
         shingles.sort_unstable();
         shingles.dedup();
@@ -89,9 +88,9 @@ impl Print {
 
 impl Sketch {
     /// The sketch of a row, with a sample of its shingles up to `threshold`.
-    pub fn of(example: &Example, threshold: u64) -> Sketch {
+    pub fn of(row: &impl AsRef<[Message]>, threshold: u64) -> Sketch {
         static MINHASH: LazyLock<MinHash> = LazyLock::new(MinHash::default);
-        let Heard { exact, said, chain } = Heard::of(example);
+        let Heard { exact, said, chain } = Heard::of(row.as_ref());
         let mut all: Vec<u64> = said.windows(SHINGLE).map(shingle).collect();
         keep_first(&mut all);
         let mut sample: Vec<u64> = all.iter().copied().filter(|s| *s <= threshold).collect();
@@ -147,11 +146,11 @@ struct Heard {
 }
 
 impl Heard {
-    fn of(example: &Example) -> Heard {
+    fn of(messages: &[Message]) -> Heard {
         let (mut said, mut chain) = (Vec::new(), Vec::new());
         let (mut exact, mut bytes) = (Vec::new(), Vec::new());
         let (mut before, mut heard, mut answered) = (0u128, 0, false);
-        let spoken = example.trace.messages.iter().filter(|m| m.role != Role::System);
+        let spoken = messages.iter().filter(|m| m.role != Role::System);
         for message in spoken {
             let mut hear = |text: &str| hashes(text, |word| said.push(word));
             hear(&message.content);
