@@ -419,6 +419,24 @@ mod tests {
     }
 
     #[test]
+    fn no_ngram_of_an_item_is_overlooked_wherever_it_stands() {
+        let items = [chat("q1", &prose(1, 30), "so"), chat("q2", &prose(2, 4), "as it is")];
+        let held: Vec<Held> = items.iter().cloned().map(Held::from).collect();
+        let suites = [Suite { name: "suite", digest: "d", rows: &held }];
+        let wanted = Wanted::of(&suites, 13).unwrap();
+        assert_eq!(wanted.lengths.iter().copied().collect::<Vec<_>>(), [7, 13]);
+        let text = format!("{} {} {}", prose(1, 20), prose(1, 30), prose(2, 4));
+        let row = chat("a", &text, &format!("as it is {}", prose(9, 40)));
+        let mut words = Vec::new();
+        row.trace.messages.iter().for_each(|message| said(message, &mut words));
+        let windows = wanted.lengths.iter().flat_map(|length| words.windows(*length));
+        let all: BTreeSet<u32> =
+            windows.filter_map(|gram| wanted.known.get(&hash(gram)).copied()).collect();
+        assert!(all.len() > 18);
+        assert_eq!(wanted.held(&row.trace.messages), all.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_row_that_holds_an_item_goes_and_names_it() {
         let suite = [chat("q1", &prose(1, 30), &prose(2, 20)), chat("q2", &prose(3, 40), "short")];
         let train = [

@@ -350,6 +350,34 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_nothing_is_taken_from_are_not_packed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let pager = Pager::new(0, folder.path());
+        let all = [chat("a", &prose(1, 50), "hi"), chat("b", &mail("mira.holt"), "done")];
+        let held: Vec<Held> = all.into_iter().map(|row| pager.hold(row).unwrap()).collect();
+        let redacted = |of: &[Held]| {
+            let (before, rows) = (pager.paged_out(), Rows::of(&Arc::new(of.to_vec())));
+            redact(&rows.paged(&pager), &redactor(), 1, &Silent).unwrap();
+            pager.paged_out() - before
+        };
+        assert_eq!(redacted(&held[..1]), 0);
+        assert!(redacted(&held) > 0);
+    }
+
+    #[test]
+    fn what_stands_in_several_rows_counts_in_each() {
+        let parent = chat("a", &mail("mira.holt"), "done");
+        let child = Example::generated(Kind::Synthetic, &parent, parent.trace.clone(), 0);
+        let share = |all: Vec<Example>| {
+            let out = redact(&rows(all), &redactor(), 1, &Silent).unwrap();
+            let account = out.account.redaction.clone().unwrap();
+            (out.len(), account.changed, account.proof.by_rule.values().sum::<u64>())
+        };
+        assert_eq!(share(vec![parent.clone()]), (1, 1, 1));
+        assert_eq!(share(vec![parent, child]), (2, 2, 2));
+    }
+
+    #[test]
     fn a_row_that_was_little_but_secrets_is_dropped() {
         let all = vec![chat("a", "mira.holt@quarry-mail.com", "ok"), chat("b", "hello", "hi")];
         let out = redact(&rows(all), &redactor(), 1, &Silent).unwrap();

@@ -42,8 +42,11 @@ pub struct Host {
     library: OnceLock<Library>,
     team_rules: Mutex<Vec<TeamRule>>,
     pager: OnceLock<Arc<Pager>>,
-    pool: Mutex<Option<(Weak<Vec<Held>>, Arc<Pool>)>>,
+    pool: Mutex<Option<Collected>>,
 }
+
+/// Values of rows, and whose.
+type Collected = (Weak<Vec<Held>>, Arc<Pool>);
 
 /// Where raw traces lie when TRACES names none, and what stands in while that folder is empty.
 const OWN_TRACES: &str = "data/raw_traces";
