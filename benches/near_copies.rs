@@ -125,7 +125,7 @@ fn speed(bytes: usize, rounds: usize, seed: u64) {
         }
     }
     let rows: Vec<_> = rows.into_iter().map(|row| row.example).collect();
-    let words: u64 = rows.iter().map(|row| Print::of(row).words).sum();
+    let words: u64 = rows.iter().map(|row| Print::of(&**row).words).sum();
     println!(
         "\n{:.1} MB of text, {} rows, {:.1} bytes a word",
         total as f64 / 1e6,

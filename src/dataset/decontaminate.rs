@@ -11,7 +11,7 @@
 //! [`WIDESPREAD`] components of training and in more than one in a hundred: copies are gone by
 //! then, so that an item which leaked stands in few.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -19,10 +19,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64};
 
-use super::normal::{word_hash, words};
-use super::rows::each;
+use super::normal::hashes;
 use super::split::Parts;
-use super::{Example, Held, Stage};
+use super::{Held, Stage};
 use crate::config::Config;
 use crate::progress::Observer;
 use crate::trace::{Message, Role};
@@ -131,6 +130,8 @@ struct Wanted {
     known: HashMap<u64, u32, Xxh3Builder>,
     /// The lengths of n-grams there are: n, and those of shorter items.
     lengths: BTreeSet<usize>,
+    /// What n-grams begin with: as many words as the shortest of them has.
+    begun: Begun,
     /// The items that hold each n-gram.
     holders: Vec<Vec<u32>>,
     report: BTreeMap<String, Searched>,
@@ -174,7 +175,9 @@ pub fn find(
     options: &Options,
 ) -> Result<(BTreeSet<usize>, Contamination)> {
     let mut wanted = Wanted::of(suites, options.n)?;
-    let held = each(train, |_, row| Ok(wanted.held(row)))?;
+    let held: Vec<Result<Vec<u32>>> =
+        train.par_iter().map(|row| Ok(wanted.held(row.messages()?.as_ref()))).collect();
+    let held = held.into_iter().collect::<Result<Vec<_>>>()?;
     let counts = wanted.countable(train, &held);
     let mut all = vec![0usize; wanted.items.len()];
     for (item, all) in wanted.items.iter().zip(&mut all) {
@@ -227,6 +230,7 @@ pub fn find(
 impl Wanted {
     fn of(suites: &[Suite], n: usize) -> Result<Wanted> {
         let mut wanted = Wanted::default();
+        let mut begun = Vec::new();
         for (number, suite) in suites.iter().enumerate() {
             let mut searched = Searched { digest: suite.digest.into(), ..Searched::default() };
             for (row, example) in (1..).zip(suite.rows) {
@@ -246,10 +250,12 @@ impl Wanted {
                     grams.dedup();
                     grams.iter().for_each(|gram| wanted.holders[*gram as usize].push(item));
                     wanted.items.push(Item { suite: number, row, grams });
+                    begun.push(said);
                 }
             }
             wanted.report.insert(suite.name.into(), searched);
         }
+        wanted.begun = Begun::new(wanted.lengths.first().copied().unwrap_or(0), &begun);
         Ok(wanted)
     }
 
@@ -263,15 +269,18 @@ impl Wanted {
     }
 
     /// The n-grams of the suites that a row holds.
-    fn held(&self, row: &Example) -> Vec<u32> {
-        let spoken = row.trace.messages.iter().filter(|m| m.role != Role::System);
-        let said: Vec<u64> = spoken.flat_map(said).collect();
-        let mut held = HashSet::with_hasher(Xxh3Builder::new());
-        for length in &self.lengths {
-            held.extend(said.windows(*length).filter_map(|gram| self.known.get(&hash(gram))));
+    fn held(&self, messages: &[Message]) -> Vec<u32> {
+        let mut words = Vec::new();
+        for message in messages.iter().filter(|m| m.role != Role::System) {
+            said(message, &mut words);
         }
-        let mut held: Vec<u32> = held.into_iter().copied().collect();
+        let mut held = Vec::new();
+        self.begun.each(&words, |at| {
+            let grams = self.lengths.iter().map_while(|length| words.get(at..at + length));
+            held.extend(grams.filter_map(|gram| self.known.get(&hash(gram))));
+        });
         held.sort_unstable();
+        held.dedup();
         held
     }
 
@@ -296,6 +305,64 @@ impl Wanted {
     }
 }
 
+/// What the n-grams that are looked for begin with, as bits: in nearly every place of a row it
+/// says at once that none begins there.
+#[derive(Default)]
+struct Begun {
+    /// How many words.
+    words: usize,
+    /// What the first word of a window counts in its hash.
+    weight: u64,
+    /// A bit for each hash without its lower bits.
+    bits: Vec<u64>,
+    /// How many lower bits those are.
+    shift: u32,
+}
+
+/// The factor of the polynomial that hashes a window of words.
+const FACTOR: u64 = 0xd605_1c3e_4a97_b58b;
+
+impl Begun {
+    /// Of the windows of all these texts.
+    fn new(words: usize, texts: &[Vec<u64>]) -> Begun {
+        let windows: usize = texts.iter().map(Vec::len).sum();
+        // About one window in sixteen is taken for another one, at most.
+        let size = (16 * windows).next_power_of_two().max(64);
+        let weight = (1..words).fold(1u64, |weight, _| weight.wrapping_mul(FACTOR));
+        let (bits, shift) = (vec![0; size / 64], 64 - size.ilog2());
+        let mut begun = Begun { words, weight, bits, shift };
+        let mut slots = Vec::new();
+        for text in texts {
+            begun.slots(text, |_, slot| slots.push(slot));
+        }
+        slots.into_iter().for_each(|slot| begun.bits[slot / 64] |= 1 << (slot % 64));
+        begun
+    }
+
+    /// Calls `f` with each place of a text where an n-gram may begin.
+    fn each(&self, text: &[u64], mut f: impl FnMut(usize)) {
+        self.slots(text, |at, slot| {
+            if self.bits[slot / 64] >> (slot % 64) & 1 != 0 {
+                f(at);
+            }
+        });
+    }
+
+    /// Calls `f` with the place and the bit of every window of a text.
+    fn slots(&self, text: &[u64], mut f: impl FnMut(usize, usize)) {
+        let Some(full) = self.words.checked_sub(1).filter(|_| text.len() >= self.words) else {
+            return;
+        };
+        let next = |hash: u64, word: &u64| hash.wrapping_mul(FACTOR).wrapping_add(*word);
+        let mut hash = text[..full].iter().fold(0, next);
+        for (at, word) in text[full..].iter().enumerate() {
+            hash = next(hash, word);
+            f(at, (hash >> self.shift) as usize);
+            hash = hash.wrapping_sub(text[at].wrapping_mul(self.weight));
+        }
+    }
+}
+
 /// Each question with the answer that follows it, as hashes of words.
 fn pairs(messages: &[Message]) -> Vec<Vec<u64>> {
     let mut question: Option<&Message> = None;
@@ -304,8 +371,10 @@ fn pairs(messages: &[Message]) -> Vec<Vec<u64>> {
         match message.role {
             Role::User => question = Some(message),
             Role::Assistant => {
-                let asked = question.take().into_iter().flat_map(said);
-                pairs.push(asked.chain(said(message)).collect());
+                let mut words = Vec::new();
+                question.take().into_iter().for_each(|asked| said(asked, &mut words));
+                said(message, &mut words);
+                pairs.push(words);
             }
             Role::System | Role::Tool => {}
         }
@@ -313,16 +382,15 @@ fn pairs(messages: &[Message]) -> Vec<Vec<u64>> {
     pairs
 }
 
-/// What a message says, calls with their arguments included, word by word.
-fn said(message: &Message) -> Vec<u64> {
-    let mut hashes = Vec::new();
-    words(&message.content, |word| hashes.push(word_hash(word)));
+/// Adds what a message says, calls with their arguments included, as hashes of its words.
+fn said(message: &Message, words: &mut Vec<u64>) {
+    let mut hear = |text: &str| hashes(text, |word| words.push(word));
+    hear(&message.content);
     for call in &message.tool_calls {
-        let arguments = serde_json::Value::Object(call.arguments.clone()).to_string();
-        words(&call.name, |word| hashes.push(word_hash(word)));
-        words(&arguments, |word| hashes.push(word_hash(word)));
+        hear(&call.name);
+        // A map of values always serialises.
+        hear(&serde_json::to_string(&call.arguments).unwrap_or_default());
     }
-    hashes
 }
 
 fn hash(words: &[u64]) -> u64 {
@@ -332,6 +400,7 @@ fn hash(words: &[u64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Example;
     use super::super::testing::{call, chat, prose, result, row};
     use super::*;
 
@@ -347,6 +416,24 @@ mod tests {
         let suites = [Suite { name: "suite", digest: "d", rows: &rows }];
         let (gone, report) = find(&arcs(train), &suites, options).unwrap();
         (gone.into_iter().collect(), report)
+    }
+
+    #[test]
+    fn no_ngram_of_an_item_is_overlooked_wherever_it_stands() {
+        let items = [chat("q1", &prose(1, 30), "so"), chat("q2", &prose(2, 4), "as it is")];
+        let held: Vec<Held> = items.iter().cloned().map(Held::from).collect();
+        let suites = [Suite { name: "suite", digest: "d", rows: &held }];
+        let wanted = Wanted::of(&suites, 13).unwrap();
+        assert_eq!(wanted.lengths.iter().copied().collect::<Vec<_>>(), [7, 13]);
+        let text = format!("{} {} {}", prose(1, 20), prose(1, 30), prose(2, 4));
+        let row = chat("a", &text, &format!("as it is {}", prose(9, 40)));
+        let mut words = Vec::new();
+        row.trace.messages.iter().for_each(|message| said(message, &mut words));
+        let windows = wanted.lengths.iter().flat_map(|length| words.windows(*length));
+        let all: BTreeSet<u32> =
+            windows.filter_map(|gram| wanted.known.get(&hash(gram)).copied()).collect();
+        assert!(all.len() > 18);
+        assert_eq!(wanted.held(&row.trace.messages), all.into_iter().collect::<Vec<_>>());
     }
 
     #[test]

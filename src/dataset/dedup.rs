@@ -98,7 +98,7 @@ fn find(rows: &Rows, limits: &Limits, observer: &dyn Observer) -> Result<Copies>
         observer.check()?;
         observer.advance(from as u64, &format!("{} copies", copies.duplicates.len()));
         let block = from..entries.len().min(from + BLOCK);
-        let prints = seen.read(block.clone(), &entries, limits)?;
+        let prints = seen.read(block.clone(), &entries, &families, limits)?;
         for at in block {
             let entry = &entries[at];
             let alike = seen.alike(at, &entries, &prints, &families, limits)?;
@@ -185,14 +185,22 @@ impl Seen {
 
     /// Reads the rows of a block about which sketches leave open whether they copy one that was
     /// kept before, and those ones.
-    fn read(&self, block: Range<usize>, entries: &[Entry], limits: &Limits) -> Result<Prints> {
+    fn read(
+        &self,
+        block: Range<usize>,
+        entries: &[Entry],
+        families: &Families,
+        limits: &Limits,
+    ) -> Result<Prints> {
         let open: Vec<Vec<u32>> = block
             .into_par_iter()
             .map(|at| {
                 let entry = &entries[at];
                 let unknown = !self.exact.contains_key(&entry.sketch.exact);
                 let open = |other: &u32| {
-                    guess(entry.sketch, entries[*other as usize].sketch, limits) == Guess::Open
+                    let other = &entries[*other as usize];
+                    guess(entry.sketch, other.sketch, limits) == Guess::Open
+                        && families.of(&entry.row.id) != families.of(&other.row.id)
                 };
                 let kept = self.candidates(at as u32).into_iter().filter(|_| unknown);
                 let mut open: Vec<u32> = kept.filter(open).collect();
@@ -205,7 +213,7 @@ impl Seen {
         let wanted: BTreeSet<u32> = open.into_iter().flatten().collect();
         let read: Vec<Result<(u32, Print)>> = wanted
             .into_par_iter()
-            .map(|at| Ok((at, Print::of(entries[at as usize].row.read()?.as_ref()))))
+            .map(|at| Ok((at, Print::of(&entries[at as usize].row.messages()?))))
             .collect();
         read.into_iter().collect()
     }
@@ -246,7 +254,7 @@ impl Seen {
         let print = |at: u32| -> Result<Cow<Print>> {
             match prints.get(&at) {
                 Some(known) => Ok(Cow::Borrowed(known)),
-                None => Ok(Cow::Owned(Print::of(entries[at as usize].row.read()?.as_ref()))),
+                None => Ok(Cow::Owned(Print::of(&entries[at as usize].row.messages()?))),
             }
         };
         let mut found: Vec<(u32, Likeness, f64)> = Vec::new();

@@ -1,12 +1,13 @@
 //! One row of the dataset: a trace with its pedigree.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{Xxh3, Xxh3Builder, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3Builder, xxh3_128};
 
 use super::Held;
-use crate::trace::{ToolCall, Trace};
+use crate::trace::{Message, ToolCall, Trace};
 
 /// Where an example comes from; only [`Kind::Real`] counts as evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,6 +110,12 @@ impl Example {
     }
 }
 
+impl AsRef<[Message]> for Example {
+    fn as_ref(&self) -> &[Message] {
+        &self.trace.messages
+    }
+}
+
 /// A digest of what an example says: session, kind and messages, but neither the file it came
 /// from nor its row there.
 pub(super) fn identity(kind: Kind, trace: &Trace, nth: u64) -> String {
@@ -122,7 +129,6 @@ pub(super) fn identity(kind: Kind, trace: &Trace, nth: u64) -> String {
         name: Option<&'a str>,
         train: bool,
     }
-    let mut hasher = Hashing(Xxh3::new());
     let head = (kind, &trace.source, &trace.session, nth, &trace.tools, &trace.keywords);
     let body: Vec<Content> = trace
         .messages
@@ -137,23 +143,23 @@ pub(super) fn identity(kind: Kind, trace: &Trace, nth: u64) -> String {
             train: m.train,
         })
         .collect();
-    // Hashing never fails and these types always serialise.
-    let _ = serde_json::to_writer(&mut hasher, &(head, body));
-    format!("{:032x}", hasher.0.digest128())
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        // These types always serialise.
+        let _ = serde_json::to_writer(&mut *text, &(head, body));
+        let id = format!("{:032x}", xxh3_128(text));
+        text.truncate(KEPT);
+        text.shrink_to(KEPT);
+        id
+    })
 }
 
-/// A hasher one can serialise into.
-struct Hashing(Xxh3);
+/// What stays allocated of it, at most: a row beyond that is rare.
+const KEPT: usize = 4 << 20;
 
-impl std::io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+thread_local! {
+    // Kept, since it is as long as a row and needed for every one.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Gives the second and later rows of one id a number, in the order they stand.
@@ -172,7 +178,7 @@ pub(super) fn number_repeats(rows: &mut [Held]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Message, Origin, Role};
+    use crate::trace::{Origin, Role};
 
     fn trace(session: &str, answer: &str) -> Trace {
         Trace {

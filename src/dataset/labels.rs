@@ -76,7 +76,7 @@ pub fn judge(
         }
         let mut judged = row.take()?;
         let got = intake.map(|(intake, target)| intake.apply(&mut judged.trace, target));
-        if got.is_some() {
+        if got.as_ref().is_some_and(|got| got.changed) {
             judged.id = identity(judged.kind, &judged.trace, 0);
         }
         let trace = &mut judged.trace;

@@ -39,6 +39,7 @@ const START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// A word is hashed while it is scanned, a byte at a time. The bit that is set makes letters
 /// small; it tells no two other signs of a word apart that differ.
+#[inline(always)]
 const fn next(hash: u64, byte: u8) -> u64 {
     let byte = if byte < 0x80 { byte | 0x20 } else { byte };
     (hash ^ byte as u64).wrapping_mul(0x9fb2_1c65_1e98_df25)
@@ -84,6 +85,7 @@ const KINDS: [u8; 256] = {
     kinds
 };
 
+#[inline(always)]
 fn kind(byte: u8) -> u8 {
     KINDS[usize::from(byte)]
 }

@@ -16,25 +16,51 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
-use chacha20::ChaCha20;
+use chacha20::ChaCha12;
 use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+use lz4_flex::block::{
+    CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
+};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::print::Sketch;
 use super::{Example, Kind, TokenCount};
-use crate::trace::{Origin, Trace};
+use crate::trace::{Message, Origin, Trace};
 
 /// How large a file of paged-out rows grows before the next one begins. One of which no row is
 /// left gives its space back.
 const SEGMENT: u64 = 256 << 20;
 
+/// What packing leaves allocated, at most: a row beyond it is rare.
+const KEPT: usize = 4 << 20;
+
 thread_local! {
-    // Made once a thread: to make one takes longer than to pack a row. The lowest level cannot
-    // be refused, nor can a decoder without a dictionary.
-    static PACK: RefCell<zstd::bulk::Compressor<'static>> =
-        RefCell::new(zstd::bulk::Compressor::new(1).expect("a level that exists"));
-    static UNPACK: RefCell<zstd::bulk::Decompressor<'static>> =
-        RefCell::new(zstd::bulk::Decompressor::new().expect("no dictionary to refuse"));
+    // Kept, since new memory has to be cleared by the system first.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Where a thread packs and unpacks rows.
+#[derive(Default)]
+struct Scratch {
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+    table: CompressTable,
+}
+
+impl Scratch {
+    /// What `work` makes with this thread's own.
+    fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let made = work(scratch);
+            for buffer in [&mut scratch.plain, &mut scratch.packed] {
+                buffer.truncate(KEPT);
+                buffer.shrink_to(KEPT);
+            }
+            made
+        })
+    }
 }
 
 /// What a message takes in memory beside its text, about.
@@ -99,13 +125,49 @@ struct Inner {
 #[derive(Debug)]
 enum Body {
     Here(Arc<Example>, Charge),
-    Away {
-        segment: Arc<Segment>,
-        at: u64,
-        len: u32,
-        /// Its length before it was compressed.
-        plain: u32,
-    },
+    Away(Away),
+}
+
+/// Where a trace lies that was paged out.
+#[derive(Debug)]
+struct Away {
+    segment: Arc<Segment>,
+    at: u64,
+    len: u32,
+    /// Its length before it was compressed.
+    plain: u32,
+}
+
+impl Away {
+    /// The trace, or a part of it.
+    fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        Scratch::with(|Scratch { plain, packed, .. }| {
+            packed.resize(self.len as usize, 0);
+            self.segment.file.read_exact_at(packed, self.at)?;
+            self.segment.cipher(self.at, packed);
+            plain.resize(self.plain as usize, 0);
+            let unpacked = decompress_into(packed, plain)?;
+            Ok(rmp_serde::from_slice(&plain[..unpacked])?)
+        })
+    }
+}
+
+/// What is said in a row; see [`Held::messages`].
+#[derive(Debug)]
+pub enum Said {
+    /// The row is in memory.
+    Here(Arc<Example>),
+    /// It was read for this.
+    Away(Vec<Message>),
+}
+
+impl AsRef<[Message]> for Said {
+    fn as_ref(&self) -> &[Message] {
+        match self {
+            Said::Here(example) => &example.trace.messages,
+            Said::Away(messages) => messages,
+        }
+    }
 }
 
 /// Memory that counts against a budget for as long as this lives.
@@ -131,7 +193,7 @@ impl Segment {
     fn cipher(&self, at: u64, bytes: &mut [u8]) {
         let mut nonce = [0u8; 12];
         nonce[..8].copy_from_slice(&self.number.to_le_bytes());
-        let mut stream = ChaCha20::new(self.cipher.as_ref().into(), &nonce.into());
+        let mut stream = ChaCha12::new(self.cipher.as_ref().into(), &nonce.into());
         stream.seek(at);
         stream.apply_keystream(bytes);
     }
@@ -165,27 +227,36 @@ impl Held {
 
     /// The whole row.
     pub fn read(&self) -> Result<Arc<Example>> {
-        let (segment, at, len, plain) = match self.0.body.as_ref() {
+        let away = match self.0.body.as_ref() {
             Body::Here(example, _) => return Ok(example.clone()),
-            Body::Away { segment, at, len, plain } => (segment, *at, *len, *plain),
+            Body::Away(away) => away,
         };
-        let trace = || -> Result<Trace> {
-            let mut packed = vec![0u8; len as usize];
-            segment.file.read_exact_at(&mut packed, at)?;
-            segment.cipher(at, &mut packed);
-            let plain = UNPACK.with_borrow_mut(|zstd| zstd.decompress(&packed, plain as usize))?;
-            Ok(rmp_serde::from_slice(&plain)?)
-        };
-        let trace = trace().with_context(|| {
-            format!("{}: cannot read the row back from disk, where it was paged out", self.place())
-        })?;
         Ok(Arc::new(Example {
             id: self.id.clone(),
             kind: self.kind,
             derived_from: self.derived_from.clone(),
             component: self.component.as_deref().map(String::from),
-            trace,
+            trace: away.read().with_context(|| self.lost())?,
         }))
+    }
+
+    /// What is said in the row, and no more of it: tools take long to read.
+    pub fn messages(&self) -> Result<Said> {
+        #[derive(Deserialize)]
+        struct Messages {
+            messages: Vec<Message>,
+        }
+        match self.0.body.as_ref() {
+            Body::Here(example, _) => Ok(Said::Here(example.clone())),
+            Body::Away(away) => {
+                let Messages { messages } = away.read().with_context(|| self.lost())?;
+                Ok(Said::Away(messages))
+            }
+        }
+    }
+
+    fn lost(&self) -> String {
+        format!("{}: cannot read the row back from disk, where it was paged out", self.place())
     }
 
     /// The whole row to be changed, without a copy where nobody else has it.
@@ -207,7 +278,7 @@ impl Held {
         heading.derived_from = derived_from.or(heading.derived_from);
         heading.component = component.or(heading.component);
         let body = match self.0.body.as_ref() {
-            Body::Away { .. } => self.0.body.clone(),
+            Body::Away(_) => self.0.body.clone(),
             Body::Here(example, charge) => {
                 let mut example = example.as_ref().clone();
                 example.id.clone_from(&heading.id);
@@ -226,7 +297,7 @@ impl Held {
         if let Some(sketch) = self.0.sketch.get() {
             return Ok(sketch);
         }
-        let sketch = Arc::new(Sketch::of(self.read()?.as_ref(), threshold));
+        let sketch = Arc::new(Sketch::of(&self.messages()?, threshold));
         Ok(self.0.sketch.get_or_init(|| sketch))
     }
 
@@ -335,27 +406,33 @@ impl Pager {
     }
 
     fn page_out(&self, trace: &Trace) -> Result<Body> {
-        let plain = rmp_serde::to_vec_named(trace)?;
-        let mut packed = PACK.with_borrow_mut(|zstd| zstd.compress(&plain))?;
-        let len = packed.len() as u64;
-        let plain = u32::try_from(plain.len()).ok().context("the row is larger than 4 GiB")?;
-        let (segment, at) = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if open.segment.is_none() || open.used >= SEGMENT {
-                let file = tempfile::tempfile_in(&self.folder)?;
-                let segment = Segment { file, cipher: self.key()?, number: open.segments };
-                open.segment = Some(Arc::new(segment));
-                open.segments += 1;
-                open.used = 0;
-            }
-            let at = open.used;
-            open.used += len;
-            open.written += len;
-            (open.segment.clone().context("no segment is open")?, at)
-        };
-        segment.cipher(at, &mut packed);
-        segment.file.write_all_at(&packed, at)?;
-        Ok(Body::Away { segment, at, len: len as u32, plain })
+        Scratch::with(|Scratch { plain, packed, table }| {
+            plain.clear();
+            rmp_serde::encode::write_named(plain, trace)?;
+            packed.resize(get_maximum_output_size(plain.len()), 0);
+            let len = compress_into_with_table(plain, packed, table)?;
+            let plain = u32::try_from(plain.len()).ok().context("the row is larger than 4 GiB")?;
+            let (segment, at) = self.place(len as u64)?;
+            segment.cipher(at, &mut packed[..len]);
+            segment.file.write_all_at(&packed[..len], at)?;
+            Ok(Body::Away(Away { segment, at, len: len as u32, plain }))
+        })
+    }
+
+    /// Room for so many bytes: a segment and where in it.
+    fn place(&self, len: u64) -> Result<(Arc<Segment>, u64)> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.segment.is_none() || open.used >= SEGMENT {
+            let file = tempfile::tempfile_in(&self.folder)?;
+            let segment = Segment { file, cipher: self.key()?, number: open.segments };
+            open.segment = Some(Arc::new(segment));
+            open.segments += 1;
+            open.used = 0;
+        }
+        let at = open.used;
+        open.used += len;
+        open.written += len;
+        Ok((open.segment.clone().context("no segment is open")?, at))
     }
 
     /// The key of this process, drawn when it is first needed.
@@ -446,8 +523,9 @@ mod tests {
         let held: Vec<Held> = rows.iter().map(|r| pager.hold(r.clone()).unwrap()).collect();
         assert!(pager.paged_out() > 0);
         for (row, held) in rows.iter().zip(&held) {
-            assert!(matches!(held.0.body.as_ref(), Body::Away { .. }));
+            assert!(matches!(held.0.body.as_ref(), Body::Away(_)));
             assert_eq!(held.read().unwrap().as_ref(), row);
+            assert_eq!(held.messages().unwrap().as_ref(), row.trace.messages);
             assert_eq!((held.session_key(), held.place()), (row.session_key(), row.place()));
         }
         let other = held[3].known_as(Some("x".into()), Some("y".into()), Some("c".into()));
@@ -461,7 +539,7 @@ mod tests {
         let row = chat("s", &prose(1, 300), "yes");
         let weight = Held::from(row.clone()).weight();
         let (pager, _folder) = paged(2 * weight);
-        let away = |held: &Held| matches!(held.0.body.as_ref(), Body::Away { .. });
+        let away = |held: &Held| matches!(held.0.body.as_ref(), Body::Away(_));
         let held: Vec<Held> = (0..3).map(|_| pager.hold(row.clone()).unwrap()).collect();
         assert_eq!(held.iter().map(away).collect::<Vec<_>>(), [false, false, true]);
         drop(held);
@@ -474,13 +552,14 @@ mod tests {
         let word = "unmistakable";
         let held = pager.hold(chat("s", &word.repeat(3), word)).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        let Body::Away { segment, .. } = held.0.body.as_ref() else { panic!("it stayed") };
+        let Body::Away(Away { segment, .. }) = held.0.body.as_ref() else { panic!("it stayed") };
         let mut bytes = Vec::new();
         let path = format!("/proc/self/fd/{}", segment.file.as_raw_fd());
         File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, pager.paged_out());
-        let packed = zstd::decode_all(bytes.as_slice());
-        assert!(packed.is_err(), "it is not encrypted");
+        let packed = lz4_flex::block::decompress(&bytes, 1 << 20);
+        let packed = packed.unwrap_or_default();
+        assert!(rmp_serde::from_slice::<Trace>(&packed).is_err(), "it is not encrypted");
         let shown = String::from_utf8_lossy(&bytes).into_owned();
         assert!(!shown.contains("unmis"));
     }

@@ -3,12 +3,12 @@
 //! It covers what user, assistant and tools said and the calls with their arguments. The system
 //! prompt and the tool schemas are left out: they are the same in unrelated sessions.
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Example;
 use super::minhash::{MinHash, Signature};
 use super::normal::{hashes, mix};
 use crate::trace::{Message, Role};
@@ -72,8 +72,8 @@ pub struct Overlap {
 
 impl Print {
     /// The fingerprint of a row.
-    pub fn of(example: &Example) -> Print {
-        let Heard { exact, said, chain } = Heard::of(example);
+    pub fn of(row: &impl AsRef<[Message]>) -> Print {
+        let Heard { exact, said, chain } = Heard::of(row.as_ref());
         let mut shingles: Vec<u64> = said.windows(SHINGLE).map(shingle).collect();
         shingles.sort_unstable();
         shingles.dedup();
@@ -88,9 +88,9 @@ impl Print {
 
 impl Sketch {
     /// The sketch of a row, with a sample of its shingles up to `threshold`.
-    pub fn of(example: &Example, threshold: u64) -> Sketch {
+    pub fn of(row: &impl AsRef<[Message]>, threshold: u64) -> Sketch {
         static MINHASH: LazyLock<MinHash> = LazyLock::new(MinHash::default);
-        let Heard { exact, said, chain } = Heard::of(example);
+        let Heard { exact, said, chain } = Heard::of(row.as_ref());
         let mut all: Vec<u64> = said.windows(SHINGLE).map(shingle).collect();
         keep_first(&mut all);
         let mut sample: Vec<u64> = all.iter().copied().filter(|s| *s <= threshold).collect();
@@ -146,11 +146,11 @@ struct Heard {
 }
 
 impl Heard {
-    fn of(example: &Example) -> Heard {
+    fn of(messages: &[Message]) -> Heard {
         let (mut said, mut chain) = (Vec::new(), Vec::new());
         let (mut exact, mut bytes) = (Vec::new(), Vec::new());
         let (mut before, mut heard, mut answered) = (0u128, 0, false);
-        let spoken = example.trace.messages.iter().filter(|m| m.role != Role::System);
+        let spoken = messages.iter().filter(|m| m.role != Role::System);
         for message in spoken {
             let mut hear = |text: &str| hashes(text, |word| said.push(word));
             hear(&message.content);
@@ -194,10 +194,27 @@ fn shingle(words: &[u64]) -> u64 {
     mix(words.iter().fold(0, |hash: u64, word| hash.wrapping_mul(FACTOR).wrapping_add(*word)))
 }
 
+/// Slots that stay allocated, at most: a row that needs more is rare.
+const SLOTS_KEPT: usize = 1 << 19;
+
 /// Removes what stood further to the front already. The hashes are their own hashes, which makes
 /// this several times as fast as sorting.
 fn keep_first(hashes: &mut Vec<u64>) {
-    let mut slots = vec![0u64; (2 * hashes.len()).next_power_of_two()];
+    thread_local! {
+        // Kept, since new memory has to be cleared by the system first.
+        static SLOTS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    }
+    SLOTS.with_borrow_mut(|slots| {
+        slots.clear();
+        slots.resize((2 * hashes.len()).next_power_of_two(), 0);
+        keep_first_by(hashes, slots);
+        slots.truncate(SLOTS_KEPT);
+        slots.shrink_to(SLOTS_KEPT);
+    });
+}
+
+/// The same, with as many empty slots as a power of two beyond the number of hashes.
+fn keep_first_by(hashes: &mut Vec<u64>, slots: &mut [u64]) {
     let mask = slots.len() - 1;
     let mut has_zero = false;
     hashes.retain(|hash| {

@@ -111,8 +111,8 @@ pub fn redact_knowing(
     observer: &dyn Observer,
 ) -> Result<Rows> {
     observer.begin("redact", Some(rows.len() as u64), "rows");
-    let redacted = by_session(&rows.examples, redactor, known, observer, |session, found| {
-        Session::of(session, found, redactor, &rows.pager)
+    let redacted = by_session(&rows.examples, redactor, known, observer, |held, session, found| {
+        Session::of(held, session, found, redactor, &rows.pager)
     });
     let recall = plant(&rows.examples, redactor, seed);
     observer.end();
@@ -173,6 +173,7 @@ struct Session {
 
 impl Session {
     fn of(
+        held: &[&Held],
         examples: &[Arc<Example>],
         found: Vec<Redacted>,
         redactor: &Redactor,
@@ -183,7 +184,8 @@ impl Session {
         let lost = dropping.iter().any(|dropping| dropping.session);
         let name = session_name(examples, &found, redactor)?;
         let mut session = Session::default();
-        for ((example, mut found), dropping) in examples.iter().zip(found).zip(dropping) {
+        let rows = held.iter().zip(examples);
+        for (((held, example), mut found), dropping) in rows.zip(found).zip(dropping) {
             session.proof.redacted(&found);
             let reason = if lost {
                 Some("drop_session")
@@ -206,8 +208,12 @@ impl Session {
                 session.rows.push(Err(reason));
                 continue;
             }
+            if !changed && name.is_none() {
+                session.rows.push(Ok((*held).clone()));
+                continue;
+            }
             let mut example = Example {
-                id: example.id.clone(),
+                id: String::new(),
                 kind: example.kind,
                 derived_from: example.derived_from.clone(),
                 component: example.component.clone(),
@@ -216,9 +222,7 @@ impl Session {
             if let Some(name) = &name {
                 example.trace.session.clone_from(name);
             }
-            if changed || name.is_some() {
-                example.id = identity(example.kind, &example.trace, 0);
-            }
+            example.id = identity(example.kind, &example.trace, 0);
             session.rows.push(Ok(pager.hold(example)?));
         }
         Ok(session)
@@ -232,7 +236,7 @@ pub(super) fn by_session<T: Send>(
     redactor: &Redactor,
     known: &[Vec<Known>],
     observer: &dyn Observer,
-    take: impl Fn(&[Arc<Example>], Vec<Redacted>) -> Result<T> + Sync,
+    take: impl Fn(&[&Held], &[Arc<Example>], Vec<Redacted>) -> Result<T> + Sync,
 ) -> Result<Vec<(Vec<usize>, T)>> {
     let mut numbers: HashMap<(&str, &str), usize> = HashMap::new();
     let mut sessions: Vec<Vec<usize>> = Vec::new();
@@ -246,8 +250,8 @@ pub(super) fn by_session<T: Send>(
     let counter = Counter::new(observer);
     let one = |members: Vec<usize>| -> Result<(Vec<usize>, T)> {
         members.iter().try_for_each(|_| counter.tick())?;
-        let examples: Result<Vec<_>> = members.iter().map(|at| rows[*at].read()).collect();
-        let examples = examples?;
+        let held: Vec<&Held> = members.iter().map(|at| &rows[*at]).collect();
+        let examples = held.iter().map(|row| row.read()).collect::<Result<Vec<_>>>()?;
         let traces: Vec<&Trace> = examples.iter().map(|example| &example.trace).collect();
         let known: Vec<Known> =
             members.iter().filter_map(|at| known.get(*at)).flatten().cloned().collect();
@@ -258,7 +262,7 @@ pub(super) fn by_session<T: Send>(
             redacted.len() == members.len(),
             "redaction gave back fewer rows than it was given"
         );
-        Ok((members, take(&examples, redacted)?))
+        Ok((members, take(&held, &examples, redacted)?))
     };
     let redacted: Vec<Result<_>> = sessions.into_par_iter().map(one).collect();
     redacted.into_iter().collect()
@@ -343,6 +347,34 @@ mod tests {
         assert_eq!(once.examples[0].id, all[0].id);
         let twice = redact(&once, &redactor(), 1, &Silent).unwrap();
         assert_eq!(read(&once.examples), read(&twice.examples));
+    }
+
+    #[test]
+    fn rows_that_nothing_is_taken_from_are_not_packed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let pager = Pager::new(0, folder.path());
+        let all = [chat("a", &prose(1, 50), "hi"), chat("b", &mail("mira.holt"), "done")];
+        let held: Vec<Held> = all.into_iter().map(|row| pager.hold(row).unwrap()).collect();
+        let redacted = |of: &[Held]| {
+            let (before, rows) = (pager.paged_out(), Rows::of(&Arc::new(of.to_vec())));
+            redact(&rows.paged(&pager), &redactor(), 1, &Silent).unwrap();
+            pager.paged_out() - before
+        };
+        assert_eq!(redacted(&held[..1]), 0);
+        assert!(redacted(&held) > 0);
+    }
+
+    #[test]
+    fn what_stands_in_several_rows_counts_in_each() {
+        let parent = chat("a", &mail("mira.holt"), "done");
+        let child = Example::generated(Kind::Synthetic, &parent, parent.trace.clone(), 0);
+        let share = |all: Vec<Example>| {
+            let out = redact(&rows(all), &redactor(), 1, &Silent).unwrap();
+            let account = out.account.redaction.clone().unwrap();
+            (out.len(), account.changed, account.proof.by_rule.values().sum::<u64>())
+        };
+        assert_eq!(share(vec![parent.clone()]), (1, 1, 1));
+        assert_eq!(share(vec![parent, child]), (2, 2, 2));
     }
 
     #[test]

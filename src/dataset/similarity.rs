@@ -285,9 +285,9 @@ pub fn pairs(
                 Guess::Open => {
                     let large = match &mut print {
                         Some(print) => print,
-                        none => none.insert(Print::of(rows[large as usize].read()?.as_ref())),
+                        none => none.insert(Print::of(&rows[large as usize].messages()?)),
                     };
-                    let small = Print::of(rows[small as usize].read()?.as_ref());
+                    let small = Print::of(&rows[small as usize].messages()?);
                     compare(&small, large, limits)
                 }
             };

@@ -1,10 +1,11 @@
 //! All traces of one session, redacted together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
+use xxhash_rust::xxh3::Xxh3Builder;
 
 use super::chase::Chase;
 use super::decode::Views;
@@ -30,6 +31,7 @@ pub struct Redactor {
 }
 
 /// A place to redact, in the text as it stands.
+#[derive(Clone)]
 struct Place {
     start: usize,
     end: usize,
@@ -138,18 +140,23 @@ impl Redactor {
         for text in texts.iter() {
             accounts[text.trace].total += text.text.len();
         }
-        let mut numbering = Numbering::new(texts.iter().map(|t| t.text.as_str()));
+        // What was made from a session repeats most of it: what stands several times is read once.
+        let first = firsts(texts);
+        let read = |index: &&usize| first[**index] == **index;
+        let all: Vec<usize> = (0..texts.len()).collect();
+        let once = all.iter().filter(read).map(|index| texts[*index].text.as_str());
+        let mut numbering = Numbering::new(once);
         let mut chase = Chase::default();
         for Known { rule, value } in known {
             ensure!(!value.trim().is_empty(), "redaction rule `{rule}`: it gave an empty value");
             chase.insert(value, &TeamRule::named(rule)?);
         }
         chase.prepare();
-        let mut pending: Vec<usize> = (0..texts.len()).collect();
+        let mut pending = all.clone();
         for _ in 0..ROUNDS {
             let mut places: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
             let mut news = false;
-            for index in &pending {
+            for index in pending.iter().filter(read) {
                 let found = self.find(&mut texts[*index])?;
                 for place in &found {
                     news |= chase.add(&place.value, &place.rule);
@@ -160,17 +167,22 @@ impl Redactor {
             }
             if news {
                 chase.prepare();
-                pending = (0..texts.len()).collect();
+                pending.clone_from(&all);
             }
             if !chase.is_empty() {
-                for index in &pending {
+                for index in pending.iter().filter(read) {
                     let found = self.chased(&mut texts[*index], &chase);
                     if !found.is_empty() {
                         places.entry(*index).or_default().extend(found);
                     }
                 }
             }
-            pending.clear();
+            for index in pending.drain(..) {
+                let found = places.get(&first[index]).filter(|_| first[index] != index);
+                if let Some(found) = found.cloned() {
+                    places.insert(index, found);
+                }
+            }
             for (index, found) in places {
                 let text = &mut texts[index];
                 let redacted =
@@ -253,6 +265,18 @@ impl Redactor {
         }
         kept
     }
+}
+
+/// For each text the first one that says the same under the same name. They stay alike: what is
+/// found in one goes from all.
+fn firsts(texts: &[Text]) -> Vec<usize> {
+    // Only looked up, never walked: the hasher's order does not matter.
+    let mut known: HashMap<(&str, Option<&str>), usize, Xxh3Builder> = HashMap::default();
+    let mut first = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        first.push(*known.entry((&text.text, text.name.as_deref())).or_insert(index));
+    }
+    first
 }
 
 /// Moves the edges of a place out of the escapes they would cut in two, so that JSON stays JSON;

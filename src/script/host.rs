@@ -1,16 +1,17 @@
 //! What verbs act on: configuration, run, observer.
 
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use anyhow::{Context, Result, ensure};
 
 use super::library::Library;
 use crate::config::Config;
+use crate::dataset::generate::Pool;
 use crate::dataset::ledger::Ledger;
 use crate::dataset::manifest::Provenance;
 use crate::dataset::source::Recent;
-use crate::dataset::{Pager, Rows};
+use crate::dataset::{Held, Pager, Rows};
 use crate::ingest::Forgotten;
 use crate::ingest::forgotten::REASON;
 use crate::model::Base;
@@ -41,7 +42,11 @@ pub struct Host {
     library: OnceLock<Library>,
     team_rules: Mutex<Vec<TeamRule>>,
     pager: OnceLock<Arc<Pager>>,
+    pool: Mutex<Option<Collected>>,
 }
+
+/// Values of rows, and whose.
+type Collected = (Weak<Vec<Held>>, Arc<Pool>);
 
 /// Where raw traces lie when TRACES names none, and what stands in while that folder is empty.
 const OWN_TRACES: &str = "data/raw_traces";
@@ -67,6 +72,7 @@ impl Host {
             library: OnceLock::new(),
             team_rules: Mutex::default(),
             pager: OnceLock::new(),
+            pool: Mutex::default(),
         }
     }
 
@@ -144,6 +150,19 @@ impl Host {
         Redactor::new(policy)
     }
 
+    /// What generators borrow from the real rows, collected once as long as the rows are the same.
+    pub fn pool(&self, rows: &Rows) -> Result<Arc<Pool>> {
+        let mut known = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, pool)) = known.as_ref()
+            && of.upgrade().is_some_and(|of| Arc::ptr_eq(&of, &rows.examples))
+        {
+            return Ok(pool.clone());
+        }
+        let pool = Arc::new(Pool::new(rows, &self.redactor()?, self.observer.as_ref())?);
+        *known = Some((Arc::downgrade(&rows.examples), pool.clone()));
+        Ok(pool)
+    }
+
     /// Takes out of what was read the sessions that FORGET lists.
     pub fn leave(&self, loaded: Loaded) -> Result<Loaded> {
         let forgotten = Forgotten::from_config(&self.config, &self.project)?;
@@ -152,6 +171,7 @@ impl Host {
 
     /// Adds rules to every redaction from here on; one of the same name gives way.
     pub fn redact_also(&self, rules: Vec<TeamRule>) {
+        *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut team = self.team_rules.lock().unwrap_or_else(PoisonError::into_inner);
         team.retain(|old| rules.iter().all(|new| new.name != old.name));
         team.extend(rules);

@@ -79,7 +79,8 @@ impl Intake {
         {
             tools = "tools_shipped";
         }
-        Got { tools, system, calls }
+        let changed = target.is_some() || trace.source != "raw";
+        Got { tools, system, calls, changed }
     }
 }
 
@@ -89,6 +90,8 @@ pub struct Got {
     tools: &'static str,
     system: &'static str,
     calls: Counts,
+    /// Whether the trace may say something else than before.
+    pub changed: bool,
 }
 
 impl Got {

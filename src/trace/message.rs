@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::Label;
@@ -34,8 +34,8 @@ impl Role {
 }
 
 /// One call of a tool by the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "WireCall", into = "WireCall")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "WireCall<String, Map<String, Value>>")]
 pub struct ToolCall {
     /// Links the call to its result; unique within a session.
     pub id: String,
@@ -47,30 +47,28 @@ pub struct ToolCall {
 
 /// OpenAI's shape of a tool call, with the arguments as an object.
 #[derive(Serialize, Deserialize)]
-struct WireCall {
-    id: String,
-    r#type: String,
-    function: WireFunction,
+struct WireCall<T, A> {
+    id: T,
+    r#type: T,
+    function: WireFunction<T, A>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireFunction {
-    name: String,
-    arguments: Map<String, Value>,
+struct WireFunction<T, A> {
+    name: T,
+    arguments: A,
 }
 
-impl From<ToolCall> for WireCall {
-    fn from(call: ToolCall) -> Self {
-        WireCall {
-            id: call.id,
-            r#type: "function".into(),
-            function: WireFunction { name: call.name, arguments: call.arguments },
-        }
+impl Serialize for ToolCall {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let ToolCall { id, name, arguments } = self;
+        let function = WireFunction { name: name.as_str(), arguments };
+        WireCall { id: id.as_str(), r#type: "function", function }.serialize(to)
     }
 }
 
-impl From<WireCall> for ToolCall {
-    fn from(wire: WireCall) -> Self {
+impl From<WireCall<String, Map<String, Value>>> for ToolCall {
+    fn from(wire: WireCall<String, Map<String, Value>>) -> Self {
         ToolCall { id: wire.id, name: wire.function.name, arguments: wire.function.arguments }
     }
 }

@@ -50,7 +50,7 @@ fn context(parent: &Example, to: usize) -> Vec<Message> {
 
 /// The session with other messages.
 fn retold(parent: &Example, messages: Vec<Message>) -> Trace {
-    Trace { messages, ..parent.trace.clone() }
+    parent.trace.saying(messages)
 }
 
 /// A copy of a step's call with an id of its own, as context.

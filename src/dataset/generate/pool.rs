@@ -78,7 +78,7 @@ impl Pool {
     pub fn new(rows: &Rows, redactor: &Redactor, observer: &dyn Observer) -> Result<Pool> {
         let real: Vec<Held> = chosen(rows, FEW).into_iter().cloned().collect();
         observer.begin("collect values", Some(real.len() as u64), "rows");
-        let pools = by_session(&real, redactor, &[], observer, |_, redacted| {
+        let pools = by_session(&real, redactor, &[], observer, |_, _, redacted| {
             Ok(Pool::collect(redacted.iter().map(|r| &r.trace)))
         });
         observer.end();

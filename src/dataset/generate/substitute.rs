@@ -1,5 +1,6 @@
 //! The same session about other files and names.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -13,8 +14,9 @@ use crate::trace::{Role, Trace};
 /// alike, for values other sessions have in the same place.
 pub(super) fn substitute(parent: &Example, pool: &Pool, chance: &mut Chance) -> Option<Trace> {
     let trace = &parent.trace;
-    let fixed = fixed_text(parent);
-    let everything = all_text(trace);
+    // Of most rows nothing is named, and neither text is needed.
+    let fixed = LazyCell::new(|| fixed_text(parent));
+    let everything = LazyCell::new(|| all_text(trace));
     let asked = spoken(trace, Role::User);
     let mut swaps: BTreeMap<String, String> = BTreeMap::new();
     for call in trace.messages.iter().flat_map(|m| &m.tool_calls) {

@@ -8,7 +8,7 @@ use rhai::{Array, FnPtr, Map};
 
 use super::host;
 use crate::dataset::decontaminate::{self, Suite};
-use crate::dataset::generate::{Pool, generate as make, generator};
+use crate::dataset::generate::{generate as make, generator};
 use crate::dataset::ledger::Ledger;
 use crate::dataset::quality::{Bounds, filter, rule, standard};
 use crate::dataset::similarity::Limits;
@@ -102,7 +102,7 @@ mod verbs {
         let run = || -> anyhow::Result<Rows> {
             let generators = names.iter().map(|n| generator(n)).collect::<Result<Vec<_>, _>>()?;
             let observer = host.observer.as_ref();
-            let pool = Pool::new(rows, &host.redactor()?, observer)?;
+            let pool = host.pool(rows)?;
             let times = u64::try_from(times).context("a number of examples is 0 or more")?;
             let ratios = mix::Options::from_config(&host.config)?;
             let real = rows.count(Kind::Real);
