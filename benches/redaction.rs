@@ -29,6 +29,10 @@ mod hostile;
 #[path = "redaction/text.rs"]
 mod text;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let number = |name: &str, default: usize| {

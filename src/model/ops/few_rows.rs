@@ -19,8 +19,9 @@ mod portable;
 /// The most rows that gain by it: more no longer fit a core's cache beside the weights.
 pub const MOST: usize = 256;
 
-/// The same where more rows are multiplied as bf16.
-pub const MOST_IN_BF16: usize = 8;
+/// The same where more rows are multiplied as bf16: then packing the weight is no longer what takes
+/// the time.
+pub const MOST_IN_BF16: usize = 40;
 
 /// Weights as they are stored, [out, in].
 #[derive(Clone, Copy)]
