@@ -239,8 +239,7 @@ impl Decoder {
     }
 
     /// Loads a frozen base, its linears from the cache where they are there. On a card products
-    /// read what [`set_precision`](super::ops::cuda::matmul::set_precision) says, which must be
-    /// `precision`.
+    /// read what `ops::cuda::matmul::set_precision` says, which must be `precision`.
     pub fn load_prepared(
         weights: &Weights,
         quantization: Quantization,

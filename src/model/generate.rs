@@ -5,12 +5,12 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::decoder::{Cache, Decoder, Packed};
+use super::decoder::{Cache, Decoder, Packed, TILE};
 use super::lora::Lora;
-use super::ops::few_rows;
 use super::ops::lanes::{largest, wide};
 use super::ops::linear::linear;
 use super::ops::read;
+use super::ops::{Precision, few_rows};
 use crate::chance::Chance;
 use crate::progress::Observer;
 
@@ -54,8 +54,14 @@ pub struct Prompt<'a> {
 
 /// Fewer tokens in common are not worth keeping.
 const SHARED: usize = 16;
-/// Tokens of new prompts that are fed at a time, one prompt at least.
-const FED: usize = few_rows::MOST;
+/// Tokens of new prompts that are fed at a time, one prompt at least: on a CPU in f32 as many as
+/// are multiplied without unpacking the weights.
+pub fn fed_at_once(decoder: &Decoder) -> usize {
+    match decoder.device().is_cpu() && decoder.precision() == Precision::Full {
+        true => few_rows::MOST,
+        false => TILE,
+    }
+}
 
 /// What the prompts last begun have in common.
 struct Beginning<'a> {
@@ -169,7 +175,7 @@ impl Generator<'_> {
             let mut known = common(begun.ids, ids).min(most);
             let next = others.first().map_or(0, |other| common(ids, prompts[*other].ids).min(most));
             let grows = next >= known + SHARED;
-            if fed > 0 && fed + ids.len() - known > FED {
+            if fed > 0 && fed + ids.len() - known > fed_at_once(self.decoder) {
                 break;
             }
             if grows {

@@ -13,6 +13,7 @@ use super::resident;
 use super::settings::Settings;
 use crate::model::config::ModelConfig;
 use crate::model::decoder::TILE;
+use crate::model::generate::fed_at_once;
 use crate::model::ops::cross_entropy::LOGITS;
 #[cfg(feature = "cuda")]
 use crate::model::ops::cuda;
@@ -66,10 +67,14 @@ pub fn answering(decoder: &Decoder, answers: usize, longest: usize, new: usize) 
     };
     // A block of queries against all keys, on each thread.
     let scores = rayon::current_num_threads() * attention::BLOCK * (longest + new);
-    // All prompts are fed at once. A cache that grows is beside its new place for a while, which
-    // an allocator may keep.
-    let cached = answers * (2 * longest + new) * c.num_layers * 2 * v;
-    let asked = cached + layer(answers * longest) + 2 * answers * c.vocab_size;
+    // Two caches more hold what prompts begin with in common, and take its place. They grow by
+    // some rows.
+    let cached = (answers + 2) * (longest + new + 64) * c.num_layers * 2 * v;
+    let fed = (answers * longest).min(fed_at_once(decoder)).max(longest).max(answers);
+    let mut asked = cached + layer(fed) + 2 * answers * c.vocab_size;
+    if decoder.device().is_cpu() {
+        asked += kept_by_allocator(asked as u64) as usize;
+    }
     let (logits, dequantised) = match decoder.device().is_cuda() {
         true => ((longest * c.vocab_size).min(1 << 26), h * i),
         false => (3 * chunk(decoder, longest), 0),

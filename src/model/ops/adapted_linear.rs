@@ -126,7 +126,7 @@ impl AdaptedLinear {
     /// `s·x̃·Aᵀ`: [n, r].
     fn inner(&self, x: &[f32], a: &[f32], (n, width, r): (usize, usize, usize)) -> Vec<f32> {
         let mut h;
-        if n <= few_rows::MOST {
+        if n <= few_rows::most(width, false) {
             h = few_rows::product(x, Stored::F32(a), (n, width, r), None);
         } else {
             h = vec![0f32; n * r];
@@ -217,7 +217,7 @@ impl CustomOp3 for AdaptedLinear {
         let out = l3.dims()[0];
         let n = rows_of(l1, width)?;
         let (x, a, b) = (values(s1, l1)?, values(s2, l2)?, values(s3, l3)?);
-        if self.weight.0.in_bf16() && n > few_rows::MOST_IN_BF16 {
+        if self.weight.0.in_bf16() && n > few_rows::most(width, true) {
             let mask = self.dropped.as_ref().map(|dropped| dropped.mask(n * width));
             let delta = rounded::Delta { a, b, r, scale: self.scale, mask: mask.as_deref() };
             let y = rounded::forward(x, n, &*self.weight.0, Some(&delta));
@@ -261,7 +261,7 @@ mod tests {
         let weight = normal(&mut chance, &[out, width]).flatten_all().unwrap().to_vec1().unwrap();
         let nf4 = Frozen::Nf4(Arc::new(Nf4::quantize(&weight, out, width)));
         let weight: Arc<dyn FrozenWeight> = Arc::new(nf4);
-        for (n, share) in [(9, None), (9, Some(0.4)), (few_rows::MOST + 1, None)] {
+        for (n, share) in [(6, None), (6, Some(0.4)), (few_rows::MOST + 1, None)] {
             let inputs = [[n, width], [r, width], [out, r]].map(|s| normal(&mut chance, &s));
             let with = |fused: bool| {
                 let weight = weight.clone();

@@ -18,10 +18,20 @@ mod portable;
 
 /// The most rows that gain by it: more no longer fit a core's cache beside the weights.
 pub const MOST: usize = 256;
-
 /// The same where more rows are multiplied as bf16: then packing the weight is no longer what takes
 /// the time.
-pub const MOST_IN_BF16: usize = 40;
+const MOST_IN_BF16: usize = 40;
+/// The same without vector code for the width.
+const MOST_PORTABLY: usize = 8;
+
+/// The most rows of a width that gain by it.
+pub fn most(width: usize, in_bf16: bool) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if width.is_multiple_of(BLOCK) && avx512::here() {
+        return if in_bf16 { MOST_IN_BF16 } else { MOST };
+    }
+    MOST_PORTABLY
+}
 
 /// Weights as they are stored, [out, in].
 #[derive(Clone, Copy)]

@@ -66,7 +66,7 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
             return super::cuda::linear::product(x, weight, true);
         }
         let (n, _) = x.dims2()?;
-        if n <= few_rows::MOST_IN_BF16 {
+        if n <= few_rows::most(x.dim(1)?, true) {
             return x.contiguous()?.apply_op2(weight, Linear);
         }
         let (rows, width) = weight.dims2()?;
@@ -128,7 +128,7 @@ impl CustomOp2 for Linear {
         let (out, width) = l2.shape().dims2()?;
         let n = rows_of(l1, width)?;
         let x = values(s1, l1)?;
-        if n <= few_rows::MOST {
+        if n <= few_rows::most(width, matches!(s2, CpuStorage::BF16(_))) {
             let weight = match (s2, l2.contiguous_offsets()) {
                 (CpuStorage::BF16(w), Some((from, to))) => Stored::Bf16(&w[from..to]),
                 _ => Stored::F32(values(s2, l2)?),
@@ -214,7 +214,7 @@ impl FrozenLinear {
     ) -> Result<Option<Vec<f32>>> {
         let shape = (n, self.0.in_features(), self.0.out_features());
         let of = |weight: Stored| Some(few_rows::product(x, weight, shape, delta));
-        let most = if self.0.in_bf16() { few_rows::MOST_IN_BF16 } else { few_rows::MOST };
+        let most = few_rows::most(self.0.in_features(), self.0.in_bf16());
         match (self.0.nf4(), self.0.dense()) {
             _ if n > most => Ok(None),
             (Some(nf4), _) => Ok(of(Stored::Nf4(nf4))),
