@@ -109,7 +109,10 @@ impl Generator<'_> {
         }
         // On a thread of the pool, which others of it then help; from outside, every product
         // would have to wake them.
-        rayon::scope(|_| self.all(prompts, decoding, stop, observer))
+        match self.decoder.device().is_cpu() {
+            true => rayon::scope(|_| self.all(prompts, decoding, stop, observer)),
+            false => self.all(prompts, decoding, stop, observer),
+        }
     }
 
     fn all(

@@ -198,6 +198,24 @@ impl Decoder {
         chance: Option<&mut Chance>,
         keep: Keep,
     ) -> Result<(f32, GradStore)> {
+        let all = || self.differentiate(packed, (places, targets), share, lora, chance, keep);
+        match self.device.is_cpu() {
+            // On a thread of the pool, which others of it then help; from outside, every product
+            // would have to wake them.
+            true => rayon::scope(|_| all()),
+            false => all(),
+        }
+    }
+
+    fn differentiate(
+        &self,
+        packed: &Packed,
+        (places, targets): (&[u32], &[u32]),
+        share: f64,
+        lora: &Lora,
+        chance: Option<&mut Chance>,
+        keep: Keep,
+    ) -> Result<(f32, GradStore)> {
         let (mut x, shape) = self.begin(packed)?;
         let through = Through { lora, shape, epsilon: self.config.rms_norm_eps };
         let mut now = chance.as_deref().cloned();
